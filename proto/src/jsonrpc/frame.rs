@@ -1,0 +1,213 @@
+//! One JSON-RPC message: its bytes and where its members stand.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+
+use super::envelope::{self, Envelope};
+use super::scanner::Scanner;
+use super::{Limits, ParseError, Span, Splice};
+
+/// What a message is, by its members (JSON-RPC 2.0 section 4 and 5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `method` and `id`.
+    Request,
+    /// `method` without `id`.
+    Notification,
+    /// `result` and `id`.
+    Result,
+    /// `error`; the id may be null or absent when the request could not be read.
+    Error,
+}
+
+/// One message. Cloning shares the bytes. The text is valid UTF-8 and valid JSON by construction.
+#[derive(Clone)]
+pub struct Frame {
+    // `ByteString` carries the proof of UTF-8, so that no accessor pays for it again.
+    text: ByteString,
+    envelope: Envelope,
+}
+
+impl Frame {
+    /// Reads one message; validates the whole text (RFC 8259, UTF-8, depth).
+    ///
+    /// # Errors
+    ///
+    /// See [`ParseError`].
+    pub fn parse(text: Bytes, limits: &Limits) -> Result<Self, ParseError> {
+        Self::read(checked_text(text, limits)?, limits)
+    }
+
+    /// Reads one message from text whose size was checked.
+    pub(super) fn read(text: ByteString, limits: &Limits) -> Result<Self, ParseError> {
+        let mut scanner = Scanner::new(&text, limits.depth_max);
+        scanner.blanks();
+        let read = envelope::read(&mut scanner, &text);
+        // Text that is no JSON comes before a bad envelope.
+        if let Ok(_) | Err(ParseError::Envelope { .. }) = read {
+            scanner.end().map_err(|fault| scanner.error(fault))?;
+        }
+        let envelope = read?;
+        Ok(Self { text, envelope })
+    }
+
+    /// A message of a batch: `text` is exactly the element, `envelope` is relative to it.
+    pub(super) fn from_parts(text: ByteString, envelope: Envelope) -> Self {
+        Self { text, envelope }
+    }
+
+    /// What it is.
+    pub fn kind(&self) -> Kind {
+        self.envelope.kind
+    }
+
+    /// Whole text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whole text as bytes; shares the allocation.
+    pub fn bytes(&self) -> &Bytes {
+        self.text.as_bytes()
+    }
+
+    /// Whole text on one line, as stdio wants it: line breaks, which can stand between tokens only, become
+    /// blanks. Shares the allocation when there are none, as in nearly every message.
+    pub fn line(&self) -> Bytes {
+        if memchr::memchr2(b'\n', b'\r', self.bytes()).is_none() {
+            return self.bytes().clone();
+        }
+        self.text.replace(['\n', '\r'], " ").into()
+    }
+
+    /// Raw id (a string with quotes, or a number as it was spelled); `None` for notifications and unreadable ids.
+    pub fn id(&self) -> Option<&str> {
+        self.id_span().map(|s| s.of(self.text()))
+    }
+
+    /// Where the id stands.
+    pub fn id_span(&self) -> Option<Span> {
+        self.envelope.id
+    }
+
+    /// Method, escapes decoded. Empty for answers.
+    pub fn method(&self) -> Cow<'_, str> {
+        let raw = self.envelope.method.map(|s| s.of(self.text()));
+        raw.and_then(super::decode_str).unwrap_or_default()
+    }
+
+    /// Raw params.
+    pub fn params(&self) -> Option<&str> {
+        self.params_span().map(|s| s.of(self.text()))
+    }
+
+    /// Where the params stand.
+    pub fn params_span(&self) -> Option<Span> {
+        self.envelope.params
+    }
+
+    /// Raw `result` of a [`Kind::Result`], raw `error` of a [`Kind::Error`].
+    pub fn body(&self) -> Option<&str> {
+        self.body_span().map(|s| s.of(self.text()))
+    }
+
+    /// Where `result` or `error` stands.
+    pub fn body_span(&self) -> Option<Span> {
+        self.envelope.body
+    }
+
+    /// Span (in the whole text) of the value at `path` below params.
+    pub fn param(&self, path: &[&str]) -> Option<Span> {
+        let params = self.params_span()?;
+        Some(super::find_path(params.of(self.text()), path)?.shift(params.start))
+    }
+
+    /// Decoded string at `path` below params.
+    pub fn param_str(&self, path: &[&str]) -> Option<Cow<'_, str>> {
+        super::decode_str(self.param(path)?.of(self.text()))
+    }
+
+    /// The same message with another id (`raw` is a JSON string or integer). A message without id stays as it is.
+    #[must_use]
+    pub fn with_id(&self, raw: &str) -> Self {
+        let Some(id) = self.id_span() else {
+            return self.clone();
+        };
+        let mut splice = Splice::new(self.text());
+        splice.replace(id, raw);
+        let new_id = Span::new(id.range().start, id.range().start + raw.len());
+        let moved = |span: Span| {
+            if span.start < id.end {
+                return span;
+            }
+            let shift = |at: u32| (at - id.end) as usize + new_id.range().end;
+            Span::new(shift(span.start), shift(span.end))
+        };
+        let Envelope {
+            kind,
+            id: _,
+            method,
+            params,
+            body,
+        } = self.envelope;
+        Self {
+            text: splice.finish_text().into(),
+            envelope: Envelope {
+                kind,
+                id: Some(new_id),
+                method: method.map(moved),
+                params: params.map(moved),
+                body: body.map(moved),
+            },
+        }
+    }
+
+    /// The message after edits, re-read with the widest limits (edits are ours).
+    ///
+    /// # Errors
+    ///
+    /// Fails when the edited text is not a message any more.
+    pub fn edited(splice: Splice<'_>) -> Result<Self, ParseError> {
+        let text = splice.finish_text();
+        check_size(text.len(), &Limits::WIDEST)?;
+        Self::read(text.into(), &Limits::WIDEST)
+    }
+}
+
+/// Says what it is, without what it carries: arguments and results don't belong in logs.
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Frame")
+            .field("kind", &self.kind())
+            .field("id", &self.id())
+            .field("method", &self.method())
+            .field("bytes", &self.text.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Checks size and UTF-8.
+pub(super) fn checked_text(text: Bytes, limits: &Limits) -> Result<ByteString, ParseError> {
+    check_size(text.len(), limits)?;
+    if text.starts_with(b"\xef\xbb\xbf") {
+        return Err(ParseError::Syntax {
+            what: "byte order mark",
+            at: 0,
+        });
+    }
+    ByteString::try_from(text).map_err(|error| ParseError::Syntax {
+        what: "invalid UTF-8",
+        at: error.valid_up_to(),
+    })
+}
+
+fn check_size(bytes: usize, limits: &Limits) -> Result<(), ParseError> {
+    let max = limits.body_bytes_max.min(Limits::WIDEST.body_bytes_max);
+    if bytes > max {
+        return Err(ParseError::TooLarge { bytes, max });
+    }
+    Ok(())
+}

@@ -1,0 +1,23 @@
+//! JSON-RPC 2.0 on raw text. A message is read once, shallowly; what passes through keeps its bytes:
+//! unknown members, number spelling, key order and `null` survive because nothing is re-serialised.
+
+mod batch;
+mod envelope;
+mod error;
+mod frame;
+mod limits;
+mod object;
+mod plain_run;
+mod scanner;
+mod span;
+mod splice;
+mod string;
+
+pub use self::batch::Batch;
+pub use self::error::ParseError;
+pub use self::frame::{Frame, Kind};
+pub use self::limits::Limits;
+pub use self::object::{Elements, Member, Members, elements, find, find_path, members, reads_as};
+pub use self::span::Span;
+pub use self::splice::Splice;
+pub use self::string::{decode_str, encode_str};
