@@ -1,0 +1,29 @@
+//! The replicated truth behind one handle: API keys, servers added at run time, the keyring, and how often a
+//! node has started. It knows nothing of HTTP, of MCP calls or of the actors of the gateway.
+//!
+//! [`Cluster`] is all that the gateway sees. Behind it a state machine applies commands, purely and in order, and a
+//! store keeps them durable before anybody is told that they happened. One node is a cluster of one.
+
+mod command;
+mod committer;
+mod error;
+mod handle;
+mod keyring;
+mod machine;
+mod secret;
+mod store;
+mod view;
+
+use std::time::SystemTime;
+
+pub use self::command::{Command, NewKey, Reply};
+pub use self::error::{OpenError, ProposeError, ReadError};
+pub use self::handle::Cluster;
+pub use self::keyring::{Keyring, SealKey};
+pub use self::machine::{ApiKey, DynamicServer, KeyMac, Refusal};
+pub use self::secret::Secret;
+pub use self::store::StoreError;
+pub use self::view::View;
+
+/// Where the time comes from. Passed in, so that tests decide what time it is.
+pub type Clock = fn() -> SystemTime;
