@@ -1,0 +1,77 @@
+//! Health and metrics.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use serde_json::json;
+
+use super::answer::{self, Answer};
+use super::error::ApiError;
+use super::parts::{Parts, Readiness};
+use crate::telemetry::{EndpointGauge, Gauges, Metrics, Process, ServerGauge};
+
+/// The process answers.
+pub(super) fn alive() -> Answer {
+    answer::plain(StatusCode::OK, "text/plain; charset=utf-8", "ok\n")
+}
+
+/// Whether the node takes new sessions. A server that is down does not change that, a log that takes no lines does:
+/// without it no call is made. Details are for operators.
+pub(super) fn ready(parts: &Parts, with_details: bool) -> Answer {
+    let readiness = *parts.readiness.borrow();
+    let audited = parts.pipeline.audit.is_healthy();
+    let (status, word) = match (readiness, audited) {
+        (Readiness::Ready, true) => (StatusCode::OK, readiness.as_str()),
+        (Readiness::Ready, false) => (StatusCode::SERVICE_UNAVAILABLE, "audit_unavailable"),
+        (Readiness::Starting | Readiness::Draining, _) => {
+            (StatusCode::SERVICE_UNAVAILABLE, readiness.as_str())
+        }
+    };
+    let mut body = json!({ "status": word });
+    if with_details {
+        let servers = parts.upstreams.all();
+        let servers = servers.iter().map(|server| server.status());
+        body["servers"] = servers
+            .map(
+                |status| json!({ "name": status.name, "up": status.up, "settled": status.settled }),
+            )
+            .collect();
+        body["audit"] = json!({ "healthy": audited });
+    }
+    answer::json(status, &body)
+}
+
+/// All metrics, written on a thread where it holds up no call.
+pub(super) async fn metrics(parts: &Parts) -> Result<Answer, ApiError> {
+    let (metrics, gauges) = (Arc::clone(&parts.pipeline.metrics), gauges(parts));
+    let render = move || metrics.render(&gauges, Process::read());
+    let text = tokio::task::spawn_blocking(render).await;
+    let text =
+        text.map_err(|_cut_off| ApiError::unavailable("cut_off", "the node is going down", ""))?;
+    Ok(answer::plain(StatusCode::OK, Metrics::CONTENT_TYPE, text))
+}
+
+fn gauges(parts: &Parts) -> Gauges {
+    let (sessions_active, sessions_passive, _actors) = parts.sessions.counts();
+    let (servers, collisions) = (parts.upstreams.all(), parts.pipeline.router.collisions());
+    let servers = servers.iter().map(|server| {
+        let status = server.status();
+        let hidden = collisions.iter().filter(|one| one.hidden == status.name);
+        let endpoints = status.endpoints.iter().map(|endpoint| EndpointGauge {
+            address: endpoint.address.clone(),
+            breaker: endpoint.breaker,
+        });
+        ServerGauge {
+            name: status.name.to_string(),
+            up: status.up,
+            hidden: hidden.count(),
+            endpoints: endpoints.collect(),
+        }
+    });
+    Gauges {
+        started: parts.started,
+        sessions_active,
+        sessions_passive,
+        servers: servers.collect(),
+    }
+}

@@ -1,0 +1,219 @@
+//! API keys.
+
+use aws_lc_rs::rand;
+use http::StatusCode;
+use lockgate_cluster::{Command, KeyMac, NewKey};
+use lockgate_proto::id::{Principal, RoleName, Tenant};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::answer::{self, Answer};
+use super::body;
+use super::error::ApiError;
+use super::parts::Parts;
+use super::service::Acting;
+use super::status::timestamp_ms;
+use crate::config::Registry;
+use crate::identity::{KeyHasher, generate_key};
+
+/// Longest id and principal, in bytes.
+const NAME_BYTES_MAX: usize = 128;
+
+/// One key in the list; its value is nowhere.
+#[derive(Debug, Serialize)]
+struct Shown<'a> {
+    id: &'a str,
+    principal: &'a Principal,
+    tenant: Option<&'a Tenant>,
+    roles: &'a [RoleName],
+    /// `file` or `registry`.
+    source: &'static str,
+    /// Not known of keys of the file.
+    created_at: Option<String>,
+    revoked: bool,
+}
+
+/// Body of POST.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    principal: String,
+    tenant: Option<String>,
+    roles: Vec<String>,
+    id: Option<String>,
+}
+
+/// Keys of the file, then those of the registry by id.
+pub(super) fn list(parts: &Parts) -> Answer {
+    let (registry, view) = (parts.registry.load(), parts.cluster.view());
+    let of_file = registry.identity.api_keys.iter().map(|key| Shown {
+        id: &key.id,
+        principal: &key.principal,
+        tenant: key.tenant.as_ref(),
+        roles: &key.roles,
+        source: "file",
+        created_at: None,
+        revoked: false,
+    });
+    let of_registry = view.keys().iter().map(|(id, key)| Shown {
+        id,
+        principal: &key.principal,
+        tenant: key.tenant.as_ref(),
+        roles: &key.roles,
+        source: "registry",
+        created_at: Some(timestamp_ms(key.created_at_ms)),
+        revoked: key.revoked_at_ms.is_some(),
+    });
+    let keys: Vec<_> = of_file.chain(of_registry).collect();
+    answer::ok(&json!({ "keys": keys }))
+}
+
+/// Makes a key. Its value is in this answer and nowhere else.
+pub(super) async fn create(acting: &Acting<'_>, body: &[u8]) -> Result<Answer, ApiError> {
+    let wanted: Wanted = body::parse(body)?;
+    let registry = acting.parts.registry.load_full();
+    check(&wanted, &registry)?;
+    let id = match wanted.id {
+        Some(id) => id,
+        None => random_id()?,
+    };
+    refuse_file_key(&registry, &id, "key_exists", "choose another id")?;
+    let (value, mac) = draw(acting.parts)?;
+    let key = NewKey {
+        id: id.clone(),
+        mac,
+        principal: Principal::new(wanted.principal),
+        tenant: wanted.tenant.map(Tenant::new),
+        roles: wanted.roles.into_iter().map(RoleName::new).collect(),
+    };
+    acting.record("keys.create", &id)?;
+    acting
+        .parts
+        .cluster
+        .propose(Command::CreateKey(key))
+        .await?;
+    acting.apply().await?;
+    Ok(shown_once(StatusCode::CREATED, &id, &value))
+}
+
+/// Ends a key. When the answer is sent, the key opens nothing on this node any more.
+pub(super) async fn revoke(acting: &Acting<'_>, id: &str) -> Result<Answer, ApiError> {
+    let remedy = "take it out of the configuration file";
+    refuse_file_key(&acting.parts.registry.load(), id, "file_key", remedy)?;
+    acting.record("keys.revoke", id)?;
+    let command = Command::RevokeKey { id: id.to_owned() };
+    acting.parts.cluster.propose(command).await?;
+    acting.apply().await?;
+    Ok(answer::done())
+}
+
+/// Replaces the value of a key.
+pub(super) async fn rotate(acting: &Acting<'_>, id: &str) -> Result<Answer, ApiError> {
+    let remedy = "change the variable that the configuration file names, then restart";
+    refuse_file_key(&acting.parts.registry.load(), id, "file_key", remedy)?;
+    let (value, mac) = draw(acting.parts)?;
+    acting.record("keys.rotate", id)?;
+    let command = Command::RotateKey {
+        id: id.to_owned(),
+        mac,
+    };
+    acting.parts.cluster.propose(command).await?;
+    acting.apply().await?;
+    Ok(shown_once(StatusCode::OK, id, &value))
+}
+
+fn shown_once(status: StatusCode, id: &str, value: &SecretString) -> Answer {
+    answer::json(status, &json!({ "id": id, "key": value.expose_secret() }))
+}
+
+/// A key that names what the configuration does not have grants nothing, so it is a mistake.
+fn check(wanted: &Wanted, registry: &Registry) -> Result<(), ApiError> {
+    check_name("principal", &wanted.principal)?;
+    if let Some(id) = &wanted.id {
+        check_name("id", id)?;
+    }
+    if wanted.roles.is_empty() {
+        let message = "a key without roles may do nothing";
+        return Err(ApiError::invalid(
+            "no_roles",
+            message,
+            "name at least one role",
+        ));
+    }
+    for role in &wanted.roles {
+        if !registry.roles.contains_key(role.as_str()) {
+            let known = listed(registry.roles.keys().map(RoleName::as_str));
+            let message = format!("there is no role `{role}`");
+            return Err(ApiError::invalid(
+                "unknown_role",
+                message,
+                format!("known roles: {known}"),
+            ));
+        }
+    }
+    match &wanted.tenant {
+        Some(tenant) if !registry.tenants.contains_key(tenant.as_str()) => {
+            let known = listed(registry.tenants.keys().map(Tenant::as_str));
+            let message = format!("there is no tenant `{tenant}`");
+            Err(ApiError::invalid(
+                "unknown_tenant",
+                message,
+                format!("known tenants: {known}"),
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Names stand in log lines, audit lines and tables.
+fn check_name(what: &str, text: &str) -> Result<(), ApiError> {
+    let fits = !text.trim().is_empty() && text.len() <= NAME_BYTES_MAX;
+    if fits && !text.chars().any(char::is_control) {
+        return Ok(());
+    }
+    let message = format!("`{what}` is not a name");
+    let remedy = format!("use 1 to {NAME_BYTES_MAX} visible bytes");
+    Err(ApiError::invalid("invalid_name", message, remedy))
+}
+
+fn refuse_file_key(
+    registry: &Registry,
+    id: &str,
+    code: &'static str,
+    remedy: &'static str,
+) -> Result<(), ApiError> {
+    if !registry.identity.api_keys.iter().any(|key| key.id == id) {
+        return Ok(());
+    }
+    let message = format!("API key `{id}` stands in the configuration file");
+    Err(ApiError::conflict(code, message, remedy))
+}
+
+fn draw(parts: &Parts) -> Result<(SecretString, KeyMac), ApiError> {
+    let value = generate_key().ok_or_else(no_randomness)?;
+    let hasher = KeyHasher::new(parts.cluster.view().keyring().pepper());
+    let mac = hasher.mac(value.expose_secret());
+    Ok((value, mac))
+}
+
+fn random_id() -> Result<String, ApiError> {
+    let mut bytes = [0; 6];
+    rand::fill(&mut bytes).map_err(|_| no_randomness())?;
+    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(format!("key-{digits}"))
+}
+
+fn no_randomness() -> ApiError {
+    let message = "the system's random generator has failed";
+    ApiError::unavailable("no_randomness", message, "see the system's log")
+}
+
+fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<_> = names.collect();
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    }
+}

@@ -1,0 +1,30 @@
+//! The admin plane: health, metrics and the API that operators and the command line use. Knows handles only; `app`
+//! fills [`Parts`].
+//!
+//! ```text
+//! listener ─► service ─► route (table) ─► access (who may) ─► keys | servers | tools | sessions | settings | status
+//! ```
+
+mod access;
+mod answer;
+mod body;
+mod error;
+mod health;
+mod keys;
+mod listener;
+mod parts;
+mod path;
+mod route;
+mod servers;
+mod service;
+mod sessions;
+mod settings;
+mod status;
+mod tools;
+
+pub use self::listener::Listener;
+pub use self::parts::{ApplyFuture, Parts, Readiness};
+pub use self::service::Service;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,85 @@
+//! What the admin plane sees of the node.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use arc_swap::ArcSwap;
+use lockgate_cluster::Cluster;
+use secrecy::SecretString;
+use tokio::sync::watch;
+
+use crate::config::{Options, Registry, ReloadHandle};
+use crate::pipeline::Pipeline;
+use crate::session;
+use crate::upstream::Upstreams;
+
+/// Whether the node takes new sessions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Readiness {
+    /// Not yet.
+    #[default]
+    Starting,
+    /// Yes.
+    Ready,
+    /// Not any more: the node goes down when its calls have ended.
+    Draining,
+}
+
+impl Readiness {
+    /// Word in `/readyz`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+/// Outcome of [`Parts::apply`]; an error says what could not be made effective.
+pub type ApplyFuture = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+
+/// Handles of everything that the admin plane shows or changes. Made once, by `app`.
+#[derive(Clone)]
+pub struct Parts {
+    /// Data plane, as bound.
+    pub listen: SocketAddr,
+    /// Whether it speaks TLS.
+    pub tls: bool,
+    /// When this process started.
+    pub started: SystemTime,
+    /// What opens the admin plane from elsewhere (`LOCKGATE_TOKEN`). `None`: only this machine comes in.
+    pub token: Option<SecretString>,
+    /// Keys, and servers that were added at run time.
+    pub cluster: Cluster,
+    /// Sessions.
+    pub sessions: session::Door,
+    /// Servers.
+    pub upstreams: Upstreams,
+    /// Routes, counters and the audit log.
+    pub pipeline: Arc<Pipeline>,
+    /// Registry in force: the file's, and what was added at run time.
+    pub registry: Arc<ArcSwap<Registry>>,
+    /// Versions of the file. `None` when the configuration is no file.
+    pub config: Option<ReloadHandle>,
+    /// How settings of added servers are checked.
+    pub server_options: Options,
+    /// Whether the node takes new sessions.
+    pub readiness: watch::Receiver<Readiness>,
+    /// Open connections of clients.
+    pub connections: Arc<dyn Fn() -> usize + Send + Sync>,
+    /// Makes file and registry effective on this node as they are now, and resolves when they are. An answer to a
+    /// change is sent after that, so that a revoked key opens nothing any more.
+    pub apply: Arc<dyn Fn() -> ApplyFuture + Send + Sync>,
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts")
+            .field("listen", &self.listen)
+            .finish_non_exhaustive()
+    }
+}

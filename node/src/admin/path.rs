@@ -1,0 +1,54 @@
+//! Parts of a path and of a query, percent-decoded.
+
+/// Decodes `%41` to `A`. `None` for broken escapes and for what is not UTF-8 then.
+pub(super) fn decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'%' {
+            let (high, low) = (hex(rest.next()?)?, hex(rest.next()?)?);
+            bytes.push(high << 4 | low);
+        } else {
+            bytes.push(byte);
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+/// Value of `name` in a query. Escapes that cannot be read make a value that nothing is called.
+pub(super) fn query(query: Option<&str>, name: &str) -> Option<String> {
+    let pairs = query?.split('&');
+    let mut found = pairs.filter_map(|pair| pair.split_once('='));
+    let (_, value) = found.find(|(key, _)| *key == name)?;
+    Some(decode(&value.replace('+', " ")).unwrap_or_default())
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    // One hex digit is below 16.
+    char::from(digit).to_digit(16).map(|value| value as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_are_decoded_once() {
+        assert_eq!(decode("a%2Fb%25").as_deref(), Some("a/b%"));
+        assert_eq!(decode("%C3%A9").as_deref(), Some("é"));
+        for broken in ["%", "%2", "%zz", "%ff"] {
+            assert_eq!(decode(broken), None, "{broken}");
+        }
+    }
+
+    #[test]
+    fn a_query_is_found_by_its_whole_name() {
+        assert_eq!(
+            query(Some("a=1&server=x%20y"), "server").as_deref(),
+            Some("x y")
+        );
+        assert_eq!(query(Some("observer=1"), "server"), None);
+        assert_eq!(query(Some("server=%"), "server").as_deref(), Some(""));
+        assert_eq!(query(None, "server"), None);
+    }
+}

@@ -1,0 +1,159 @@
+//! Servers: how they are, and those that are added at run time.
+
+use std::path::Path;
+
+use http::StatusCode;
+use lockgate_cluster::{Command, DynamicServer};
+use lockgate_proto::id::ServerName;
+use serde_json::{Map, Value, json};
+
+use super::answer::{self, Answer};
+use super::body;
+use super::error::ApiError;
+use super::parts::Parts;
+use super::service::Acting;
+use crate::config;
+use crate::upstream::{ErasStatus, Status};
+
+/// All servers: those that run, then added ones that cannot be used here, with the reason.
+pub(super) fn list(parts: &Parts) -> Answer {
+    let view = parts.cluster.view();
+    let added = |name: &ServerName| view.servers().iter().any(|server| server.name == *name);
+    let running = parts.upstreams.all();
+    let mut servers: Vec<Value> = running
+        .iter()
+        .map(|server| shown(parts, &server.status(), added(&server.settings().name)))
+        .collect();
+    let resting = view.servers().iter().filter(|server| {
+        let name = server.name.as_str();
+        parts.upstreams.get(name).is_none()
+    });
+    servers.extend(resting.map(|server| shown(parts, &unusable(parts, server), true)));
+    answer::ok(&json!({ "servers": servers }))
+}
+
+fn shown(parts: &Parts, status: &Status, added: bool) -> Value {
+    let mut value = json!(status);
+    let collisions = parts.pipeline.router.collisions();
+    let hidden = collisions.iter().filter(|one| one.hidden == status.name);
+    value["hidden"] = hidden.map(|one| &*one.name).collect();
+    value["source"] = json!(if added { "registry" } else { "file" });
+    value
+}
+
+/// An added server that does not run, for example because this node lacks a variable.
+fn unusable(parts: &Parts, server: &DynamicServer) -> Status {
+    let checked = serde_json::from_str(&server.settings)
+        .map_err(|error| error.to_string())
+        .and_then(|json| parse(parts, server.name.as_str(), &json).map_err(|error| error.message));
+    Status {
+        name: server.name.clone(),
+        up: false,
+        settled: true,
+        eras: ErasStatus {
+            session: None,
+            stateless: None,
+            found_secs_ago: None,
+        },
+        endpoints: Vec::new(),
+        in_flight: 0,
+        children: 0,
+        last_error: Some(checked.err().unwrap_or_else(|| "not started".to_owned())),
+        session_catalog: None,
+        stateless_catalog: None,
+    }
+}
+
+/// Adds a server. Its settings are checked as those of the file are.
+pub(super) async fn add(acting: &Acting<'_>, body: &[u8]) -> Result<Answer, ApiError> {
+    let mut settings: Map<String, Value> = body::parse(body)?;
+    let Some(Value::String(name)) = settings.remove("name") else {
+        let message = "`name` is missing or no text";
+        return Err(ApiError::invalid(
+            "invalid_body",
+            message,
+            "name the server",
+        ));
+    };
+    let parts = acting.parts;
+    let settings = Value::Object(settings);
+    let server = parse(parts, &name, &settings)?;
+    if is_of_file(parts, &name) {
+        let message = format!("server `{name}` stands in the configuration file");
+        return Err(ApiError::conflict(
+            "server_exists",
+            message,
+            "choose another name",
+        ));
+    }
+    acting.record("servers.add", &name)?;
+    let command = Command::AddServer {
+        name: server.name,
+        settings: settings.to_string(),
+    };
+    parts.cluster.propose(command).await?;
+    acting.apply().await?;
+    Ok(answer::json(StatusCode::CREATED, &json!({ "name": name })))
+}
+
+/// Takes an added server away. Calls in flight may finish.
+pub(super) async fn remove(acting: &Acting<'_>, name: &str) -> Result<Answer, ApiError> {
+    if is_of_file(acting.parts, name) {
+        let message = format!("server `{name}` stands in the configuration file");
+        let remedy = "take it out of the configuration file";
+        return Err(ApiError::conflict("file_server", message, remedy));
+    }
+    acting.record("servers.remove", name)?;
+    let command = Command::RemoveServer {
+        name: ServerName::from(name),
+    };
+    acting.parts.cluster.propose(command).await?;
+    acting.apply().await?;
+    Ok(answer::done())
+}
+
+/// Starts a server anew; its old connections and children go when their calls have ended.
+pub(super) async fn restart(acting: &Acting<'_>, name: &str) -> Result<Answer, ApiError> {
+    let unknown = || {
+        let message = format!("no server `{name}` runs");
+        ApiError::not_found("unknown_server", message, "see `lockgate servers list`")
+    };
+    let upstreams = &acting.parts.upstreams;
+    upstreams.get(name).ok_or_else(unknown)?;
+    acting.record("servers.restart", name)?;
+    let found = upstreams.restart(name).await.map_err(|error| {
+        let message = format!("server `{name}` cannot be started anew: {error}");
+        ApiError::unavailable(
+            "not_started",
+            message,
+            "the running one stays; see the node's log",
+        )
+    })?;
+    // It may have been removed since it was looked up.
+    if !found {
+        return Err(unknown());
+    }
+    Ok(answer::json(StatusCode::ACCEPTED, &json!({ "name": name })))
+}
+
+fn parse(parts: &Parts, name: &str, settings: &Value) -> Result<config::Server, ApiError> {
+    // Relative paths start where the node was started, as they do when it applies the registry.
+    config::parse_server(name, settings, Path::new("."), &parts.server_options).map_err(
+        |problems| {
+            let remedy = "correct the settings; `lockgate config reference` explains them";
+            ApiError::invalid("invalid_server", problems.to_string(), remedy)
+        },
+    )
+}
+
+fn is_of_file(parts: &Parts, name: &str) -> bool {
+    let (registry, view) = (parts.registry.load(), parts.cluster.view());
+    registry
+        .servers
+        .iter()
+        .any(|server| server.name.as_str() == name)
+        && !view
+            .servers()
+            .iter()
+            .any(|server| server.name.as_str() == name)
+}

@@ -1,0 +1,165 @@
+//! One request: path, access, operation.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Body;
+
+use super::access::{Access, Operator};
+use super::answer::{self, Answer};
+use super::body;
+use super::error::ApiError;
+use super::parts::Parts;
+use super::route::{self, Found, Operation};
+use super::{health, keys, servers, sessions, settings, status, tools};
+
+/// Longest time for an answer. What was stored by then stays stored.
+const ANSWER_MAX: Duration = Duration::from_secs(60);
+
+/// Description of this API.
+const OPENAPI: &str = include_str!("openapi.json");
+
+/// The admin plane behind its listener. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Service {
+    parts: Arc<Parts>,
+    access: Arc<Access>,
+}
+
+/// An operator at work.
+pub(super) struct Acting<'a> {
+    pub(super) parts: &'a Parts,
+    pub(super) operator: Operator,
+}
+
+impl Acting<'_> {
+    /// Writes down what is about to be done; without that it must not be done.
+    pub(super) fn record(&self, action: &str, target: &str) -> Result<(), ApiError> {
+        let who = self.operator.to_string();
+        Ok(self.parts.pipeline.audit.admin(&who, action, target)?)
+    }
+
+    /// Makes what is stored now effective on this node.
+    pub(super) async fn apply(&self) -> Result<(), ApiError> {
+        (self.parts.apply)().await.map_err(|cause| {
+            tracing::error!(cause, "a change could not be applied");
+            ApiError::not_applied(&cause)
+        })
+    }
+}
+
+impl Service {
+    /// Serves `parts`.
+    pub fn new(parts: Parts) -> Self {
+        let access = Access::new(parts.token.clone());
+        Self {
+            parts: Arc::new(parts),
+            access: Arc::new(access),
+        }
+    }
+
+    /// Answers one request. Never fails: every error is an answer.
+    pub async fn answer<B>(&self, peer: SocketAddr, request: Request<B>) -> Response<Full<Bytes>>
+    where
+        B: Body,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let answered = tokio::time::timeout(ANSWER_MAX, self.route(peer, request)).await;
+        let answered = answered.unwrap_or_else(|_elapsed| {
+            let message = "the answer took too long";
+            Err(ApiError::unavailable(
+                "too_slow",
+                message,
+                "see the node's log",
+            ))
+        });
+        answered.unwrap_or_else(|error| answer::refused(&error))
+    }
+
+    async fn route<B>(&self, peer: SocketAddr, request: Request<B>) -> Result<Answer, ApiError>
+    where
+        B: Body,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let (head, body) = request.into_parts();
+        let found = route::find(&head.method, head.uri.path());
+        let operator = self.access.check(peer, &head.uri, &head.headers);
+        let operator = match (operator, &found) {
+            (Ok(operator), _) => operator,
+            // Whoever balances load has no token, and learns no more than whether to send it here.
+            (Err(_), Found::Operation(Operation::Alive, _)) => return Ok(health::alive()),
+            (Err(_), Found::Operation(Operation::Ready, _)) => {
+                return Ok(health::ready(&self.parts, false));
+            }
+            (Err(error), _) => {
+                self.refused(peer, &error);
+                return Err(error);
+            }
+        };
+        let (operation, part) = match found {
+            Found::Operation(operation, part) => (operation, part),
+            Found::OtherMethods(allow) => return Ok(answer::not_allowed(&allow)),
+            Found::Nothing => {
+                let remedy = "see /openapi.json for what there is";
+                return Err(ApiError::not_found(
+                    "no_such_path",
+                    "there is nothing here",
+                    remedy,
+                ));
+            }
+        };
+        let body = match operation {
+            Operation::KeyCreate | Operation::ServerAdd => body::read(body).await?,
+            _ => Bytes::new(),
+        };
+        let acting = Acting {
+            parts: &self.parts,
+            operator,
+        };
+        let query = head.uri.query();
+        perform(operation, &acting, &part, query, &body).await
+    }
+
+    fn refused(&self, peer: SocketAddr, error: &ApiError) {
+        self.parts.pipeline.metrics.auth_failed();
+        let why = format!("admin plane: {}", error.message);
+        let peer = peer.ip().to_string();
+        self.parts.pipeline.audit.credential_refused(&why, &peer);
+    }
+}
+
+async fn perform(
+    operation: Operation,
+    acting: &Acting<'_>,
+    part: &str,
+    query: Option<&str>,
+    body: &[u8],
+) -> Result<Answer, ApiError> {
+    let parts = acting.parts;
+    match operation {
+        Operation::Alive => Ok(health::alive()),
+        Operation::Ready => Ok(health::ready(parts, true)),
+        Operation::Metrics => health::metrics(parts).await,
+        Operation::OpenApi => Ok(answer::plain(StatusCode::OK, "application/json", OPENAPI)),
+        Operation::Info => Ok(status::info(parts)),
+        Operation::Runtime => Ok(status::runtime(parts)),
+        Operation::KeysList => Ok(keys::list(parts)),
+        Operation::KeyCreate => keys::create(acting, body).await,
+        Operation::KeyRevoke => keys::revoke(acting, part).await,
+        Operation::KeyRotate => keys::rotate(acting, part).await,
+        Operation::ServersList => Ok(servers::list(parts)),
+        Operation::ServerAdd => servers::add(acting, body).await,
+        Operation::ServerRemove => servers::remove(acting, part).await,
+        Operation::ServerRestart => servers::restart(acting, part).await,
+        Operation::ToolsList => tools::list(parts, query),
+        Operation::SessionsList => sessions::list(parts).await,
+        Operation::SessionShow => sessions::show(parts, part).await,
+        Operation::SessionEnd => sessions::end(acting, part).await,
+        Operation::ConfigShow => settings::show(parts),
+        Operation::ConfigReload => settings::reload(acting).await,
+    }
+}

@@ -1,0 +1,5 @@
+//! The admin plane over a whole node, without a data plane's listener.
+
+mod api;
+mod node;
+mod wire;

@@ -1,0 +1,167 @@
+//! Keeps what was derived from configuration, registry and catalogs current.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::select_all;
+use lockgate_cluster::View;
+use lockgate_proto::mcp::Era;
+use tokio::task::JoinHandle;
+
+use crate::admin::ApplyFuture;
+use crate::config::{self, Registry, ReloadHandle};
+use crate::identity::Identity;
+use crate::task::spawn_named;
+
+use super::App;
+
+/// Catalogs that change within this time make one new table.
+const DEBOUNCE: Duration = Duration::from_millis(20);
+/// How often sessions are looked at.
+const SWEEP: Duration = Duration::from_secs(1);
+
+impl App {
+    /// Starts the tasks that keep things current. They end when they are aborted.
+    pub(super) fn keep_current(&self) -> Vec<JoinHandle<()>> {
+        let sessions = self.gateway.sessions.clone();
+        let sweep = async move {
+            let mut every = tokio::time::interval(SWEEP);
+            loop {
+                every.tick().await;
+                sessions.sweep();
+            }
+        };
+        vec![
+            spawn_named("routes", self.clone().keep_routes()),
+            spawn_named("session sweep", sweep),
+        ]
+    }
+
+    /// Makes `registry` effective, with what was added to it at run time: who may come in, and which servers there are.
+    pub(super) async fn apply(&self, registry: &Registry) -> anyhow::Result<()> {
+        // One at a time: an older state must not replace a newer one.
+        let _one_at_a_time = self.applying.lock().await;
+        let view = self.cluster.view();
+        let registry = with_added(registry, &view);
+        // Rights first: what is taken away bites before anything new is offered.
+        let identity = Identity::new(&registry, &view)?;
+        let before = self.gateway.identity.swap(identity.into());
+        if let Err(error) = self.upstreams.apply(&registry.servers).await {
+            // All of it or nothing.
+            self.gateway.identity.store(before);
+            return Err(error.into());
+        }
+        self.registry.store(Arc::new(registry));
+        Ok(())
+    }
+
+    /// [`Self::apply`] of the file as it is in force, or of `fixed`, for the admin plane.
+    pub(super) fn applier(
+        self,
+        file: Option<ReloadHandle>,
+        fixed: Registry,
+    ) -> Arc<dyn Fn() -> ApplyFuture + Send + Sync> {
+        let fixed = Arc::new(fixed);
+        Arc::new(move || {
+            let (app, file, fixed) = (self.clone(), file.clone(), Arc::clone(&fixed));
+            Box::pin(async move {
+                let applied = match file.map(|file| file.current()) {
+                    Some(version) => app.apply(&version.config.registry).await,
+                    None => app.apply(&fixed).await,
+                };
+                applied.map_err(|error| format!("{error:#}"))
+            })
+        })
+    }
+
+    /// Applies every new version of the file and every change of the registry.
+    pub(super) async fn keep_registry(self, reload: ReloadHandle) {
+        let (mut versions, mut views) = (reload.versions(), self.cluster.watch());
+        loop {
+            let ended = tokio::select! {
+                changed = versions.changed() => changed.is_err(),
+                changed = views.changed() => changed.is_err(),
+            };
+            if ended {
+                return;
+            }
+            views.mark_unchanged();
+            let version = Arc::clone(&versions.borrow_and_update());
+            match self.apply(&version.config.registry).await {
+                Ok(()) => tracing::info!(version = version.version, "registry applied"),
+                Err(error) => tracing::error!(%error, "registry could not be applied"),
+            }
+        }
+    }
+
+    /// Builds the routing tables from what the servers publish now.
+    pub(super) fn rebuild_routes(&self) {
+        let old = self.pipeline.router.table(Era::Session);
+        let separator = &self.registry.load().separator;
+        self.pipeline
+            .router
+            .rebuild(&self.upstreams.all(), separator);
+        self.gateway
+            .sessions
+            .announce(&old, &self.pipeline.router.table(Era::Session));
+    }
+
+    async fn keep_routes(self) {
+        let mut set = self.upstreams.changes();
+        loop {
+            // Subscribed before the tables are built: no change between the two is missed.
+            set.mark_unchanged();
+            let mut changes: Vec<_> = self
+                .upstreams
+                .all()
+                .iter()
+                .map(|handle| handle.changes())
+                .collect();
+            self.rebuild_routes();
+            let any = async {
+                if changes.is_empty() {
+                    std::future::pending::<()>().await;
+                }
+                let _changed =
+                    select_all(changes.iter_mut().map(|change| Box::pin(change.changed()))).await;
+            };
+            tokio::select! {
+                () = any => {}
+                _changed = set.changed() => {}
+            }
+            tokio::time::sleep(DEBOUNCE).await;
+        }
+    }
+}
+
+/// The file's registry and the servers that were added at run time. One whose settings cannot be used here (a
+/// missing variable) is left out and named.
+fn with_added(registry: &Registry, view: &View) -> Registry {
+    let mut registry = registry.clone();
+    let options = config::Options::from_process(false);
+    for added in view.servers() {
+        if registry
+            .servers
+            .iter()
+            .any(|server| server.name == added.name)
+        {
+            tracing::warn!(server = %added.name, "the file has a server of that name; the added one rests");
+            continue;
+        }
+        let parsed = serde_json::from_str(&added.settings)
+            .map_err(|error| error.to_string())
+            .and_then(|json| {
+                let parsed =
+                    config::parse_server(added.name.as_str(), &json, Path::new("."), &options);
+                parsed.map_err(|problems| problems.to_string())
+            });
+        match parsed {
+            Ok(server) => registry.servers.push(Arc::new(server)),
+            Err(error) => {
+                tracing::error!(server = %added.name, %error, "added server cannot be used")
+            }
+        }
+    }
+    registry
+}

@@ -1,0 +1,136 @@
+//! The only place where the parts are put together, and the only one that reads the clock.
+
+mod keep;
+mod run;
+mod signals;
+mod starts;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
+use lockgate_cluster::Cluster;
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::audit::Audit;
+use crate::config::{Config, Registry};
+use crate::identity::{Identity, Sealer};
+use crate::ingress::Gateway;
+use crate::pipeline::Pipeline;
+use crate::session;
+use crate::stateless;
+use crate::telemetry::{self, Metrics, Telemetry};
+use crate::upstream::Upstreams;
+
+pub use self::starts::Node;
+
+/// The first answers to `tools/list` should be complete: the listener opens when every server was tried once, or
+/// after this.
+const SETTLE_MAX: Duration = Duration::from_secs(10);
+/// Lines of the audit log that wait at the end have this long.
+const FLUSH_MAX: Duration = Duration::from_secs(5);
+/// Calls that still run when the servers end have this long.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
+
+/// A node that is put together and not yet reachable. Cheap to clone.
+#[derive(Clone)]
+struct App {
+    cluster: Cluster,
+    audit: Arc<Audit>,
+    telemetry: Arc<Telemetry>,
+    upstreams: Upstreams,
+    pipeline: Arc<Pipeline>,
+    gateway: Arc<Gateway>,
+    /// Registry in force: the file's, and what was added at run time.
+    registry: Arc<ArcSwap<Registry>>,
+    /// One change of the registry at a time.
+    applying: Arc<Mutex<()>>,
+    /// Fires at the beginning of the end: no new connections, no listening streams.
+    stop: CancellationToken,
+}
+
+/// Milliseconds since 1970.
+fn clock_ms() -> u64 {
+    let since = clock().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the app is the one that reads the clock"
+)]
+fn clock() -> SystemTime {
+    SystemTime::now()
+}
+
+impl App {
+    /// Opens the state and starts the servers' actors. Nothing is waited for: see [`Self::settled`].
+    async fn start(config: &Config) -> anyhow::Result<Self> {
+        let telemetry = &config.node.telemetry;
+        let cluster = Cluster::open(&config.node.data_dir, clock)
+            .context("the data directory cannot be used")?;
+        let view = cluster.view();
+        let sealer = Arc::new(Sealer::new(view.keyring()).context("the keyring cannot be used")?);
+        let telemetry = Arc::new(telemetry::init(telemetry, view.node())?);
+        let audit = Audit::open(&config.node.audit, view.node(), view.boot(), clock);
+        let audit = Arc::new(audit.context("the audit log cannot be opened")?);
+        let metrics = Arc::new(Metrics::default());
+        let limits = config.node.limits;
+        let pipeline = Arc::new(Pipeline::new(
+            Arc::clone(&audit),
+            Arc::clone(&metrics),
+            telemetry.tracer(),
+            limits.calls_max,
+        ));
+        let upstreams = Upstreams::new(view.node(), limits.answer_bytes_max)
+            .await
+            .context("actors do not start")?;
+        let stop = CancellationToken::new();
+        let (lives, own_sealer) = (config.node.session, Arc::clone(&sealer));
+        let sessions =
+            session::Door::new(Arc::clone(&pipeline), own_sealer, limits, lives, clock_ms);
+        let gateway = Arc::new(Gateway {
+            identity: ArcSwap::from_pointee(Identity::new(&config.registry, &view)?),
+            sessions,
+            stateless: stateless::Door::new(Arc::clone(&pipeline), sealer, stop.clone()),
+            audit: Arc::clone(&audit),
+            metrics,
+            limits,
+            closing: stop.clone(),
+        });
+        let registry = Arc::new(ArcSwap::from_pointee(config.registry.clone()));
+        let app = Self {
+            cluster,
+            audit,
+            telemetry,
+            upstreams,
+            pipeline,
+            gateway,
+            registry,
+            applying: Arc::default(),
+            stop,
+        };
+        app.apply(&config.registry).await?;
+        Ok(app)
+    }
+
+    /// Waits until each server was tried once, or for so long, and routes to what they offer.
+    async fn settled(&self) {
+        self.upstreams.settled(SETTLE_MAX).await;
+        self.rebuild_routes();
+    }
+
+    /// Ends what is behind the listener: sessions with their far ends, servers, the audit log, the store.
+    async fn end(self) {
+        self.gateway.sessions.end_all().await;
+        self.upstreams.drain(DRAIN_MAX).await;
+        self.cluster.close().await;
+        let telemetry = self.telemetry;
+        let _sent = tokio::task::spawn_blocking(move || telemetry.shut_down(FLUSH_MAX)).await;
+        if let Err(error) = self.audit.close(FLUSH_MAX) {
+            tracing::error!(%error, "the last audit lines were not written");
+        }
+    }
+}

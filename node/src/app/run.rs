@@ -1,0 +1,223 @@
+//! The three ways in which a node runs: behind listeners, behind its own pipes, and as a demo.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use http::{HeaderMap, HeaderValue, header};
+use secrecy::SecretString;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::{self, Readiness};
+use crate::config::{self, Loaded, ReloadHandle, Reloader};
+use crate::identity::Authenticated;
+use crate::ingress::http::Listener;
+use crate::ingress::tls::Acceptor;
+use crate::ingress::{Guard, Service};
+use crate::task::spawn_named;
+
+use super::{App, clock, signals};
+
+/// Calls in flight at SIGTERM have this long.
+const GRACE: Duration = Duration::from_secs(60);
+/// Opens the admin plane from elsewhere.
+const ADMIN_TOKEN: &str = "LOCKGATE_TOKEN";
+/// Key of the caller behind `lockgate stdio`.
+const STDIO_KEY: &str = "LOCKGATE_API_KEY";
+
+/// What is told when the node answers.
+pub(super) type Ready<'a> = &'a (dyn Fn(SocketAddr, SocketAddr) + Sync);
+
+/// Serves the configuration at `path` until SIGTERM or SIGINT.
+pub(super) async fn serve(
+    path: &Path,
+    options: config::Options,
+    ready: Ready<'_>,
+) -> anyhow::Result<()> {
+    let loaded = config::load(path, &options)?;
+    let (reloader, reload) = Reloader::new(path, options.clone(), loaded.clone(), clock);
+    let file = Some(reload.clone());
+    let keep = async |app: &App| {
+        let mut tasks = app.keep_current();
+        tasks.push(spawn_named("configuration", reloader.run()));
+        tasks.push(spawn_named(
+            "registry",
+            app.clone().keep_registry(reload.clone()),
+        ));
+        tasks.push(spawn_named(
+            "hang-ups",
+            signals::on_hangup(reload, Arc::clone(&app.audit)),
+        ));
+        tasks
+    };
+    listen(
+        Start {
+            loaded: &loaded,
+            options,
+            file,
+            ready,
+        },
+        keep,
+    )
+    .await
+}
+
+/// Serves a configuration that is no file.
+pub(super) async fn serve_loaded(loaded: &Loaded, ready: Ready<'_>) -> anyhow::Result<()> {
+    let options = config::Options::from_process(false);
+    let start = Start {
+        loaded,
+        options,
+        file: None,
+        ready,
+    };
+    listen(start, async |app: &App| app.keep_current()).await
+}
+
+/// What a node behind listeners starts from.
+struct Start<'a> {
+    loaded: &'a Loaded,
+    options: config::Options,
+    /// Follows the file, if the configuration is one.
+    file: Option<ReloadHandle>,
+    ready: Ready<'a>,
+}
+
+async fn listen<K>(start: Start<'_>, keep: K) -> anyhow::Result<()>
+where
+    K: AsyncFnOnce(&App) -> Vec<JoinHandle<()>>,
+{
+    let Start {
+        loaded,
+        options,
+        file,
+        ready,
+    } = start;
+    let node = &loaded.config.node;
+    let tls = node.tls.clone().map(Acceptor::load).transpose()?;
+    let listener = Listener::bind(node.listen, tls.clone(), node.limits)
+        .await
+        .with_context(|| format!("listen: {} cannot be bound", node.listen))?;
+    let address = listener.address()?;
+    let (operators, admin_address) = bind_operators(node.admin_listen).await?;
+    let app = App::start(&loaded.config).await?;
+    let guard = Guard::new(address, &node.allowed_hosts, &node.allowed_origins);
+    let service = Service::new(Arc::clone(&app.gateway), guard);
+    let mut tasks = keep(&app).await;
+    let secure = tls.is_some();
+    let watched = |tls: Acceptor| spawn_named("certificate watch", tls.watch(app.stop.clone()));
+    tasks.extend(tls.map(watched));
+    let (readiness, seen) = watch::channel(Readiness::Starting);
+    let parts = admin::Parts {
+        listen: address,
+        tls: secure,
+        started: clock(),
+        token: (options.env)(ADMIN_TOKEN).map(SecretString::from),
+        cluster: app.cluster.clone(),
+        sessions: app.gateway.sessions.clone(),
+        upstreams: app.upstreams.clone(),
+        pipeline: Arc::clone(&app.pipeline),
+        registry: Arc::clone(&app.registry),
+        apply: app
+            .clone()
+            .applier(file.clone(), loaded.config.registry.clone()),
+        config: file,
+        server_options: options,
+        readiness: seen,
+        connections: Arc::new(listener.connections()),
+    };
+    let admin_stop = CancellationToken::new();
+    let operating = spawn_named(
+        "admin plane",
+        operators.serve(admin::Service::new(parts), admin_stop.clone()),
+    );
+    // Operators can look meanwhile, also at a server that hangs.
+    app.settled().await;
+    let serving = spawn_named(
+        "data plane",
+        listener.serve(service, app.stop.clone(), GRACE),
+    );
+    readiness.send_replace(Readiness::Ready);
+    tracing::info!(listen = %address, "ready");
+    let terminated = signals::terminated();
+    ready(address, admin_address);
+    terminated.await;
+    tracing::info!("shutting down; calls in flight finish");
+    readiness.send_replace(Readiness::Draining);
+    app.stop.cancel();
+    let _served = serving.await;
+    admin_stop.cancel();
+    let _operated = operating.await;
+    for task in tasks {
+        task.abort();
+    }
+    app.end().await;
+    Ok(())
+}
+
+async fn bind_operators(wanted: SocketAddr) -> anyhow::Result<(admin::Listener, SocketAddr)> {
+    let operators = admin::Listener::bind(wanted)
+        .await
+        .with_context(|| format!("admin.listen: {wanted} cannot be bound"))?;
+    let bound = operators.address()?;
+    Ok((operators, bound))
+}
+
+/// Serves one client on standard input and output.
+pub(super) async fn stdio(path: &Path, options: config::Options) -> anyhow::Result<()> {
+    let key = (options.env)(STDIO_KEY);
+    let mut loaded = config::load(path, &options)?;
+    let node = &mut loaded.config.node;
+    if node.audit == config::Audit::Stdout {
+        // Standard output belongs to the client here.
+        node.audit = config::Audit::File(node.data_dir.join("audit.jsonl"));
+    }
+    let app = App::start(&loaded.config).await?;
+    app.settled().await;
+    let who = stdio_caller(&app, key.as_deref())?;
+    let tasks = app.keep_current();
+    let stop = app.stop.clone();
+    let terminated = signals::terminated();
+    let watch = spawn_named("signals", async move {
+        terminated.await;
+        stop.cancel();
+    });
+    let (input, output) = (tokio::io::stdin(), tokio::io::stdout());
+    crate::ingress::stdio::serve(
+        Arc::clone(&app.gateway),
+        who,
+        input,
+        output,
+        app.stop.clone(),
+    )
+    .await;
+    watch.abort();
+    for task in tasks {
+        task.abort();
+    }
+    app.end().await;
+    Ok(())
+}
+
+/// Pipes carry no headers: the caller is who the environment says, else the anonymous one.
+fn stdio_caller(app: &App, key: Option<&str>) -> anyhow::Result<Arc<Authenticated>> {
+    let mut headers = HeaderMap::new();
+    if let Some(key) = key {
+        let bearer = HeaderValue::try_from(format!("Bearer {key}"));
+        headers.insert(
+            header::AUTHORIZATION,
+            bearer.context(format!("{STDIO_KEY} is no API key"))?,
+        );
+    }
+    app.gateway
+        .identity
+        .load()
+        .authenticate(&headers, None)
+        .with_context(|| {
+            format!("set {STDIO_KEY} to a key of the configuration, or allow `identity.anonymous`")
+        })
+}

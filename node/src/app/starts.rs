@@ -1,0 +1,101 @@
+//! What the command line starts: one runtime per process, one node in it.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use crate::cli::{DemoOptions, Failure, ServeOptions, Starts, StdioOptions};
+use crate::config;
+use crate::demo;
+
+use super::run;
+
+/// Starts nodes for [`crate::cli::run`].
+#[derive(Clone, Copy, Debug)]
+pub struct Node;
+
+impl Starts for Node {
+    fn serve(&self, options: ServeOptions) -> Result<(), Failure> {
+        let settings = config::Options::from_process(options.unsafe_no_auth);
+        let ready = |listen, admin| {
+            if options.ready_json {
+                print_ready(listen, admin);
+            }
+        };
+        block_on(async { run::serve(&options.config, settings, &ready).await })
+    }
+
+    fn stdio(&self, options: StdioOptions) -> Result<(), Failure> {
+        let settings = config::Options::from_process(false);
+        block_on(async { run::stdio(&options.config, settings).await })
+    }
+
+    fn demo(&self, options: DemoOptions) -> Result<(), Failure> {
+        block_on(async { run_demo(&options).await })
+    }
+
+    fn demo_server(&self) -> Result<(), Failure> {
+        block_on(async {
+            demo::serve_stdio().await;
+            Ok(())
+        })
+    }
+}
+
+async fn run_demo(options: &DemoOptions) -> anyhow::Result<()> {
+    let program = std::env::current_exe().context("this program does not know its own path")?;
+    let data_dir = std::env::temp_dir().join(format!("lockgate-demo-{}", std::process::id()));
+    let (listen, admin) = (options.listen.to_string(), options.admin_listen.to_string());
+    let text = demo::config(&program, &data_dir, &listen, &admin);
+    let loaded = config::parse(
+        &text,
+        None,
+        Path::new("."),
+        &config::Options::from_process(false),
+    )?;
+    let here = std::env::current_dir().ok();
+    let typed = demo::typed(&program, here.as_deref());
+    let ready = |listen: SocketAddr, admin: SocketAddr| {
+        if options.ready_json {
+            print_ready(listen, admin);
+        } else {
+            let (listen, admin) = (listen.to_string(), admin.to_string());
+            print(&demo::instructions(&typed, &listen, &admin));
+        }
+    };
+    let served = run::serve_loaded(&loaded, &ready).await;
+    // The demo leaves nothing behind.
+    let _already_gone = std::fs::remove_dir_all(&data_dir);
+    served
+}
+
+fn print_ready(listen: SocketAddr, admin: SocketAddr) {
+    print(&format!(
+        "{{\"event\":\"ready\",\"listen\":\"{listen}\",\"admin\":\"{admin}\"}}\n"
+    ));
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "what people, scripts and tests wait for"
+)]
+fn print(text: &str) {
+    print!("{text}");
+    // A pipe buffers what has no flush.
+    let _closed = std::io::Write::flush(&mut std::io::stdout());
+}
+
+fn block_on(node: impl Future<Output = anyhow::Result<()>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let runtime = runtime
+        .map_err(|error| Failure::new(format!("the system gives no event loop: {error}"), ""))?;
+    runtime
+        .block_on(node)
+        .map_err(|error| match error.downcast::<config::Problems>() {
+            Ok(problems) => problems.into(),
+            Err(error) => Failure::new(format!("{error:#}"), ""),
+        })
+}

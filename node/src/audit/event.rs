@@ -1,0 +1,154 @@
+//! What is told of a call.
+
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+use lockgate_proto::id::ServerName;
+
+use super::line::Line;
+use crate::call::Caller;
+
+/// Longest name of a principal, tenant, session, method or server in a line, in bytes before escaping.
+const NAME_BYTES_MAX: usize = 256;
+/// Longest tool name, prompt name or URI.
+const TARGET_BYTES_MAX: usize = 2048;
+
+/// A call has come in and nothing was sent for it yet.
+///
+/// ```json
+/// {"event":"received","ts":"2026-11-21T00:28:40.123Z","at":"n1/7","id":42,"principal":"ci-bot","credential":"ci",
+///  "tenant":"acme","session":"5e0f","method":"tools/call","target":"github_get_repo","server":"github",
+///  "args_sha256":"44136fa3…","decision":"allow","rule":"role engineer: allow *","trace_id":"4bf92f35…"}
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Received<'a> {
+    /// Number of the call in this process; the second line has it, too.
+    pub serial: u64,
+    /// Who calls.
+    pub caller: &'a Caller,
+    /// Session by its short name.
+    pub session: Option<&'a str>,
+    /// Method as the client wrote it.
+    pub method: &'a str,
+    /// Tool, prompt or URI as the client wrote it.
+    pub target: Option<&'a str>,
+    /// Server that was chosen.
+    pub server: Option<&'a ServerName>,
+    /// Raw bytes of the `arguments` member. Only their SHA-256 is kept: it ties the line to the call without telling
+    /// what was in it.
+    pub arguments: Option<&'a [u8]>,
+    /// What policy said.
+    pub decision: Decision<'a>,
+    /// W3C trace id.
+    pub trace_id: Option<&'a str>,
+}
+
+/// A call was answered, whatever the answer.
+///
+/// ```json
+/// {"event":"completed","ts":"2026-11-21T00:28:40.130Z","at":"n1/7","id":42,"principal":"ci-bot","credential":"ci",
+///  "tenant":"acme","session":"5e0f","method":"tools/call","target":"github_get_repo","server":"github",
+///  "status":"ok","latency_us":6912}
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Completed<'a> {
+    /// Number of the call, as in [`Received`].
+    pub serial: u64,
+    /// Who called.
+    pub caller: &'a Caller,
+    /// Session by its short name.
+    pub session: Option<&'a str>,
+    /// Method.
+    pub method: &'a str,
+    /// Tool by its prefixed name.
+    pub tool: Option<&'a str>,
+    /// Server that was chosen.
+    pub server: Option<&'a ServerName>,
+    /// `ok`, `tool_error`, `server_error`, or the word of the error table.
+    pub status: &'a str,
+    /// From the request to its answer.
+    pub took: Duration,
+}
+
+/// What policy said, and which rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision<'a> {
+    /// Yes or no.
+    pub allowed: bool,
+    /// Rule that decided.
+    pub rule: &'a str,
+}
+
+/// SHA-256 in hex.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ArgsHash([u8; 64]);
+
+impl ArgsHash {
+    pub(super) fn of(raw: &[u8]) -> Self {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let digest = digest::digest(&digest::SHA256, raw);
+        let mut hex = [0; 64];
+        for (pair, byte) in hex.chunks_exact_mut(2).zip(digest.as_ref()) {
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 15)];
+        }
+        Self(hex)
+    }
+
+    fn as_str(&self) -> &str {
+        // Made of hex digits only.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl Received<'_> {
+    /// `args`: made before the buffer was locked.
+    pub(super) fn write(&self, line: &mut Line<'_>, args: Option<&ArgsHash>) {
+        line.number("id", self.serial);
+        write_caller(line, self.caller);
+        line.optional("session", self.session, NAME_BYTES_MAX);
+        line.text("method", self.method, NAME_BYTES_MAX);
+        line.optional("target", self.target, TARGET_BYTES_MAX);
+        line.optional("server", self.server.map(AsRef::as_ref), NAME_BYTES_MAX);
+        if let Some(args) = args {
+            line.plain("args_sha256", args.as_str());
+        }
+        line.plain(
+            "decision",
+            if self.decision.allowed {
+                "allow"
+            } else {
+                "deny"
+            },
+        );
+        line.text("rule", self.decision.rule, NAME_BYTES_MAX);
+        line.optional("trace_id", self.trace_id, NAME_BYTES_MAX);
+    }
+}
+
+impl Completed<'_> {
+    pub(super) fn write(&self, line: &mut Line<'_>) {
+        line.number("id", self.serial);
+        write_caller(line, self.caller);
+        line.optional("session", self.session, NAME_BYTES_MAX);
+        line.text("method", self.method, NAME_BYTES_MAX);
+        line.optional("target", self.tool, TARGET_BYTES_MAX);
+        line.optional("server", self.server.map(AsRef::as_ref), NAME_BYTES_MAX);
+        line.text("status", self.status, NAME_BYTES_MAX);
+        line.number(
+            "latency_us",
+            u64::try_from(self.took.as_micros()).unwrap_or(u64::MAX),
+        );
+    }
+}
+
+/// Members that say who.
+pub(super) fn write_caller(line: &mut Line<'_>, caller: &Caller) {
+    line.text("principal", caller.principal.as_str(), NAME_BYTES_MAX);
+    line.text("credential", &caller.credential, NAME_BYTES_MAX);
+    line.optional(
+        "tenant",
+        caller.tenant.as_ref().map(AsRef::as_ref),
+        NAME_BYTES_MAX,
+    );
+}

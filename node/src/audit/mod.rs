@@ -1,0 +1,18 @@
+//! Who did what. Two events a call, `received` before anything is sent and `completed` after the answer, one JSON line
+//! each; and one for what operators do and for what concerns security. No audit, no call: when lines can't be kept,
+//! [`Audit::received`] refuses.
+//!
+//! The call formats its line into a shared buffer; a thread of its own writes the buffer out.
+
+mod event;
+mod handle;
+mod line;
+mod sink;
+mod stamp;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use self::event::{Completed, Decision, Received};
+pub use self::handle::{Audit, FlushError};
+pub(crate) use self::stamp::Stamp;

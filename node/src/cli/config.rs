@@ -1,0 +1,195 @@
+//! `lockgate config`.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::client::Client;
+use super::doctor::{self, Verdict};
+use super::exit::{Exit, Failure};
+use super::out::Out;
+use super::probe;
+use crate::config::{Loaded, Options, import, load, redacted, reference, schema};
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Verb {
+    /// Say what is wrong with a file, as the start would.
+    Check(CheckArgs),
+    /// Show the configuration in force, defaults filled in, secrets left out.
+    Show(ShowArgs),
+    /// Print the JSON schema of the file, for editors.
+    Schema,
+    /// Print the reference of all keys, as Markdown.
+    Reference,
+    /// Turn a desktop client's `mcpServers` into a lockgate.yaml on standard output.
+    Import(ImportArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct CheckArgs {
+    /// Configuration file.
+    #[arg(default_value = "lockgate.yaml")]
+    file: PathBuf,
+    /// Also start every server for a moment: says what it offers, and which names collide.
+    #[arg(long)]
+    probe: bool,
+    /// Accept listeners that other machines reach without a key.
+    #[arg(long)]
+    unsafe_no_auth: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ShowArgs {
+    /// Show this file instead of what the running gateway holds.
+    #[arg(long, short, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ImportArgs {
+    /// `claude_desktop_config.json`, `.mcp.json`, `mcp.json` of VS Code or Cursor.
+    file: PathBuf,
+}
+
+pub(super) async fn run(verb: Verb, client: &Client, out: &mut Out) -> Result<Exit, Failure> {
+    match verb {
+        Verb::Check(args) => check(&args, out).await,
+        Verb::Show(args) => show(&args, client, out).await,
+        Verb::Schema => {
+            out.value(&schema());
+            Ok(Exit::Done)
+        }
+        Verb::Reference => {
+            out.text(&reference());
+            Ok(Exit::Done)
+        }
+        Verb::Import(args) => take(&args, out),
+    }
+}
+
+async fn check(args: &CheckArgs, out: &mut Out) -> Result<Exit, Failure> {
+    let file = args.file.display();
+    let loaded = match load(&args.file, &Options::from_process(args.unsafe_no_auth)) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            let count = problems.list.len();
+            if out.json {
+                out.value(&json!({ "ok": false, "problems": problems.list }));
+            } else {
+                out.text(&problems.to_string());
+                out.note(&format!(
+                    "{file}: {count} problem{}",
+                    if count == 1 { "" } else { "s" }
+                ));
+            }
+            return Ok(Exit::Failed);
+        }
+    };
+    if !out.json {
+        loaded.warnings.iter().for_each(|warning| {
+            let line = warning
+                .line
+                .map(|line| format!(":{line}"))
+                .unwrap_or_default();
+            out.note(&format!("warning: {file}{line}: {warning}"));
+        });
+    }
+    let servers = loaded.config.registry.servers.len();
+    if !args.probe {
+        let value = json!({ "ok": true, "hash": loaded.hash, "warnings": loaded.warnings });
+        out.done(
+            &format!(
+                "{file} is good: {servers} server{}",
+                if servers == 1 { "" } else { "s" }
+            ),
+            &value,
+        );
+        return Ok(Exit::Done);
+    }
+    probed(&loaded, out).await
+}
+
+async fn probed(loaded: &Loaded, out: &mut Out) -> Result<Exit, Failure> {
+    let checks = probe::run(&loaded.config).await?;
+    let failed = checks.iter().any(|check| check.result == Verdict::Failed);
+    let value = json!({ "ok": !failed, "hash": loaded.hash, "warnings": loaded.warnings, "probes": checks });
+    doctor::show(&checks, &value, out);
+    // The file is good; what the servers that did not answer offer could not be checked.
+    Ok(if failed { Exit::Unchecked } else { Exit::Done })
+}
+
+async fn show(args: &ShowArgs, client: &Client, out: &mut Out) -> Result<Exit, Failure> {
+    let config = match &args.config {
+        Some(file) => {
+            let loaded = load(file, &Options::from_process(true))?;
+            json!({ "hash": loaded.hash, "config": redacted(&loaded.written) })
+        }
+        None => client.get("config").await?,
+    };
+    if out.json {
+        out.value(&config);
+        return Ok(Exit::Done);
+    }
+    let text = serde_saphyr::to_string(&config["config"]).map_err(|error| {
+        Failure::new(
+            format!("the configuration cannot be written as YAML: {error}"),
+            "use --json",
+        )
+    })?;
+    out.text(&text);
+    let about = |key: &str| config[key].as_str().map(|text| format!("{key} {text}"));
+    let version = config["version"]
+        .as_u64()
+        .map(|version| format!("version {version}"));
+    let about: Vec<String> = [version, about("hash"), about("reloaded_at")]
+        .into_iter()
+        .flatten()
+        .collect();
+    out.note(&format!("# {}", about.join(", ")));
+    if let Some(error) = shown_error(&config["last_error"]) {
+        out.note(&format!("# the file as it is now was refused: {error}"));
+    }
+    Ok(Exit::Done)
+}
+
+fn shown_error(error: &Value) -> Option<String> {
+    match error {
+        Value::Null => None,
+        Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
+    }
+}
+
+fn take(args: &ImportArgs, out: &mut Out) -> Result<Exit, Failure> {
+    let file = args.file.display();
+    let text = std::fs::read_to_string(&args.file).map_err(|error| {
+        Failure::new(
+            format!("{file} cannot be read: {error}"),
+            "check path and permissions",
+        )
+    })?;
+    let imported = import(&text).map_err(|error| {
+        let cause = std::error::Error::source(&error)
+            .map(|cause| format!(": {cause}"))
+            .unwrap_or_default();
+        Failure::new(
+            format!("{file}: {error}{cause}"),
+            "name the file in which the client lists its MCP servers",
+        )
+    })?;
+    if out.json {
+        out.value(&json!({ "yaml": imported.yaml, "variables": imported.variables, "notes": imported.notes }));
+        return Ok(Exit::Done);
+    }
+    out.text(&imported.yaml);
+    for note in &imported.notes {
+        out.note(&format!("note: {note}"));
+    }
+    if !imported.variables.is_empty() {
+        out.note("Set these variables before the start (the values stand in the client's file):");
+        for (name, about) in &imported.variables {
+            out.note(&format!("  {name}  {about}"));
+        }
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,180 @@
+//! One request over one connection: what a command line needs of HTTP.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, Uri};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
+use super::exit::Failure;
+use crate::task::spawn_named;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Tools may take long.
+const ANSWER_TIMEOUT: Duration = Duration::from_mins(5);
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// Names a PEM file with certificate authorities that are trusted beside Mozilla's.
+const EXTRA_ROOTS_VARIABLE: &str = "SSL_CERT_FILE";
+
+/// A whole answer.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub status: http::StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+/// Reads an address of HTTP or HTTPS.
+pub(super) fn address(text: &str) -> Result<Uri, Failure> {
+    let wrong = || Failure {
+        exit: super::Exit::Usage,
+        message: format!("{text:?} is not an HTTP address"),
+        remedy: "write for example http://127.0.0.1:7778".to_owned(),
+    };
+    let uri: Uri = text.parse().map_err(|_| wrong())?;
+    if uri.host().is_none() || !matches!(uri.scheme_str(), Some("http" | "https")) {
+        return Err(wrong());
+    }
+    Ok(uri)
+}
+
+/// Host and port that `uri` names. IPv6 addresses come without brackets.
+pub(super) fn host_port(uri: &Uri) -> (&str, u16) {
+    let host = uri
+        .host()
+        .unwrap_or_default()
+        .trim_start_matches('[')
+        .trim_end_matches(']');
+    let default = if uri.scheme_str() == Some("https") {
+        443
+    } else {
+        80
+    };
+    (host, uri.port_u16().unwrap_or(default))
+}
+
+/// Sends `request`, whose URI is absolute, and reads the whole answer.
+pub(super) async fn exchange(mut request: Request<Full<Bytes>>) -> Result<Answer, Failure> {
+    let uri = request.uri().clone();
+    let (host, port) = host_port(&uri);
+    let origin = format!("{host}:{port}");
+    let stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect((host, port))).await;
+    let stream = match stream {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return Err(unreachable(&origin, &error.to_string())),
+        Err(_) => return Err(unreachable(&origin, "no answer within 5 s")),
+    };
+    // One connection serves one origin, so the request line carries the path alone.
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    if let Ok(path) = path.parse::<Uri>() {
+        *request.uri_mut() = path;
+    }
+    if let Some(host) = uri
+        .authority()
+        .and_then(|authority| authority.as_str().parse().ok())
+    {
+        request.headers_mut().insert(http::header::HOST, host);
+    }
+    let answer = async {
+        if uri.scheme_str() == Some("https") {
+            send(tls(host, stream).await?, request, &origin).await
+        } else {
+            send(stream, request, &origin).await
+        }
+    };
+    match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
+        Ok(answer) => answer,
+        Err(_) => Err(unreachable(&origin, "no answer within 5 min")),
+    }
+}
+
+async fn tls(
+    host: &str,
+    stream: TcpStream,
+) -> Result<tokio_rustls::client::TlsStream<TcpStream>, Failure> {
+    let refused = |error: String| {
+        Failure::new(
+            format!("no TLS with {host}: {error}"),
+            "name the host that the certificate is for with --url, and its authority's file with SSL_CERT_FILE",
+        )
+    };
+    let roots = roots(
+        std::env::var_os(EXTRA_ROOTS_VARIABLE)
+            .as_deref()
+            .map(Path::new),
+    )?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| refused(error.to_string()))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from(host.to_owned()).map_err(|error| refused(error.to_string()))?;
+    tokio_rustls::TlsConnector::from(Arc::new(config))
+        .connect(name, stream)
+        .await
+        .map_err(|error| refused(error.to_string()))
+}
+
+fn roots(extra: Option<&Path>) -> Result<rustls::RootCertStore, Failure> {
+    let mut roots = rustls::RootCertStore {
+        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+    };
+    let Some(path) = extra.filter(|path| !path.as_os_str().is_empty()) else {
+        return Ok(roots);
+    };
+    let unusable = |error: String| {
+        Failure::new(
+            format!("{EXTRA_ROOTS_VARIABLE} {path:?} cannot be used: {error}"),
+            "name a PEM file with certificates",
+        )
+    };
+    let certificates =
+        CertificateDer::pem_file_iter(path).map_err(|error| unusable(error.to_string()))?;
+    for certificate in certificates {
+        let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
+        roots
+            .add(certificate)
+            .map_err(|error| unusable(error.to_string()))?;
+    }
+    Ok(roots)
+}
+
+async fn send<S>(stream: S, request: Request<Full<Bytes>>, origin: &str) -> Result<Answer, Failure>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let broken = |error: hyper::Error| unreachable(origin, &error.to_string());
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(broken)?;
+    // Ends with the connection, which ends with `sender`; its error also fails the request.
+    drop(spawn_named("cli-connection", connection));
+    let response: Response<Incoming> = sender.send_request(request).await.map_err(broken)?;
+    let (head, body) = response.into_parts();
+    let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+    let body = body
+        .map_err(|error| unreachable(origin, &error.to_string()))?
+        .to_bytes();
+    Ok(Answer {
+        status: head.status,
+        headers: head.headers,
+        body,
+    })
+}
+
+fn unreachable(origin: &str, cause: &str) -> Failure {
+    Failure::new(
+        format!("no answer from {origin}: {cause}"),
+        "start the gateway with `lockgate serve`, or name its address (--admin or LOCKGATE_ADMIN)",
+    )
+}

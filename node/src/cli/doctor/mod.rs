@@ -1,0 +1,328 @@
+//! `lockgate doctor`: what keeps the gateway from starting or working.
+
+mod reach;
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::client::Client;
+use super::exit::{Exit, Failure};
+use super::out::Out;
+use crate::config::{Audit, Config, Options, Tls, load};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Configuration file.
+    #[arg(long, short, default_value = "lockgate.yaml", value_name = "FILE")]
+    config: PathBuf,
+    /// Accept listeners that other machines reach without a key.
+    #[arg(long)]
+    unsafe_no_auth: bool,
+}
+
+/// How one check ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Verdict {
+    Good,
+    Warning,
+    Failed,
+    /// It could not be found out.
+    Unchecked,
+}
+
+/// One check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Check {
+    pub name: String,
+    pub result: Verdict,
+    pub detail: String,
+    /// Empty when nothing has to be done.
+    pub remedy: String,
+}
+
+impl Check {
+    pub(super) fn new(
+        name: impl Into<String>,
+        result: Verdict,
+        detail: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            result,
+            detail: detail.into(),
+            remedy: remedy.into(),
+        }
+    }
+
+    fn good(name: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::new(name, Verdict::Good, detail, "")
+    }
+
+    fn failed(
+        name: impl Into<String>,
+        detail: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self::new(name, Verdict::Failed, detail, remedy)
+    }
+}
+
+pub(super) async fn run(args: &Args, client: &Client, out: &mut Out) -> Result<Exit, Failure> {
+    let checks = all(args, client).await;
+    show(&checks, &json!({ "checks": checks }), out);
+    Ok(verdict(&checks))
+}
+
+fn verdict(checks: &[Check]) -> Exit {
+    let any = |result: Verdict| checks.iter().any(|check| check.result == result);
+    if any(Verdict::Failed) {
+        Exit::Failed
+    } else if any(Verdict::Unchecked) {
+        Exit::Unchecked
+    } else {
+        Exit::Done
+    }
+}
+
+pub(super) fn show(checks: &[Check], value: &Value, out: &mut Out) {
+    let row = |check: &Check| {
+        let result = match check.result {
+            Verdict::Good => "good",
+            Verdict::Warning => "warning",
+            Verdict::Failed => "FAILED",
+            Verdict::Unchecked => "unchecked",
+        };
+        vec![result.to_owned(), check.name.clone(), check.detail.clone()]
+    };
+    let rows: Vec<Vec<String>> = checks.iter().map(row).collect();
+    out.table(&["result", "check", "detail"], &rows, value);
+    if !out.json {
+        for check in checks.iter().filter(|check| !check.remedy.is_empty()) {
+            out.text(&format!("{}: {}", check.name, check.remedy));
+        }
+    }
+}
+
+async fn all(args: &Args, client: &Client) -> Vec<Check> {
+    let file = args.config.display();
+    let loaded = match load(&args.config, &Options::from_process(args.unsafe_no_auth)) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            let failed = |problem: &crate::config::Problem| {
+                let line = problem
+                    .line
+                    .map(|line| format!(":{line}"))
+                    .unwrap_or_default();
+                let key = if problem.key.is_empty() {
+                    String::new()
+                } else {
+                    format!("{}: ", problem.key)
+                };
+                Check::failed(
+                    format!("{file}{line}"),
+                    format!("{key}{}", problem.what),
+                    &*problem.remedy,
+                )
+            };
+            return problems.list.iter().map(failed).collect();
+        }
+    };
+    let mut checks = vec![Check::good("config", format!("{file} is good"))];
+    for warning in &loaded.warnings {
+        checks.push(Check::new(
+            &*warning.key,
+            Verdict::Warning,
+            &*warning.what,
+            &*warning.remedy,
+        ));
+    }
+    let config = &loaded.config;
+    // A gateway that runs from this file holds the ports and the directory rightly.
+    let running = client.get("info").await.ok();
+    checks.push(port(
+        "listen",
+        config.node.listen,
+        running.as_ref().and_then(|info| info["listen"].as_str()),
+    ));
+    let admin = running
+        .as_ref()
+        .map(|_| config.node.admin_listen.to_string());
+    checks.push(port(
+        "admin.listen",
+        config.node.admin_listen,
+        admin.as_deref(),
+    ));
+    checks.append(&mut files(config));
+    for server in &config.registry.servers {
+        checks.append(&mut reach::server(server).await);
+    }
+    if config.registry.servers.is_empty() {
+        checks.push(Check::new(
+            "servers",
+            Verdict::Warning,
+            "there are none",
+            "add one under `servers`",
+        ));
+    }
+    checks
+}
+
+fn port(name: &str, address: SocketAddr, ours: Option<&str>) -> Check {
+    if address.port() == 0 {
+        return Check::good(name, "the system chooses the port");
+    }
+    match TcpListener::bind(address) {
+        Ok(_) => Check::good(name, format!("{address} is free")),
+        Err(error)
+            if error.kind() == std::io::ErrorKind::AddrInUse
+                && ours == Some(&*address.to_string()) =>
+        {
+            Check::good(name, format!("{address} is held by the running gateway"))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => Check::failed(
+            name,
+            format!("{address} is in use"),
+            "stop the process that holds it, or choose another port",
+        ),
+        Err(error) => Check::failed(
+            name,
+            format!("{address} cannot be used: {error}"),
+            "choose an address of this machine and a port above 1023",
+        ),
+    }
+}
+
+fn files(config: &Config) -> Vec<Check> {
+    let mut checks = vec![directory("data_dir", &config.node.data_dir)];
+    if let Audit::File(file) = &config.node.audit {
+        checks.push(directory(
+            "audit.file",
+            file.parent().unwrap_or_else(|| Path::new(".")),
+        ));
+    }
+    if let Some(tls) = &config.node.tls {
+        checks.push(certificate(tls));
+        checks.push(key(tls));
+    }
+    checks
+}
+
+/// Whether files can be made in `dir`, or in the nearest directory above it that is there.
+fn directory(name: &str, dir: &Path) -> Check {
+    let existing = dir
+        .ancestors()
+        .find(|dir| dir.exists())
+        .unwrap_or_else(|| Path::new("."));
+    let shown = dir.display();
+    if !existing.is_dir() {
+        return Check::failed(
+            name,
+            format!("{} is not a directory", existing.display()),
+            "name a directory",
+        );
+    }
+    let trial = existing.join(format!(".lockgate-doctor-{}", std::process::id()));
+    match std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(&trial)
+        .and_then(|_| std::fs::remove_file(&trial))
+    {
+        Ok(()) if existing == dir => Check::good(name, format!("{shown} is writable")),
+        Ok(()) => Check::good(name, format!("{shown} can be made")),
+        Err(error) => Check::failed(
+            name,
+            format!("{} is not writable: {error}", existing.display()),
+            "change its owner or permissions, or name another directory",
+        ),
+    }
+}
+
+fn certificate(tls: &Tls) -> Check {
+    let file = tls.cert.display();
+    let certificates =
+        CertificateDer::pem_file_iter(&tls.cert).map(|list| list.filter_map(Result::ok).count());
+    match certificates {
+        Ok(0) => Check::failed(
+            "tls.cert",
+            format!("{file} holds no certificate"),
+            "name a PEM file with the chain",
+        ),
+        Ok(count) => Check::good("tls.cert", format!("{file} holds {count} certificate(s)")),
+        Err(error) => Check::failed(
+            "tls.cert",
+            format!("{file} cannot be read: {error}"),
+            "check path and permissions",
+        ),
+    }
+}
+
+fn key(tls: &Tls) -> Check {
+    let file = tls.key.display();
+    match PrivateKeyDer::from_pem_file(&tls.key) {
+        Ok(_) => Check::good("tls.key", format!("{file} holds a private key")),
+        Err(error) => Check::failed(
+            "tls.key",
+            format!("{file}: {error}"),
+            "name a PEM file with the private key, readable by the gateway",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(result: Verdict) -> Check {
+        Check::new("a", result, "", "")
+    }
+
+    #[test]
+    fn the_worst_check_decides() {
+        use Verdict::{Failed, Good, Unchecked, Warning};
+        for (results, exit) in [
+            (&[Good, Warning][..], Exit::Done),
+            (&[Good, Unchecked], Exit::Unchecked),
+            (&[Unchecked, Failed], Exit::Failed),
+            (&[], Exit::Done),
+        ] {
+            let checks: Vec<Check> = results.iter().map(|result| check(*result)).collect();
+            assert_eq!(verdict(&checks), exit, "{results:?}");
+        }
+    }
+
+    #[test]
+    fn a_port_that_others_hold_is_told_from_our_own() {
+        let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = holder.local_addr().unwrap();
+        assert_eq!(port("listen", address, None).result, Verdict::Failed);
+        assert_eq!(
+            port("listen", address, Some(&address.to_string())).result,
+            Verdict::Good
+        );
+        drop(holder);
+        assert_eq!(port("listen", address, None).result, Verdict::Good);
+    }
+
+    #[test]
+    fn a_directory_is_writable_or_can_be_made_or_neither() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(directory("d", dir.path()).detail.ends_with("is writable"));
+        assert!(
+            directory("d", &dir.path().join("a/b"))
+                .detail
+                .ends_with("can be made")
+        );
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(directory("d", &file).result, Verdict::Failed);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,178 @@
+//! The command line: one file a verb. Verbs that ask a running node go through the admin API; `serve`, `stdio` and
+//! `demo` start one and are handed in by `main`, because only `app` puts the parts together.
+
+mod client;
+mod config;
+mod connect;
+mod demo;
+mod doctor;
+mod exit;
+mod init;
+mod keys;
+mod mcp;
+mod out;
+mod probe;
+mod serve;
+mod servers;
+mod sessions;
+mod stdio;
+mod tools;
+
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use self::client::Client;
+pub use self::demo::DemoOptions;
+pub use self::exit::{Exit, Failure};
+use self::out::Out;
+pub use self::serve::ServeOptions;
+pub use self::stdio::StdioOptions;
+
+/// What starts a gateway in this process. Each blocks until the gateway has ended.
+pub trait Starts {
+    /// `lockgate serve`.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the gateway cannot start, or does not end well.
+    fn serve(&self, options: ServeOptions) -> Result<(), Failure>;
+
+    /// `lockgate stdio`.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the gateway cannot start, or does not end well.
+    fn stdio(&self, options: StdioOptions) -> Result<(), Failure>;
+
+    /// `lockgate demo`.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the gateway cannot start, or does not end well.
+    fn demo(&self, options: DemoOptions) -> Result<(), Failure>;
+
+    /// `lockgate demo-server`: the server that the demo puts behind the gateway.
+    ///
+    /// # Errors
+    ///
+    /// Fails when it cannot start.
+    fn demo_server(&self) -> Result<(), Failure>;
+}
+
+/// One door between AI agents and their MCP servers.
+#[derive(Debug, Parser)]
+#[command(
+    name = "lockgate",
+    version,
+    max_term_width = 100,
+    after_help = "Exit status: 0 done, 1 refused or failed, 2 usage, 3 could not check."
+)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, clap::Args)]
+struct Global {
+    /// Print JSON instead of tables.
+    #[arg(long, global = true)]
+    json: bool,
+    /// Admin API of the running gateway.
+    #[arg(
+        long,
+        global = true,
+        env = "LOCKGATE_ADMIN",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:7778"
+    )]
+    admin: String,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Write a commented lockgate.yaml to start from.
+    Init(init::Args),
+    /// Start the gateway.
+    Serve(ServeOptions),
+    /// Serve one client on standard input and output.
+    Stdio(StdioOptions),
+    /// Start a gateway with a demo server behind it.
+    Demo(DemoOptions),
+    /// The demo's own MCP server, on standard input and output.
+    #[command(hide = true)]
+    DemoServer,
+    /// Find out what keeps the gateway from starting or working.
+    Doctor(doctor::Args),
+    /// Check, show and take over configurations.
+    #[command(subcommand)]
+    Config(config::Verb),
+    /// API keys.
+    #[command(subcommand)]
+    Keys(keys::Verb),
+    /// MCP servers behind the gateway.
+    #[command(subcommand)]
+    Servers(servers::Verb),
+    /// Tools as clients see them.
+    #[command(subcommand)]
+    Tools(tools::Verb),
+    /// MCP sessions.
+    #[command(subcommand)]
+    Sessions(sessions::Verb),
+}
+
+/// Runs the command line of this process and says how it went.
+pub fn run(starts: &dyn Starts) -> ExitCode {
+    let mut out = Out::standard(std::io::stdout().is_terminal());
+    run_args(std::env::args_os(), starts, &mut out).into()
+}
+
+fn run_args(args: impl IntoIterator<Item = OsString>, starts: &dyn Starts, out: &mut Out) -> Exit {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => return out.usage(&error),
+    };
+    out.json = cli.global.json;
+    match dispatch(cli, starts, out) {
+        Ok(exit) => out.finish(exit),
+        Err(failure) => out.failure(&failure),
+    }
+}
+
+fn dispatch(cli: Cli, starts: &dyn Starts, out: &mut Out) -> Result<Exit, Failure> {
+    let client = || Client::new(&cli.global.admin, std::env::var("LOCKGATE_TOKEN").ok());
+    match cli.verb {
+        Verb::Serve(options) => starts.serve(options).map(|()| Exit::Done),
+        Verb::Stdio(options) => starts.stdio(options).map(|()| Exit::Done),
+        Verb::Demo(options) => starts.demo(options).map(|()| Exit::Done),
+        Verb::DemoServer => starts.demo_server().map(|()| Exit::Done),
+        Verb::Init(args) => init::run(&args, out),
+        Verb::Doctor(args) => wait(doctor::run(&args, &client()?, out)),
+        Verb::Config(verb) => wait(config::run(verb, &client()?, out)),
+        Verb::Keys(verb) => wait(keys::run(verb, &client()?, out)),
+        Verb::Servers(verb) => wait(servers::run(verb, &client()?, out)),
+        Verb::Tools(verb) => wait(tools::run(verb, &client()?, out)),
+        Verb::Sessions(verb) => wait(sessions::run(verb, &client()?, out)),
+    }
+}
+
+/// Verbs wait for one answer after the other, so one thread is enough.
+fn wait(verb: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(verb),
+        Err(error) => Err(Failure::new(
+            format!("the system gives no event loop: {error}"),
+            "free file descriptors and try again",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests;

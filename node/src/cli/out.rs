@@ -1,0 +1,156 @@
+//! The one place that prints. Results go to standard output, everything else to standard error.
+
+use std::io::{self, ErrorKind, Write};
+
+use serde_json::{Value, json};
+
+use super::exit::{Exit, Failure};
+
+/// Where a verb prints.
+pub(super) struct Out {
+    /// JSON instead of tables.
+    pub json: bool,
+    /// Standard output is a terminal: long cells are cut.
+    terminal: bool,
+    results: Box<dyn Write>,
+    notes: Box<dyn Write>,
+    /// First error of writing a result.
+    broken: Option<io::Error>,
+}
+
+/// Longest cell on a terminal; descriptions of tools run over many lines otherwise.
+const CELL_CHARS_MAX: usize = 72;
+
+impl Out {
+    pub(super) fn standard(terminal: bool) -> Self {
+        Self::to(Box::new(io::stdout()), Box::new(io::stderr()), terminal)
+    }
+
+    pub(super) fn to(results: Box<dyn Write>, notes: Box<dyn Write>, terminal: bool) -> Self {
+        Self {
+            json: false,
+            terminal,
+            results,
+            notes,
+            broken: None,
+        }
+    }
+
+    /// A result as it is, for files and the like.
+    pub(super) fn text(&mut self, text: &str) {
+        self.result(text.as_bytes());
+        if !text.ends_with('\n') {
+            self.result(b"\n");
+        }
+    }
+
+    pub(super) fn value(&mut self, value: &Value) {
+        self.text(&format!("{value:#}"));
+    }
+
+    /// One line for people, or the value for programs.
+    pub(super) fn done(&mut self, line: &str, value: &Value) {
+        if self.json {
+            self.value(value)
+        } else {
+            self.text(&clean(line))
+        }
+    }
+
+    /// A table for people, or the value for programs.
+    pub(super) fn table(&mut self, heads: &[&str], rows: &[Vec<String>], value: &Value) {
+        if self.json {
+            return self.value(value);
+        }
+        let limit = if self.terminal {
+            CELL_CHARS_MAX
+        } else {
+            usize::MAX
+        };
+        let head: Vec<String> = heads.iter().map(|head| head.to_uppercase()).collect();
+        let rows: Vec<Vec<String>> = rows
+            .iter()
+            .map(|row| row.iter().map(|cell| cut(&clean(cell), limit)).collect())
+            .collect();
+        let width = |column: usize| {
+            let cells = std::iter::once(&head)
+                .chain(&rows)
+                .filter_map(|row| row.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..heads.len()).map(width).collect();
+        for row in std::iter::once(&head).chain(&rows) {
+            let cells = row
+                .iter()
+                .zip(&widths)
+                .map(|(cell, width)| format!("{cell:width$}"));
+            self.text(cells.collect::<Vec<_>>().join("  ").trim_end());
+        }
+    }
+
+    /// A remark that is no result.
+    pub(super) fn note(&mut self, text: &str) {
+        // Standard error is the last resort: nobody is left to tell.
+        _ = writeln!(self.notes, "{}", clean(text));
+    }
+
+    pub(super) fn failure(&mut self, failure: &Failure) -> Exit {
+        if self.json {
+            let error =
+                json!({ "error": { "message": failure.message, "remedy": failure.remedy } });
+            self.value(&error);
+        } else {
+            let lines: Vec<String> = failure.message.lines().map(clean).collect();
+            _ = writeln!(self.notes, "error: {}", lines.join("\n"));
+            if !failure.remedy.is_empty() {
+                _ = writeln!(self.notes, "  try: {}", clean(&failure.remedy));
+            }
+        }
+        self.finish(failure.exit)
+    }
+
+    /// Help and version are results; a wrong command line is not.
+    pub(super) fn usage(&mut self, error: &clap::Error) -> Exit {
+        let text = error.render().to_string();
+        if error.use_stderr() {
+            _ = write!(self.notes, "{text}");
+            return Exit::Usage;
+        }
+        self.text(&text);
+        self.finish(Exit::Done)
+    }
+
+    /// The exit status, unless the result could not be written. A reader that has enough (`| head`) is no failure.
+    pub(super) fn finish(&mut self, exit: Exit) -> Exit {
+        if self.broken.is_none() {
+            self.broken = self.results.flush().err();
+        }
+        match self.broken.take() {
+            Some(error) if error.kind() != ErrorKind::BrokenPipe => {
+                self.note(&format!("error: the result cannot be written: {error}"));
+                Exit::Failed
+            }
+            _ => exit,
+        }
+    }
+
+    fn result(&mut self, bytes: &[u8]) {
+        if self.broken.is_none() {
+            self.broken = self.results.write_all(bytes).err();
+        }
+    }
+}
+
+/// Names and descriptions come from servers: control characters could paint over the terminal.
+fn clean(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}
+
+fn cut(text: &str, limit: usize) -> String {
+    if text.chars().count() <= limit {
+        return text.to_owned();
+    }
+    text.chars().take(limit - 1).chain(['…']).collect()
+}

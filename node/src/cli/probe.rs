@@ -1,0 +1,101 @@
+//! `config check --probe`: starts every server for a moment and says what it offers and which names collide.
+
+use std::time::Duration;
+
+use super::doctor::{Check, Verdict};
+use super::exit::{Exit, Failure};
+use crate::config::Config;
+use crate::route::{Collision, Router};
+use crate::upstream::{Status, Upstreams};
+
+/// Servers start at the same time and have this long: some are downloaded first.
+const SETTLE_MAX: Duration = Duration::from_secs(60);
+const END_MAX: Duration = Duration::from_secs(5);
+
+pub(super) async fn run(config: &Config) -> Result<Vec<Check>, Failure> {
+    let unstarted = |error: &dyn std::fmt::Display| Failure {
+        exit: Exit::Unchecked,
+        message: format!("the servers cannot be started: {error}"),
+        remedy: "free memory and file descriptors and try again".to_owned(),
+    };
+    let upstreams = Upstreams::new("probe", config.node.limits.answer_bytes_max)
+        .await
+        .map_err(|error| unstarted(&error))?;
+    let registry = &config.registry;
+    let applied = upstreams.apply(&registry.servers).await;
+    applied.map_err(|error| unstarted(&error))?;
+    upstreams.settled(SETTLE_MAX).await;
+    let router = Router::default();
+    router.rebuild(&upstreams.all(), &registry.separator);
+    let mut checks: Vec<Check> = upstreams
+        .all()
+        .iter()
+        .map(|server| check(&server.status()))
+        .collect();
+    checks.append(&mut collisions(&router));
+    upstreams.drain(END_MAX).await;
+    Ok(checks)
+}
+
+fn check(status: &Status) -> Check {
+    let name = format!("servers.{}", status.name);
+    let Some(catalog) = status
+        .session_catalog
+        .or(status.stateless_catalog)
+        .filter(|_| status.up)
+    else {
+        let why = status
+            .last_error
+            .clone()
+            .unwrap_or_else(|| format!("no answer within {} s", SETTLE_MAX.as_secs()));
+        return Check::new(
+            name,
+            Verdict::Failed,
+            why,
+            "run the command by hand, or look with `lockgate doctor`; `lockgate serve` logs what the server writes on standard error",
+        );
+    };
+    let detail = [
+        counted(catalog.tools, "tool"),
+        counted(catalog.prompts, "prompt"),
+        counted(catalog.resources, "resource"),
+        counted(catalog.templates, "template"),
+    ];
+    let detail = detail.join(", ");
+    Check::new(name, Verdict::Good, detail, "")
+}
+
+/// `1 tool`, `2 tools`.
+fn counted(n: usize, what: &str) -> String {
+    let plural = if n == 1 { "" } else { "s" };
+    format!("{n} {what}{plural}")
+}
+
+fn collisions(router: &Router) -> Vec<Check> {
+    let check = |collision: Collision| {
+        let Collision {
+            hidden, name, kept, ..
+        } = collision;
+        Check::new(
+            name,
+            Verdict::Warning,
+            format!("`{kept}` keeps the name and hides the one of `{hidden}`"),
+            format!(
+                "give one of the two another `prefix` or `uri_prefix`, or place `{hidden}` first"
+            ),
+        )
+    };
+    router.collisions().into_iter().map(check).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::counted;
+
+    #[test]
+    fn one_is_no_plural() {
+        assert_eq!(counted(0, "tool"), "0 tools");
+        assert_eq!(counted(1, "tool"), "1 tool");
+        assert_eq!(counted(2, "tool"), "2 tools");
+    }
+}

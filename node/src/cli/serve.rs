@@ -1,0 +1,17 @@
+//! `lockgate serve`.
+
+use std::path::PathBuf;
+
+/// What `lockgate serve` takes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ServeOptions {
+    /// Configuration file.
+    #[arg(long, short, default_value = "lockgate.yaml", value_name = "FILE")]
+    pub config: PathBuf,
+    /// Print one line of JSON with the addresses on standard output when the gateway answers.
+    #[arg(long)]
+    pub ready_json: bool,
+    /// Accept listeners that other machines reach without a key.
+    #[arg(long)]
+    pub unsafe_no_auth: bool,
+}

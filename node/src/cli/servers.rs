@@ -1,0 +1,241 @@
+//! `lockgate servers`.
+
+use serde_json::{Map, Value, json};
+
+use super::client::{Client, segment};
+use super::exit::{Exit, Failure};
+use super::out::Out;
+use super::sessions::{items, text};
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Verb {
+    /// List servers and how they are.
+    List,
+    /// Add a server to the running gateway: `add NAME --url URL` or `add NAME -- COMMAND ARGS...`.
+    Add(AddArgs),
+    /// Remove a server that was added here.
+    Remove {
+        /// Server's name.
+        name: String,
+    },
+    /// Connect to a server anew; restarts its process.
+    Restart {
+        /// Server's name.
+        name: String,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct AddArgs {
+    /// Name of the server.
+    name: String,
+    /// Streamable HTTP address. Repeated for several endpoints.
+    #[arg(long, conflicts_with = "command")]
+    url: Vec<String>,
+    /// Header for every request. `${VAR}` is taken from the gateway's environment. Can be repeated.
+    #[arg(long, value_name = "NAME: VALUE", value_parser = header)]
+    header: Vec<(String, String)>,
+    /// Variable for the process. `${VAR}` in the value is taken from the gateway's environment. Can be repeated.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
+    env: Vec<(String, String)>,
+    /// Any other key of a server, as in the file; the value is JSON or text. Can be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]
+    settings: Vec<(String, Value)>,
+    /// Program and arguments of a stdio server.
+    #[arg(last = true, required_unless_present = "url")]
+    command: Vec<String>,
+}
+
+pub(super) async fn run(verb: Verb, client: &Client, out: &mut Out) -> Result<Exit, Failure> {
+    match verb {
+        Verb::List => {
+            let answer = client.get("servers").await?;
+            let rows: Vec<Vec<String>> = items(&answer, "servers").iter().map(row).collect();
+            out.table(
+                &[
+                    "name",
+                    "state",
+                    "eras",
+                    "tools",
+                    "healthy",
+                    "in flight",
+                    "hidden",
+                    "last error",
+                ],
+                &rows,
+                &answer,
+            );
+        }
+        Verb::Add(args) => {
+            client.post("servers", Some(&body(&args))).await?;
+            out.done(
+                &format!("{} is added", args.name),
+                &json!({ "name": args.name, "added": true }),
+            );
+        }
+        Verb::Remove { name } => {
+            client
+                .delete(&format!("servers/{}", segment(&name)))
+                .await?;
+            out.done(
+                &format!("{name} is removed"),
+                &json!({ "name": name, "removed": true }),
+            );
+        }
+        Verb::Restart { name } => {
+            client
+                .post(&format!("servers/{}/restart", segment(&name)), None)
+                .await?;
+            out.done(
+                &format!("{name} restarts"),
+                &json!({ "name": name, "restarting": true }),
+            );
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn body(args: &AddArgs) -> Value {
+    let mut body = Map::new();
+    for (key, value) in &args.settings {
+        body.insert(key.clone(), value.clone());
+    }
+    match &*args.url {
+        [] => {}
+        [url] => drop(body.insert("url".to_owned(), json!(url))),
+        urls => drop(body.insert("endpoints".to_owned(), json!(urls))),
+    }
+    if let [command, rest @ ..] = &*args.command {
+        body.insert("command".to_owned(), json!(command));
+        if !rest.is_empty() {
+            body.insert("args".to_owned(), json!(rest));
+        }
+    }
+    for (key, pairs) in [("headers", &args.header), ("env", &args.env)] {
+        if !pairs.is_empty() {
+            let map: Map<String, Value> = pairs
+                .iter()
+                .map(|(name, value)| (name.clone(), json!(value)))
+                .collect();
+            body.insert(key.to_owned(), Value::Object(map));
+        }
+    }
+    body.insert("name".to_owned(), json!(args.name));
+    Value::Object(body)
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once(':').ok_or("write NAME: VALUE")?;
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// `timeout=30s` is text, `in_flight_max=8` and `breaker={"failures":2}` are JSON.
+fn setting(text: &str) -> Result<(String, Value), String> {
+    let (key, value) = variable(text).map_err(|_| "write KEY=VALUE")?;
+    let value = serde_json::from_str(&value).unwrap_or_else(|_| Value::from(value.clone()));
+    Ok((key, value))
+}
+
+/// A server says more than fits into a line; `--json` has all of it.
+fn row(server: &Value) -> Vec<String> {
+    let state = match (&server["up"], &server["settled"]) {
+        (Value::Bool(true), _) => "up",
+        (_, Value::Bool(false)) => "starting",
+        _ => "down",
+    };
+    let eras = ["session", "stateless"]
+        .iter()
+        .filter(|era| server["eras"][**era] == true);
+    let eras: Vec<&str> = eras.copied().collect();
+    let catalog = ["session_catalog", "stateless_catalog"].map(|key| &server[key]);
+    let tools = catalog
+        .iter()
+        .find(|catalog| catalog.is_object())
+        .map_or(&Value::Null, |catalog| &catalog["tools"]);
+    let endpoints = items(server, "endpoints");
+    let healthy = endpoints
+        .iter()
+        .filter(|endpoint| endpoint["healthy"] == true)
+        .count();
+    vec![
+        text(&server["name"]),
+        state.to_owned(),
+        if eras.is_empty() {
+            "-".to_owned()
+        } else {
+            eras.join(",")
+        },
+        text(tools),
+        format!("{healthy}/{}", endpoints.len()),
+        text(&server["in_flight"]),
+        match items(server, "hidden") {
+            [] => "-".to_owned(),
+            names => names.iter().map(text).collect::<Vec<_>>().join(","),
+        },
+        text(&server["last_error"]),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: AddArgs,
+    }
+
+    #[track_caller]
+    fn sent(line: &[&str]) -> String {
+        let line = Line::try_parse_from(std::iter::once(&"add").chain(line)).unwrap();
+        body(&line.args).to_string()
+    }
+
+    #[test]
+    fn flags_become_the_keys_of_the_file() {
+        insta::assert_snapshot!(sent(&["a", "--url", "http://a/mcp", "--header", "Authorization: Bearer ${T}", "--set", "timeout=30s", "--set", "in_flight_max=8"]), @r#"{"timeout":"30s","in_flight_max":8,"url":"http://a/mcp","headers":{"Authorization":"Bearer ${T}"},"name":"a"}"#);
+        insta::assert_snapshot!(sent(&["b", "--url", "http://a", "--url", "http://b"]), @r#"{"endpoints":["http://a","http://b"],"name":"b"}"#);
+        insta::assert_snapshot!(sent(&["c", "--env", "A=b=c", "--", "npx", "-y", "x"]), @r#"{"command":"npx","args":["-y","x"],"env":{"A":"b=c"},"name":"c"}"#);
+    }
+
+    #[test]
+    fn a_row_says_how_a_server_is() {
+        let server = json!({
+            "name": "github", "up": true, "settled": true, "in_flight": 3, "last_error": null,
+            "eras": { "session": true, "stateless": true }, "endpoints": [{ "healthy": true }, { "healthy": false }],
+            "session_catalog": null, "stateless_catalog": { "tools": 40 }, "hidden": ["a_x", "a_y"],
+        });
+        assert_eq!(
+            row(&server),
+            [
+                "github",
+                "up",
+                "session,stateless",
+                "40",
+                "1/2",
+                "3",
+                "a_x,a_y",
+                "-"
+            ]
+        );
+        let starting = json!({ "name": "a", "up": false, "settled": false, "endpoints": [] });
+        assert_eq!(
+            row(&starting),
+            ["a", "starting", "-", "-", "0/0", "-", "-", "-"]
+        );
+    }
+
+    #[test]
+    fn one_way_to_reach_it_is_needed() {
+        assert!(Line::try_parse_from(["add", "a"]).is_err());
+        assert!(Line::try_parse_from(["add", "a", "--url", "http://a", "--", "npx"]).is_err());
+    }
+}

@@ -1,0 +1,242 @@
+//! Verbs against an admin API that answers as the contract says.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::thread::JoinHandle;
+
+use super::lockgate;
+use crate::cli::Exit;
+
+/// Answers requests in turn with `(status, body)` and returns what was asked: `METHOD path [body]`.
+fn gateway(answers: Vec<(u16, String)>) -> (String, JoinHandle<Vec<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let served = std::thread::spawn(move || {
+        let serve = |(status, body): (u16, String)| {
+            let (stream, _) = listener.accept().unwrap();
+            let mut reader = BufReader::new(stream);
+            let mut line = String::new();
+            reader.read_line(&mut line).unwrap();
+            let (mut header, mut length) = (String::new(), 0);
+            while reader.read_line(&mut header).unwrap() > 2 {
+                if let Some(value) = header.to_ascii_lowercase().strip_prefix("content-length:") {
+                    length = value.trim().parse().unwrap();
+                }
+                header.clear();
+            }
+            let mut asked = vec![0; length];
+            reader.read_exact(&mut asked).unwrap();
+            let head = format!(
+                "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\nmcp-session-id: s1\r\ncontent-length: {}\r\n\r\n",
+                body.len()
+            );
+            reader
+                .into_inner()
+                .write_all(format!("{head}{body}").as_bytes())
+                .unwrap();
+            let line = line.trim_end().trim_end_matches(" HTTP/1.1");
+            format!("{line} {}", String::from_utf8(asked).unwrap())
+                .trim_end()
+                .to_owned()
+        };
+        answers.into_iter().map(serve).collect()
+    });
+    (url, served)
+}
+
+#[track_caller]
+fn check(args: &[&str], status: u16, body: &str, asked: &str) -> (Exit, String) {
+    let (url, served) = gateway(vec![(status, body.to_owned())]);
+    let ran = lockgate(&[args, &["--admin", &url]].concat());
+    assert_eq!(served.join().unwrap(), [asked]);
+    (ran.exit, format!("{}{}", ran.out, ran.err))
+}
+
+#[test]
+fn keys_are_listed_made_rotated_and_revoked() {
+    let list = r#"{"keys":[{"id":"ci","principal":"bot","tenant":null,"roles":["a","b"],"source":"file","created_at":null,"revoked":false},{"id":"x","principal":"p","tenant":"t","roles":[],"source":"registry","created_at":"2026-11-21","revoked":true}]}"#;
+    let (exit, text) = check(&["keys", "list"], 200, list, "GET /api/v1/keys");
+    assert_eq!(exit, Exit::Done);
+    insta::assert_snapshot!(text, @"
+    ID  PRINCIPAL  TENANT  ROLES  SOURCE    CREATED     STATE
+    ci  bot        -       a,b    file      -           active
+    x   p          t              registry  2026-11-21  revoked
+    ");
+    let (_, text) = check(
+        &[
+            "keys",
+            "create",
+            "--principal",
+            "bot",
+            "--role",
+            "a",
+            "--role",
+            "b",
+            "--tenant",
+            "t",
+        ],
+        201,
+        r#"{"id":"k1","key":"lg_abc"}"#,
+        r#"POST /api/v1/keys {"principal":"bot","roles":["a","b"],"tenant":"t"}"#,
+    );
+    insta::assert_snapshot!(text, @"
+    lg_abc
+    key `k1`; it is not shown again
+    ");
+    let (_, text) = check(
+        &["keys", "rotate", "k/1"],
+        200,
+        r#"{"id":"k/1","key":"lg_new"}"#,
+        "POST /api/v1/keys/k%2F1/rotate",
+    );
+    assert!(text.starts_with("lg_new\n"), "{text}");
+    let (_, text) = check(
+        &["keys", "revoke", "k1", "--json"],
+        204,
+        "",
+        "DELETE /api/v1/keys/k1",
+    );
+    insta::assert_snapshot!(text, @r#"
+    {
+      "id": "k1",
+      "revoked": true
+    }
+    "#);
+}
+
+#[test]
+fn refusals_carry_message_and_remedy() {
+    let body = r#"{"error":{"code":"no_key","message":"there is no key `k1`","remedy":"see `lockgate keys list`"}}"#;
+    let (exit, text) = check(
+        &["keys", "revoke", "k1"],
+        404,
+        body,
+        "DELETE /api/v1/keys/k1",
+    );
+    assert_eq!(exit, Exit::Failed);
+    insta::assert_snapshot!(text, @"
+    error: there is no key `k1`
+      try: see `lockgate keys list`
+    ");
+    let (_, text) = check(
+        &["keys", "revoke", "k1", "--json"],
+        404,
+        body,
+        "DELETE /api/v1/keys/k1",
+    );
+    insta::assert_snapshot!(text, @r#"
+    {
+      "error": {
+        "message": "there is no key `k1`",
+        "remedy": "see `lockgate keys list`"
+      }
+    }
+    "#);
+}
+
+#[test]
+fn servers_are_added_restarted_and_removed() {
+    check(
+        &["servers", "add", "a", "--url", "http://a/mcp"],
+        201,
+        "{}",
+        r#"POST /api/v1/servers {"url":"http://a/mcp","name":"a"}"#,
+    );
+    check(
+        &["servers", "restart", "a"],
+        202,
+        "",
+        "POST /api/v1/servers/a/restart",
+    );
+    check(
+        &["servers", "remove", "a"],
+        204,
+        "",
+        "DELETE /api/v1/servers/a",
+    );
+}
+
+#[test]
+fn sessions_are_listed_and_ended() {
+    let list = r#"{"sessions":[{"id":"s1","principal":"bot","tenant":null,"revision":"2025-11-25","client":"x/1","state":"active","age_s":5,"idle_s":1,"in_flight":0,"route":"/mcp"}]}"#;
+    let (_, text) = check(&["sessions", "list"], 200, list, "GET /api/v1/sessions");
+    insta::assert_snapshot!(text, @"
+    ID  PRINCIPAL  TENANT  REVISION    CLIENT  STATE   AGE S  IDLE S  IN FLIGHT  ROUTE
+    s1  bot        -       2025-11-25  x/1     active  5      1       0          /mcp
+    ");
+    let (_, text) = check(
+        &["sessions", "show", "s1"],
+        200,
+        r#"{"id":"s1","in_flight":0}"#,
+        "GET /api/v1/sessions/s1",
+    );
+    insta::assert_snapshot!(text, @"
+    KEY        VALUE
+    id         s1
+    in_flight  0
+    ");
+    check(
+        &["sessions", "end", "s1"],
+        204,
+        "",
+        "DELETE /api/v1/sessions/s1",
+    );
+}
+
+#[test]
+fn tools_are_listed_without_what_could_paint_the_terminal() {
+    let list = r#"{"tools":[{"name":"a_b","server":"a","description":"one\n\u001b[31mtwo"}]}"#;
+    let (_, text) = check(
+        &["tools", "list", "--server", "a b"],
+        200,
+        list,
+        "GET /api/v1/tools?server=a%20b",
+    );
+    insta::assert_snapshot!(text, @"
+    NAME  SERVER  DESCRIPTION
+    a_b   a       one  [31mtwo
+    ");
+}
+
+#[test]
+fn the_configuration_in_force_is_shown() {
+    let body = r#"{"version":3,"hash":"ab","reloaded_at":"now","last_error":"x.yaml:1: bad","config":{"separator":"_"}}"#;
+    let (_, text) = check(&["config", "show"], 200, body, "GET /api/v1/config");
+    insta::assert_snapshot!(text, @"
+    separator: _
+    # version 3, hash ab, reloaded_at now
+    # the file as it is now was refused: x.yaml:1: bad
+    ");
+}
+
+#[test]
+fn a_call_goes_through_the_data_plane() {
+    let (url, served) = gateway(vec![
+        (200, r#"{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-11-25"}}"#.to_owned()),
+        (202, String::new()),
+        (200, r#"{"jsonrpc":"2.0","id":2,"result":{"content":[{"type":"text","text":"hi"}],"isError":true}}"#.to_owned()),
+        (200, String::new()),
+    ]);
+    let ran = lockgate(&[
+        "tools",
+        "call",
+        "a_echo",
+        r#"{"x":1}"#,
+        "--url",
+        &format!("{url}/mcp"),
+    ]);
+    assert_eq!(
+        (ran.exit, &*ran.out, &*ran.err),
+        (Exit::Failed, "hi\n", "the tool reports an error\n")
+    );
+    let asked = served.join().unwrap();
+    assert!(
+        asked[0].starts_with("POST /mcp {\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"initialize\""),
+        "{asked:?}"
+    );
+    assert_eq!(
+        asked[2],
+        r#"POST /mcp {"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"a_echo","arguments":{"x":1}}}"#
+    );
+    assert_eq!(asked[3], "DELETE /mcp");
+}

@@ -1,0 +1,278 @@
+//! Whole command lines in, text and exit status out.
+
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
+
+use super::*;
+
+/// Writes into shared memory.
+#[derive(Clone, Default)]
+struct Memory(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Memory {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Memory {
+    fn take(&self) -> String {
+        String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap()
+    }
+}
+
+/// Refuses to start anything, with what it was asked for as the reason.
+struct Asked;
+
+impl Starts for Asked {
+    fn serve(&self, options: ServeOptions) -> Result<(), Failure> {
+        Err(Failure::new(format!("{options:?}"), ""))
+    }
+
+    fn stdio(&self, options: StdioOptions) -> Result<(), Failure> {
+        Err(Failure::new(format!("{options:?}"), ""))
+    }
+
+    fn demo(&self, options: DemoOptions) -> Result<(), Failure> {
+        Err(Failure::new(format!("{options:?}"), ""))
+    }
+
+    fn demo_server(&self) -> Result<(), Failure> {
+        Err(Failure::new("demo server", ""))
+    }
+}
+
+pub(super) struct Ran {
+    pub exit: Exit,
+    pub out: String,
+    pub err: String,
+}
+
+pub(super) fn lockgate(args: &[&str]) -> Ran {
+    let (results, notes) = (Memory::default(), Memory::default());
+    let mut out = Out::to(Box::new(results.clone()), Box::new(notes.clone()), false);
+    let args = std::iter::once("lockgate")
+        .chain(args.iter().copied())
+        .map(OsString::from);
+    let exit = run_args(args, &Asked, &mut out);
+    Ran {
+        exit,
+        out: results.take(),
+        err: notes.take(),
+    }
+}
+
+mod admin;
+
+#[test]
+fn the_command_line_is_sound() {
+    use clap::CommandFactory;
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn verbs_that_start_a_gateway_get_their_options() {
+    let ran = lockgate(&["serve", "--config", "a.yaml", "--ready-json"]);
+    assert_eq!(ran.exit, Exit::Failed);
+    insta::assert_snapshot!(ran.err, @r#"error: ServeOptions { config: "a.yaml", ready_json: true, unsafe_no_auth: false }"#);
+    insta::assert_snapshot!(lockgate(&["stdio"]).err, @r#"error: StdioOptions { config: "lockgate.yaml" }"#);
+    insta::assert_snapshot!(lockgate(&["demo", "--listen", "127.0.0.1:0"]).err, @"error: DemoOptions { listen: 127.0.0.1:0, admin_listen: 127.0.0.1:7778, ready_json: false }");
+}
+
+#[test]
+fn usage_errors_end_with_2_and_help_with_0() {
+    assert_eq!(lockgate(&["frobnicate"]).exit, Exit::Usage);
+    assert_eq!(lockgate(&["keys", "create"]).exit, Exit::Usage);
+    assert_eq!(
+        lockgate(&["--admin", "ftp://x", "keys", "list"]).exit,
+        Exit::Usage
+    );
+    let help = lockgate(&["--help"]);
+    assert_eq!(help.exit, Exit::Done);
+    assert!(help.out.contains("Exit status"), "{}", help.out);
+}
+
+#[test]
+fn init_writes_a_file_that_passes_and_never_overwrites() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("lockgate.yaml");
+    let file = file.to_str().unwrap();
+    let ran = lockgate(&["init", file]);
+    assert_eq!(
+        (ran.exit, ran.err.contains("export LOCKGATE_CI_KEY=lg_")),
+        (Exit::Done, true),
+        "{}",
+        ran.err
+    );
+    let checked = lockgate(&["config", "check", file]);
+    assert_eq!(
+        (checked.exit, &*checked.err),
+        (Exit::Done, ""),
+        "{}",
+        checked.out
+    );
+    assert!(dir.path().join("lockgate.schema.json").exists());
+
+    std::fs::write(file, "separator: '-'").unwrap();
+    let again = lockgate(&["init", file]);
+    assert_eq!(again.exit, Exit::Failed);
+    assert!(again.err.contains("is there already"), "{}", again.err);
+    assert_eq!(std::fs::read_to_string(file).unwrap(), "separator: '-'");
+}
+
+#[test]
+fn the_commented_parts_of_the_first_file_pass_too() {
+    // Comments that are prose start with a capital letter.
+    let uncommented = |line: &str| match line.strip_prefix("  # ") {
+        Some(yaml) if !yaml.starts_with(char::is_uppercase) => format!("  {yaml}"),
+        _ => line.replace("anonymous: [me]", "anonymous: deny"),
+    };
+    let text: Vec<String> = init::TEMPLATE.lines().map(uncommented).collect();
+    let text = text.join("\n");
+    let env: crate::config::Env = Arc::new(|_| Some("0123456789abcdef".to_owned()));
+    let options = crate::config::Options {
+        unsafe_no_auth: false,
+        env,
+    };
+    let loaded = crate::config::parse(&text, None, std::path::Path::new("/"), &options);
+    let registry = loaded
+        .unwrap_or_else(|problems| panic!("{problems}\n{text}"))
+        .config
+        .registry;
+    assert_eq!(
+        (
+            registry.servers.len(),
+            registry.roles.len(),
+            registry.identity.api_keys.len()
+        ),
+        (2, 2, 1)
+    );
+}
+
+#[test]
+fn check_lists_everything_that_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("a.yaml");
+    std::fs::write(&file, "lisen: x\nservers: { a: { url: 'ftp://x' } }\n").unwrap();
+    let ran = lockgate(&["config", "check", file.to_str().unwrap()]);
+    assert_eq!(ran.exit, Exit::Failed);
+    assert_eq!(ran.out.lines().count(), 2, "{}", ran.out);
+    let json = lockgate(&["config", "check", "--json", file.to_str().unwrap()]);
+    let json: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!(
+        (json["ok"].as_bool(), json["problems"][0]["line"].as_u64()),
+        (Some(false), Some(1))
+    );
+}
+
+#[test]
+fn show_hides_what_a_file_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("a.yaml");
+    std::fs::write(
+        &file,
+        "servers: { a: { command: x, env: { TOKEN: planted } } }\n",
+    )
+    .unwrap();
+    for json in [&[][..], &["--json"]] {
+        let ran = lockgate(
+            &[
+                &["config", "show", "--config", file.to_str().unwrap()],
+                json,
+            ]
+            .concat(),
+        );
+        assert_eq!(ran.exit, Exit::Done, "{}", ran.err);
+        assert!(
+            ran.out.contains("***") && !ran.out.contains("planted"),
+            "{}",
+            ran.out
+        );
+    }
+}
+
+#[test]
+fn import_prints_yaml_and_names_the_variables() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("mcp.json");
+    std::fs::write(
+        &file,
+        r#"{ "mcpServers": { "a": { "command": "x", "env": { "A_TOKEN": "planted" } } } }"#,
+    )
+    .unwrap();
+    let ran = lockgate(&["config", "import", file.to_str().unwrap()]);
+    assert_eq!(ran.exit, Exit::Done);
+    assert!(
+        ran.out.contains("A_TOKEN: ${A_TOKEN}") && !ran.out.contains("planted"),
+        "{}",
+        ran.out
+    );
+    assert!(ran.err.contains("  A_TOKEN  "), "{}", ran.err);
+}
+
+#[test]
+fn doctor_names_each_fault_with_its_remedy() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("a.yaml");
+    let text = "listen: 127.0.0.1:0\nadmin: { listen: '127.0.0.1:0' }\ntls: { cert: none.pem, key: none.key }\n\
+                servers: { a: { command: no-such-program-anywhere } }\n";
+    std::fs::write(&file, text).unwrap();
+    let ran = lockgate(&[
+        "doctor",
+        "--admin",
+        "http://127.0.0.1:1",
+        "--json",
+        "--config",
+        file.to_str().unwrap(),
+    ]);
+    assert_eq!(ran.exit, Exit::Failed);
+    let json: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    let failed = json["checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|check| check["result"] == "failed");
+    let failed: Vec<&str> = failed
+        .map(|check| check["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(failed, ["tls.cert", "tls.key", "servers.a"]);
+}
+
+#[test]
+fn a_server_that_does_not_answer_cannot_be_probed() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("a.yaml");
+    std::fs::write(
+        &file,
+        "servers: { a: { command: no-such-program-anywhere } }\n",
+    )
+    .unwrap();
+    let ran = lockgate(&[
+        "config",
+        "check",
+        "--probe",
+        "--json",
+        file.to_str().unwrap(),
+    ]);
+    assert_eq!(ran.exit, Exit::Unchecked, "{}", ran.err);
+    let json: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(
+        (json["ok"].as_bool(), json["probes"][0]["name"].as_str()),
+        (Some(false), Some("servers.a"))
+    );
+}
+
+#[test]
+fn a_gateway_that_is_not_there_is_named() {
+    let ran = lockgate(&["keys", "list", "--admin", "http://127.0.0.1:1"]);
+    assert_eq!(ran.exit, Exit::Failed);
+    insta::assert_snapshot!(ran.err, @"
+    error: no answer from 127.0.0.1:1: Connection refused (os error 111)
+      try: start the gateway with `lockgate serve`, or name its address (--admin or LOCKGATE_ADMIN)
+    ");
+}

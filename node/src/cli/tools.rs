@@ -1,0 +1,209 @@
+//! `lockgate tools`.
+
+use http::header::HeaderValue;
+use serde_json::{Value, json};
+
+use super::client::{Client, bearer, segment};
+use super::connect::address;
+use super::exit::{Exit, Failure};
+use super::mcp::Mcp;
+use super::out::Out;
+use super::sessions::{items, text};
+
+/// Key of the caller, as for `lockgate stdio`.
+const KEY: &str = "LOCKGATE_API_KEY";
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Verb {
+    /// List tools under their full names.
+    List {
+        /// Of this server only.
+        #[arg(long)]
+        server: Option<String>,
+    },
+    /// Call a tool as a client would, through the data plane, with the API key in LOCKGATE_API_KEY.
+    Call(CallArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct CallArgs {
+    /// Full name of the tool, as listed.
+    name: String,
+    /// Arguments, as a JSON object.
+    #[arg(default_value = "{}", value_parser = arguments)]
+    arguments: Value,
+    /// Data plane. Asked from the admin API if left out.
+    #[arg(long)]
+    url: Option<String>,
+    /// Variable of the environment that holds the API key, instead of LOCKGATE_API_KEY.
+    #[arg(long, value_name = "VARIABLE")]
+    key_env: Option<String>,
+}
+
+pub(super) async fn run(verb: Verb, client: &Client, out: &mut Out) -> Result<Exit, Failure> {
+    match verb {
+        Verb::List { server } => {
+            let query = server
+                .map(|server| format!("?server={}", segment(&server)))
+                .unwrap_or_default();
+            let answer = client.get(&format!("tools{query}")).await?;
+            let row = |tool: &Value| {
+                ["name", "server", "description"]
+                    .iter()
+                    .map(|key| text(&tool[*key]))
+                    .collect()
+            };
+            let rows: Vec<Vec<String>> = items(&answer, "tools").iter().map(row).collect();
+            out.table(&["name", "server", "description"], &rows, &answer);
+            Ok(Exit::Done)
+        }
+        Verb::Call(args) => call(args, client, out).await,
+    }
+}
+
+async fn call(args: CallArgs, client: &Client, out: &mut Out) -> Result<Exit, Failure> {
+    let key = key(args.key_env.as_deref(), |name| std::env::var(name).ok())?;
+    let url = match args.url {
+        Some(url) => url,
+        None => data_plane(&client.get("info").await?)?,
+    };
+    let mut mcp = Mcp::open(address(&url)?, key).await?;
+    let result = mcp
+        .request(
+            "tools/call",
+            json!({ "name": args.name, "arguments": args.arguments }),
+        )
+        .await;
+    mcp.close().await;
+    let result = result?;
+    if out.json {
+        out.value(&result);
+    } else {
+        shown(&result).iter().for_each(|text| out.text(text));
+    }
+    if result["isError"] == true {
+        out.note("the tool reports an error");
+        return Ok(Exit::Failed);
+    }
+    Ok(Exit::Done)
+}
+
+/// The caller's key as a header. A gateway that lets anybody in needs none, unless one was named.
+fn key(
+    named: Option<&str>,
+    env: impl Fn(&str) -> Option<String>,
+) -> Result<Option<HeaderValue>, Failure> {
+    let variable = named.unwrap_or(KEY);
+    match env(variable).filter(|key| !key.is_empty()) {
+        Some(key) => bearer(&key, variable).map(Some),
+        None if named.is_none() => Ok(None),
+        None => Err(Failure {
+            exit: Exit::Usage,
+            message: format!("the environment variable `{variable}` is not set"),
+            remedy: format!("set {variable} to an API key of the gateway"),
+        }),
+    }
+}
+
+/// A listener on all addresses is reached on the loopback one.
+fn data_plane(info: &Value) -> Result<String, Failure> {
+    let listen: Option<std::net::SocketAddr> = info["listen"]
+        .as_str()
+        .and_then(|listen| listen.parse().ok());
+    let mut listen = listen.ok_or_else(|| {
+        Failure::new(
+            "the gateway does not say where its data plane is",
+            "name it with --url",
+        )
+    })?;
+    if listen.ip().is_unspecified() {
+        listen.set_ip(match listen.ip() {
+            std::net::IpAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+            std::net::IpAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    let scheme = if info["tls"] == true { "https" } else { "http" };
+    Ok(format!("{scheme}://{listen}/mcp"))
+}
+
+/// Texts as they are, anything else as JSON.
+fn shown(result: &Value) -> Vec<String> {
+    let shown = |content: &Value| match content["text"].as_str() {
+        Some(text) => text.to_owned(),
+        None => content.to_string(),
+    };
+    let contents: Vec<String> = items(result, "content").iter().map(shown).collect();
+    match result.get("structuredContent") {
+        Some(structured) if contents.is_empty() => vec![format!("{structured:#}")],
+        _ => contents,
+    }
+}
+
+fn arguments(text: &str) -> Result<Value, String> {
+    match serde_json::from_str(text) {
+        Ok(Value::Object(members)) => Ok(Value::Object(members)),
+        Ok(_) => Err("write a JSON object, for example {\"path\": \"a\"}".to_owned()),
+        Err(error) => Err(format!("not JSON: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_on_all_addresses_is_reached_on_loopback() {
+        let url = |listen: &str| data_plane(&json!({ "listen": listen })).ok();
+        assert_eq!(
+            url("0.0.0.0:7777").as_deref(),
+            Some("http://127.0.0.1:7777/mcp")
+        );
+        assert_eq!(url("[::]:7777").as_deref(), Some("http://[::1]:7777/mcp"));
+        assert_eq!(
+            url("10.0.0.1:80").as_deref(),
+            Some("http://10.0.0.1:80/mcp")
+        );
+        assert_eq!(url("x"), None);
+    }
+
+    #[test]
+    fn a_listener_with_tls_is_spoken_to_in_tls() {
+        let url = data_plane(&json!({ "listen": "[::]:7777", "tls": true })).ok();
+        assert_eq!(url.as_deref(), Some("https://[::1]:7777/mcp"));
+    }
+
+    #[test]
+    fn the_key_is_the_callers_own_and_never_the_operators() {
+        let env = |name: &str| match name {
+            "LOCKGATE_API_KEY" => Some("lg_own".to_owned()),
+            "LOCKGATE_TOKEN" => Some("operator".to_owned()),
+            "OTHER" => Some("lg_other".to_owned()),
+            _ => None,
+        };
+        let shown =
+            |named| key(named, env).map(|key| key.map(|key| key.to_str().unwrap().to_owned()));
+        assert_eq!(shown(None).unwrap().as_deref(), Some("Bearer lg_own"));
+        assert_eq!(
+            shown(Some("OTHER")).unwrap().as_deref(),
+            Some("Bearer lg_other")
+        );
+        assert!(shown(Some("MISSING")).is_err());
+        assert!(key(None, |_| None).unwrap().is_none());
+    }
+
+    #[test]
+    fn texts_are_shown_as_they_are() {
+        let result = json!({ "content": [{ "type": "text", "text": "a\nb" }, { "type": "image", "data": "x" }] });
+        assert_eq!(
+            shown(&result),
+            [
+                "a\nb".to_owned(),
+                r#"{"type":"image","data":"x"}"#.to_owned()
+            ]
+        );
+        assert_eq!(
+            shown(&json!({ "content": [], "structuredContent": 1 })),
+            ["1"]
+        );
+    }
+}

@@ -1,0 +1,269 @@
+//! Keys that belong to the node.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use tracing_subscriber::EnvFilter;
+
+use super::{Context, Findings};
+use crate::config::checked::{Audit, Identity, Limits, Node, Session, Telemetry, Tls};
+use crate::config::problem::Problem;
+use crate::config::raw;
+use crate::config::tree::KeyPath;
+use crate::config::unit::{Size, Time};
+
+const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7777);
+const ADMIN_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7778);
+const SEPARATOR: &str = "_";
+/// Longer separators only eat into the 64 characters that some clients allow for a tool's name.
+const SEPARATOR_LEN_MAX: usize = 8;
+
+pub(super) fn node(
+    raw: raw::File,
+    identity: &Identity,
+    context: &Context<'_>,
+    found: &mut Findings,
+) -> Node {
+    let listen = raw.listen.unwrap_or(LISTEN);
+    let admin_listen = raw
+        .admin
+        .and_then(|admin| admin.listen)
+        .unwrap_or(ADMIN_LISTEN);
+    addresses(listen, admin_listen, identity, context, found);
+    let root = KeyPath::root();
+    let allowed_hosts = raw.allowed_hosts.unwrap_or_default();
+    for (index, host) in allowed_hosts.iter().enumerate() {
+        if host.contains("://") || host.parse::<http::uri::Authority>().is_err() {
+            let at = root.key("allowed_hosts").index(index);
+            found.refuse(
+                &at,
+                format!("{host:?} is not a host name"),
+                "write a name or name:port, without scheme and path",
+            );
+        }
+    }
+    let allowed_origins = raw.allowed_origins.unwrap_or_default();
+    for (index, origin) in allowed_origins.iter().enumerate() {
+        if !is_origin(origin) {
+            let at = root.key("allowed_origins").index(index);
+            found.refuse(
+                &at,
+                format!("{origin:?} is not an origin"),
+                "write scheme://host or scheme://host:port, without path",
+            );
+        }
+    }
+    Node {
+        listen,
+        admin_listen,
+        tls: raw.tls.and_then(|tls| {
+            Some(Tls {
+                cert: context.path(&tls.cert?),
+                key: context.path(&tls.key?),
+            })
+        }),
+        data_dir: context.path(
+            raw.data_dir
+                .as_deref()
+                .unwrap_or_else(|| Path::new("lockgate-data")),
+        ),
+        allowed_hosts,
+        allowed_origins,
+        limits: limits(&raw.limits.unwrap_or_default()),
+        session: session(&raw.session.unwrap_or_default(), found),
+        audit: audit(&raw.audit.unwrap_or_default(), context, found),
+        telemetry: telemetry(raw.telemetry.unwrap_or_default(), found),
+    }
+}
+
+fn addresses(
+    listen: SocketAddr,
+    admin: SocketAddr,
+    identity: &Identity,
+    context: &Context<'_>,
+    found: &mut Findings,
+) {
+    let same_ip =
+        listen.ip() == admin.ip() || listen.ip().is_unspecified() || admin.ip().is_unspecified();
+    if listen.port() != 0 && listen.port() == admin.port() && same_ip {
+        let at = KeyPath::root().key("admin").key("listen");
+        found.refuse(
+            &at,
+            format!("port {} is taken by `listen`", admin.port()),
+            "give one of the two another port",
+        );
+    }
+    found.problems.append(&mut exposure(
+        listen,
+        admin,
+        identity,
+        context.unsafe_no_auth,
+    ));
+}
+
+/// Refuses listeners that others reach without a key.
+pub(in crate::config) fn exposure(
+    listen: SocketAddr,
+    admin: SocketAddr,
+    identity: &Identity,
+    unsafe_no_auth: bool,
+) -> Vec<Problem> {
+    let mut found = Findings::default();
+    if unsafe_no_auth {
+        return found.problems;
+    }
+    let root = KeyPath::root();
+    let keyless = identity.api_keys.is_empty();
+    for (address, at) in [
+        (listen, root.key("listen")),
+        (admin, root.key("admin").key("listen")),
+    ] {
+        if !address.ip().is_loopback() && keyless {
+            found.refuse(
+                &at,
+                format!("{address} is reached from other machines, and nobody has to show a key"),
+                "add `identity.api_keys`, listen on 127.0.0.1, or start with --unsafe-no-auth",
+            );
+        }
+    }
+    if !listen.ip().is_loopback() && identity.anonymous.is_some() {
+        found.refuse(
+            &root.key("identity").key("anonymous"),
+            format!(
+                "`listen` is {listen}, so anybody who reaches this machine would get these roles"
+            ),
+            "write `deny`, listen on 127.0.0.1, or start with --unsafe-no-auth",
+        );
+    }
+    found.problems
+}
+
+fn is_origin(text: &str) -> bool {
+    text.split_once("://").is_some_and(|(scheme, authority)| {
+        !scheme.is_empty()
+            && scheme
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+            && !authority.contains('@')
+            && authority.parse::<http::uri::Authority>().is_ok()
+    })
+}
+
+pub(super) fn separator(raw: Option<String>, found: &mut Findings) -> String {
+    let separator = raw.unwrap_or_else(|| SEPARATOR.to_owned());
+    let fit = separator
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"_-./".contains(&byte));
+    if !fit || separator.len() > SEPARATOR_LEN_MAX {
+        found.refuse(
+            &KeyPath::root().key("separator"),
+            format!("{separator:?} is not fit for tool names"),
+            format!("use letters, digits, `_`, `-`, `.` and `/`, at most {SEPARATOR_LEN_MAX}"),
+        );
+    }
+    separator
+}
+
+fn limits(raw: &raw::Limits) -> Limits {
+    let bytes = |size: Option<Size>, default: usize| size.map_or(default, |size| size.0);
+    Limits {
+        body_bytes_max: bytes(raw.body_max, 4 << 20),
+        depth_max: raw.depth_max.unwrap_or(128),
+        batch_max: raw.batch_max.unwrap_or(64),
+        answer_bytes_max: bytes(raw.answer_max, 16 << 20),
+        connections_max: raw.connections_max.unwrap_or(16_384),
+        sessions_max: raw.sessions_max.unwrap_or(100_000),
+        session_calls_max: raw.session_calls_max.unwrap_or(128),
+        calls_max: raw.calls_max.unwrap_or(16_384),
+        read_timeout: time(raw.read_timeout, Duration::from_secs(15)),
+    }
+}
+
+fn session(raw: &raw::Session, found: &mut Findings) -> Session {
+    let session = Session {
+        passivate_after: time(raw.passivate_after, Duration::from_mins(1)),
+        idle_timeout: time(raw.idle_timeout, Duration::from_hours(1)),
+        age_max: time(raw.age_max, Duration::from_hours(24)),
+        journal_after: time(raw.journal_after, Duration::from_millis(100)),
+        resume_window: time(raw.resume_window, Duration::from_mins(5)),
+    };
+    let at = KeyPath::root().key("session");
+    let ordered = [
+        (
+            "passivate_after",
+            session.passivate_after,
+            "idle_timeout",
+            session.idle_timeout,
+        ),
+        (
+            "idle_timeout",
+            session.idle_timeout,
+            "age_max",
+            session.age_max,
+        ),
+    ];
+    for (lower, low, upper, high) in ordered {
+        not_above(&at, (lower, low), (upper, high), found);
+    }
+    session
+}
+
+/// Refuses a time that must not be above another one.
+pub(super) fn not_above(
+    at: &KeyPath,
+    lower: (&str, Duration),
+    upper: (&str, Duration),
+    found: &mut Findings,
+) {
+    if lower.1 > upper.1 {
+        found.refuse(
+            &at.key(lower.0),
+            format!(
+                "{} is above `{}` ({})",
+                Time(lower.1),
+                upper.0,
+                Time(upper.1)
+            ),
+            format!("lower it, or raise `{}`", upper.0),
+        );
+    }
+}
+
+/// A time, or its default.
+pub(super) fn time(raw: Option<Time>, default: Duration) -> Duration {
+    raw.map_or(default, |time| time.0)
+}
+
+fn audit(raw: &raw::Audit, context: &Context<'_>, found: &mut Findings) -> Audit {
+    match (&raw.output, &raw.file) {
+        (Some(raw::AuditOutput::Stdout), Some(_)) => {
+            found.refuse(
+                &KeyPath::root().key("audit").key("output"),
+                "`output` and `file` are both there",
+                "keep one of them",
+            );
+            Audit::Stdout
+        }
+        (_, None) => Audit::Stdout,
+        (None, Some(file)) => Audit::File(context.path(file)),
+    }
+}
+
+fn telemetry(raw: raw::Telemetry, found: &mut Findings) -> Telemetry {
+    let log_filter = raw.filter.unwrap_or_else(|| "info".to_owned());
+    if EnvFilter::try_new(&log_filter).is_err() {
+        found.refuse(
+            &KeyPath::root().key("telemetry").key("filter"),
+            format!("{log_filter:?} is not a log filter"),
+            "write a level, or target=level pairs with commas, for example info,lockgate_node::upstream=debug",
+        );
+    }
+    let otlp = raw.otlp.unwrap_or_default();
+    Telemetry {
+        log_json: raw.log == Some(raw::LogFormat::Json),
+        log_filter,
+        trace_ratio: otlp.ratio.unwrap_or(1.0),
+        otlp_endpoint: otlp.endpoint,
+    }
+}

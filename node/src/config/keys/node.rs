@@ -1,0 +1,267 @@
+//! Keys of the whole file but `servers`.
+
+use super::Kind::{
+    Address, Choice, File, Filled, Int, List, Name, Named, Object, OneOf, Ratio, Size, Text, Time,
+    Url,
+};
+use super::{Key, key, required, server, with};
+
+pub(super) const FILE: &[Key] = &[
+    with(
+        "listen",
+        Address,
+        r#""127.0.0.1:7777""#,
+        "Address of the data plane (`/mcp`). Port 0 lets the system choose. Another address than loopback needs `identity.api_keys`.",
+    ),
+    key("admin", Object(ADMIN), "Admin API, metrics and health."),
+    key(
+        "tls",
+        Object(TLS),
+        "TLS of the data plane. The files are read again when they change.",
+    ),
+    with(
+        "data_dir",
+        File,
+        r#""./lockgate-data""#,
+        "Directory for keys, registry and spools. Created when missing.",
+    ),
+    with(
+        "allowed_hosts",
+        List(&Text),
+        "[]",
+        "`Host` names that are accepted beside the listen address and, on loopback, `localhost`. Guards against DNS rebinding.",
+    ),
+    with(
+        "allowed_origins",
+        List(&Text),
+        "[]",
+        "`Origin` values that are accepted beside those of the listen address, for example `https://app.example`.",
+    ),
+    key(
+        "limits",
+        Object(LIMITS),
+        "Bounds on what clients and servers send and hold.",
+    ),
+    key("session", Object(SESSION), "Life of sessions."),
+    with(
+        "audit",
+        Object(AUDIT),
+        r#"{"output":"stdout"}"#,
+        "Where audit lines go: `output` or `file`.",
+    ),
+    key(
+        "telemetry",
+        Object(TELEMETRY),
+        "Log format and trace export.",
+    ),
+    key("identity", Object(IDENTITY), "Who may come in."),
+    key(
+        "servers",
+        Named(&Object(server::SERVER)),
+        "MCP servers by name. When two offer a tool of the same full name, the first in the file keeps it.",
+    ),
+    with(
+        "separator",
+        Text,
+        r#""_""#,
+        "Stands between a server's prefix and a tool's or prompt's name.",
+    ),
+    key(
+        "roles",
+        Named(&Object(ROLE)),
+        "Roles by name. What no role allows is denied.",
+    ),
+    key("tenants", Named(&Object(TENANT)), "Tenants by name."),
+];
+
+const ADMIN: &[Key] = &[with(
+    "listen",
+    Address,
+    r#""127.0.0.1:7778""#,
+    "Address of the admin plane. Port 0 lets the system choose. Another address than loopback needs `identity.api_keys`.",
+)];
+
+const TLS: &[Key] = &[
+    required("cert", File, "Certificate chain, PEM."),
+    required("key", File, "Private key, PEM."),
+];
+
+const LIMITS: &[Key] = &[
+    with(
+        "body_max",
+        Size("1KiB", "1GiB"),
+        r#""4MiB""#,
+        "Largest request body.",
+    ),
+    with("depth_max", Int(8, 1024), "128", "Deepest nesting of JSON."),
+    with(
+        "batch_max",
+        Int(1, 10_000),
+        "64",
+        "Most messages in one batch.",
+    ),
+    with(
+        "answer_max",
+        Size("1KiB", "1GiB"),
+        r#""16MiB""#,
+        "Largest body and largest SSE event of a server.",
+    ),
+    with(
+        "connections_max",
+        Int(1, 1_000_000),
+        "16384",
+        "Most client connections at once.",
+    ),
+    with(
+        "sessions_max",
+        Int(1, 10_000_000),
+        "100000",
+        "Most live sessions.",
+    ),
+    with(
+        "session_calls_max",
+        Int(1, 65_536),
+        "128",
+        "Most calls in flight in one session.",
+    ),
+    with(
+        "calls_max",
+        Int(1, 1_000_000),
+        "16384",
+        "Most calls in flight on this node.",
+    ),
+    with(
+        "read_timeout",
+        Time("100ms", "1h"),
+        r#""15s""#,
+        "Time for a client to send head and body of a request.",
+    ),
+];
+
+const SESSION: &[Key] = &[
+    with(
+        "passivate_after",
+        Time("1s", "1d"),
+        r#""1m""#,
+        "An idle session's actor stops after this; its state stays and wakes on the next message.",
+    ),
+    with(
+        "idle_timeout",
+        Time("1s", "30d"),
+        r#""1h""#,
+        "An idle session ends after this.",
+    ),
+    with(
+        "age_max",
+        Time("1s", "366d"),
+        r#""1d""#,
+        "No session lives longer.",
+    ),
+    with(
+        "journal_after",
+        Time("1ms", "1h"),
+        r#""100ms""#,
+        "A call that lasts longer is answered as a stream that can be resumed.",
+    ),
+    with(
+        "resume_window",
+        Time("1s", "1d"),
+        r#""5m""#,
+        "Events of a broken stream are kept this long.",
+    ),
+];
+
+const AUDIT: &[Key] = &[
+    key(
+        "output",
+        Choice(&["stdout"]),
+        "`stdout`: one JSON line an event on standard output. The default, unless `file` is there.",
+    ),
+    key(
+        "file",
+        File,
+        "Appends one JSON line an event to this file. Not together with `output`.",
+    ),
+];
+
+const TELEMETRY: &[Key] = &[
+    with(
+        "log",
+        Choice(&["human", "json"]),
+        r#""human""#,
+        "Format of the log on standard error.",
+    ),
+    with(
+        "filter",
+        Text,
+        r#""info""#,
+        "What is logged, as a `tracing` directive, for example `info,lockgate_node::upstream=debug`.",
+    ),
+    key("otlp", Object(OTLP), "Trace export."),
+];
+
+const OTLP: &[Key] = &[
+    required(
+        "endpoint",
+        Url,
+        "OTLP/gRPC collector, for example `http://127.0.0.1:4317`.",
+    ),
+    with(
+        "ratio",
+        Ratio,
+        "1.0",
+        "Share of root calls that are traced. A caller's sampled flag wins.",
+    ),
+];
+
+const IDENTITY: &[Key] = &[
+    with(
+        "api_keys",
+        List(&Object(API_KEY)),
+        "[]",
+        "API keys whose values come from the environment. Further keys are made with `lockgate keys create`.",
+    ),
+    with(
+        "anonymous",
+        OneOf(&[Choice(&["deny"]), Filled(&Name)]),
+        r#""deny""#,
+        "Callers without a credential: `deny`, or the roles they get. Roles are for a laptop: they are refused when `listen` is not a loopback address.",
+    ),
+];
+
+const API_KEY: &[Key] = &[
+    required("id", Name, "Name of the key in logs and audit lines."),
+    required(
+        "key_env",
+        Text,
+        "Environment variable that holds the key. The key itself never stands in the file.",
+    ),
+    required("principal", Text, "Whom the key identifies."),
+    key("tenant", Name, "Tenant of the principal, one of `tenants`."),
+    required(
+        "roles",
+        Filled(&Name),
+        "What the principal may do: names of `roles`.",
+    ),
+];
+
+const ROLE: &[Key] = &[
+    with(
+        "allow",
+        List(&Text),
+        "[]",
+        "Globs over tool and prompt names (with prefix), resource URIs and method names. `tool:`, `prompt:`, `resource:` or `method:` in front narrows a glob to that kind.",
+    ),
+    with(
+        "deny",
+        List(&Text),
+        "[]",
+        "Same form. `deny` wins over `allow`.",
+    ),
+];
+
+const TENANT: &[Key] = &[key(
+    "servers",
+    List(&Name),
+    "Servers that the tenant's principals reach. Without this key: all.",
+)];

@@ -1,0 +1,136 @@
+//! Keys of the design that this version does not enforce. They are refused by name: a gateway that accepts a rule and
+//! does not hold it is worse than one that says no.
+
+/// A row of the table.
+#[derive(Debug)]
+pub(in crate::config) struct RefusedKey {
+    /// Path with `*` for names and list items; `=word` at the end narrows it to one value.
+    pub path: &'static str,
+    /// What to do instead.
+    pub remedy: &'static str,
+}
+
+const REFUSED: &[RefusedKey] = &[
+    row(
+        "audit.hmac_key_env",
+        "remove it: audit lines carry no MAC in this version",
+    ),
+    row(
+        "audit.mode",
+        "remove it: lines are written to `audit.output` or `audit.file` before and after every call",
+    ),
+    row(
+        "audit.sync",
+        "remove it: name a file on a synchronous mount in `audit.file` if every line has to reach the disk",
+    ),
+    row(
+        "cluster",
+        "remove the section: this version runs single nodes",
+    ),
+    row(
+        "identity.api_keys.*.key",
+        "put the key into an environment variable and name that in `key_env`",
+    ),
+    row(
+        "identity.jwt",
+        "give the callers keys in `identity.api_keys`, or check tokens in front of the gateway",
+    ),
+    row(
+        "identity.mtls",
+        "give the callers keys in `identity.api_keys`, or end mutual TLS in front of the gateway",
+    ),
+    row(
+        "quotas",
+        "remove it: limit calls in flight with `limits` and `servers.*.in_flight_max`",
+    ),
+    row(
+        "servers.*.tools.*.action=approve",
+        "write `deny` until somebody may call it, or `allow`",
+    ),
+    row(
+        "servers.*.tools.*.cache",
+        "remove it: answers are always fetched",
+    ),
+    row(
+        "servers.*.tools.*.checks",
+        "remove it: let the server check its arguments, or deny the tool",
+    ),
+    row(
+        "servers.*.tools.*.cost_usd",
+        "remove it: the cost of calls is not counted in this version",
+    ),
+    row(
+        "servers.*.tools.*.reason",
+        "remove it, or keep it as a comment: it belongs to `action: approve`",
+    ),
+    row(
+        "servers.*.type",
+        "remove it: `url` means Streamable HTTP and `command` means stdio",
+    ),
+    row(
+        "tenants.*.quotas",
+        "remove it: limit calls in flight with `limits` and `servers.*.in_flight_max`",
+    ),
+];
+
+const fn row(path: &'static str, remedy: &'static str) -> RefusedKey {
+    RefusedKey { path, remedy }
+}
+
+/// All rows, for the reference.
+pub(in crate::config) fn refused_keys() -> &'static [RefusedKey] {
+    REFUSED
+}
+
+/// The row for `steps` (names of mappings and `*` for items of lists), if that key is refused.
+pub(in crate::config) fn refusal(
+    steps: &[&str],
+    value: Option<&str>,
+) -> Option<&'static RefusedKey> {
+    REFUSED.iter().find(|row| {
+        let (path, word) = match row.path.split_once('=') {
+            Some((path, word)) => (path, Some(word)),
+            None => (row.path, None),
+        };
+        let pattern: Vec<&str> = path.split('.').collect();
+        word.is_none_or(|word| Some(word) == value)
+            && pattern.len() == steps.len()
+            && pattern
+                .iter()
+                .zip(steps)
+                .all(|(pattern, step)| *pattern == "*" || pattern == step)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path_of(steps: &[&str], value: Option<&str>) -> Option<&'static str> {
+        refusal(steps, value).map(|row| row.path)
+    }
+
+    #[test]
+    fn names_and_items_match_a_star() {
+        assert_eq!(path_of(&["cluster"], None), Some("cluster"));
+        assert_eq!(
+            path_of(&["tenants", "acme", "quotas"], None),
+            Some("tenants.*.quotas")
+        );
+        assert_eq!(
+            path_of(&["identity", "api_keys", "*", "key"], None),
+            Some("identity.api_keys.*.key")
+        );
+        assert_eq!(path_of(&["tenants", "acme", "servers"], None), None);
+    }
+
+    #[test]
+    fn a_word_narrows_to_one_value() {
+        let action = ["servers", "a", "tools", "t", "action"];
+        assert_eq!(
+            path_of(&action, Some("approve")),
+            Some("servers.*.tools.*.action=approve")
+        );
+        assert_eq!(path_of(&action, Some("allow")), None);
+    }
+}

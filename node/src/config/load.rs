@@ -1,0 +1,236 @@
+//! Reads a file, or one server's settings that came over the API, and checks it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::check::{self, Context, Findings};
+use super::checked::{Config, Server};
+use super::interpolate::Lookup;
+use super::keys::{FILE, Kind, SERVER};
+use super::problem::{Problem, Problems};
+use super::shape;
+use super::tree::{KeyPath, Tree};
+
+/// Larger files are refused: a configuration of this size is a mistake.
+const FILE_BYTES_MAX: u64 = 16 << 20;
+
+/// Looks a variable of the environment up.
+pub type Env = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// What loading depends on beside the file.
+#[derive(Clone)]
+pub struct Options {
+    /// Accepts a listener that others reach without a key (`--unsafe-no-auth`).
+    pub unsafe_no_auth: bool,
+    /// The gateway's environment, for `${VAR}` and `key_env`.
+    pub env: Env,
+}
+
+impl Options {
+    /// Takes variables from the environment of this process.
+    pub fn from_process(unsafe_no_auth: bool) -> Self {
+        Self {
+            unsafe_no_auth,
+            env: Arc::new(|name| std::env::var(name).ok()),
+        }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("unsafe_no_auth", &self.unsafe_no_auth)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A file that passed.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What the code relies on.
+    pub config: Config,
+    /// What the file says, `${VAR}` as written. Literal secrets are still inside: show it through
+    /// [`redacted`](super::redacted) only.
+    pub written: Arc<serde_json::Value>,
+    /// SHA-256 of the text, in hex.
+    pub hash: String,
+    /// What is allowed and yet unwise.
+    pub warnings: Vec<Problem>,
+}
+
+/// Reads and checks the file at `path`.
+///
+/// # Errors
+///
+/// Everything that is wrong with the file, with line, key and remedy.
+pub fn load(path: &Path, options: &Options) -> Result<Loaded, Problems> {
+    let text = read(path)?;
+    // An absolute directory, so that nothing depends on the working directory later.
+    let dir = std::path::absolute(path)
+        .ok()
+        .and_then(|path| path.parent().map(Path::to_owned));
+    parse(
+        &text,
+        Some(path),
+        &dir.unwrap_or_else(|| PathBuf::from(".")),
+        options,
+    )
+}
+
+fn read(path: &Path) -> Result<String, Problems> {
+    let refused = |what: String, remedy: &str| Problems::one(Some(path), what, remedy);
+    let metadata = std::fs::metadata(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => refused(
+            "there is no such file".to_owned(),
+            "make one with `lockgate init`, or name another with --config",
+        ),
+        _ => refused(
+            format!("the file cannot be read: {error}"),
+            "check path and permissions",
+        ),
+    })?;
+    if !metadata.is_file() {
+        return Err(refused("this is not a file".to_owned(), "name a file"));
+    }
+    if metadata.len() > FILE_BYTES_MAX {
+        return Err(refused(
+            format!("the file has {} bytes", metadata.len()),
+            "name a configuration of at most 16 MiB",
+        ));
+    }
+    let bytes = std::fs::read(path).map_err(|error| {
+        refused(
+            format!("the file cannot be read: {error}"),
+            "check path and permissions",
+        )
+    })?;
+    String::from_utf8(bytes)
+        .map_err(|_| refused("the file is not UTF-8".to_owned(), "save it as UTF-8"))
+}
+
+/// Checks a text as [`load`] does. `file` is for messages; relative paths start at `dir`.
+///
+/// # Errors
+///
+/// Everything that is wrong, with line, key and remedy.
+pub fn parse(
+    text: &str,
+    file: Option<&Path>,
+    dir: &Path,
+    options: &Options,
+) -> Result<Loaded, Problems> {
+    let refused = |list: Vec<Problem>| Problems {
+        file: file.map(Path::to_owned),
+        list,
+    };
+    let mut tree = Tree::parse(text).map_err(|error| {
+        refused(vec![Problem {
+            line: error.line,
+            key: String::new(),
+            what: error.what,
+            remedy: "correct the YAML".to_owned(),
+        }])
+    })?;
+    let lines = tree.lines();
+    let mut problems = shape::check(&mut tree, Kind::Object(FILE), &KeyPath::root(), &[]);
+    let written = tree.to_json();
+    let mut found = Findings::default();
+    let env: Lookup<'_> = &*options.env;
+    let context = Context {
+        dir,
+        env,
+        unsafe_no_auth: options.unsafe_no_auth,
+    };
+    match serde_json::from_value(written.clone()) {
+        Ok(raw) => {
+            let config = check::file(raw, &context, &mut found);
+            found.finish(&problems, &lines);
+            problems.append(&mut found.problems);
+            if problems.is_empty() {
+                let hash = hash(text);
+                return Ok(Loaded {
+                    config,
+                    written: Arc::new(written),
+                    hash,
+                    warnings: found.warnings,
+                });
+            }
+        }
+        Err(error) => problems.push(untyped(&error)),
+    }
+    problems.sort_by_key(|problem| problem.line);
+    Err(refused(problems))
+}
+
+/// Checks the settings of one server as the admin API takes them: the keys of an entry under `servers`.
+///
+/// # Errors
+///
+/// Everything that is wrong; keys are relative to the server.
+pub fn parse_server(
+    name: &str,
+    json: &serde_json::Value,
+    dir: &Path,
+    options: &Options,
+) -> Result<Server, Problems> {
+    let mut problems = Vec::new();
+    if !shape::is_name(name) {
+        problems.push(Problem {
+            line: None,
+            key: "name".to_owned(),
+            what: format!("{name:?} is not a name"),
+            remedy:
+                "use letters, digits, `_`, `-` and `.`, at most 64, starting with a letter or digit"
+                    .to_owned(),
+        });
+    }
+    let mut tree = Tree::from_json(json);
+    problems.append(&mut shape::check(
+        &mut tree,
+        Kind::Object(SERVER),
+        &KeyPath::root(),
+        &["servers", name],
+    ));
+    let mut found = Findings::default();
+    let env: Lookup<'_> = &*options.env;
+    let context = Context {
+        dir,
+        env,
+        unsafe_no_auth: options.unsafe_no_auth,
+    };
+    match serde_json::from_value(tree.to_json()) {
+        Ok(raw) => {
+            let server = check::one_server(name, raw, &context, &mut found);
+            found.finish(&problems, &tree.lines());
+            problems.append(&mut found.problems);
+            if let Some(server) = server.filter(|_| problems.is_empty()) {
+                return Ok(server);
+            }
+        }
+        Err(error) => problems.push(untyped(&error)),
+    }
+    Err(Problems {
+        file: None,
+        list: problems,
+    })
+}
+
+/// The table of keys and the typed form disagree about a value that passed the shape check.
+fn untyped(error: &serde_json::Error) -> Problem {
+    Problem {
+        line: None,
+        key: String::new(),
+        what: format!("a value has the wrong type: {error}"),
+        remedy: "compare it with `lockgate config reference`".to_owned(),
+    }
+}
+
+fn hash(text: &str) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
+    digest
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}

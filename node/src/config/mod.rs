@@ -1,0 +1,33 @@
+//! `lockgate.yaml`: what the file says (`raw`), what the code may rely on (`checked`).
+//!
+//! ```text
+//! text ─► tree (lines) ─► shape (table of keys) ─► raw (types) ─► check (references, ranges, ${VAR}) ─► checked
+//! ```
+
+mod check;
+mod checked;
+mod import;
+mod interpolate;
+mod keys;
+mod load;
+mod problem;
+mod raw;
+mod reference;
+mod reload;
+mod schema;
+mod shape;
+mod show;
+mod tree;
+mod unit;
+
+pub use self::checked::*;
+pub use self::import::{ImportError, Imported, import};
+pub use self::load::{Env, Loaded, Options, load, parse, parse_server};
+pub use self::problem::{Problem, Problems};
+pub use self::reference::reference;
+pub use self::reload::{ReloadError, ReloadHandle, Reloader, Status, Versioned};
+pub use self::schema::schema;
+pub use self::show::{redacted, redacted_server};
+
+#[cfg(test)]
+mod tests;

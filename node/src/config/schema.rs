@@ -1,0 +1,93 @@
+//! JSON Schema (2020-12) of the file, for editors. It lists what is enforced and nothing else.
+
+use serde_json::{Map, Value, json};
+
+use super::keys::{FILE, Key, Kind};
+
+/// The schema.
+pub fn schema() -> Value {
+    let mut schema = object(FILE);
+    if let Some(server) = schema.pointer_mut("/properties/servers/additionalProperties") {
+        let ways = ["url", "endpoints", "command"].map(|way| json!({ "required": [way] }));
+        server["oneOf"] = Value::from(ways.to_vec());
+    }
+    let mut top = Map::new();
+    top.insert(
+        "$schema".to_owned(),
+        json!("https://json-schema.org/draft/2020-12/schema"),
+    );
+    top.insert("title".to_owned(), json!("lockgate.yaml"));
+    if let Value::Object(members) = schema {
+        top.extend(members);
+    }
+    Value::Object(top)
+}
+
+fn object(keys: &[Key]) -> Value {
+    let properties: Map<String, Value> = keys
+        .iter()
+        .map(|key| (key.name.to_owned(), property(key)))
+        .collect();
+    let required: Vec<&str> = keys
+        .iter()
+        .filter(|key| key.required)
+        .map(|key| key.name)
+        .collect();
+    let mut schema =
+        json!({ "type": "object", "properties": properties, "additionalProperties": false });
+    if required.is_empty() {
+        // `acme:` with nothing below is a section without keys.
+        schema["type"] = json!(["object", "null"]);
+    } else {
+        schema["required"] = json!(required);
+    }
+    schema
+}
+
+fn property(key: &Key) -> Value {
+    let mut schema = kind(key.kind);
+    schema["description"] = json!(key.doc);
+    // A default that is no JSON would be a mistake in the table, which a test finds.
+    if let Some(default) = key
+        .default
+        .and_then(|default| serde_json::from_str::<Value>(default).ok())
+    {
+        schema["default"] = default;
+    }
+    schema
+}
+
+fn kind(of: Kind) -> Value {
+    const NAME: &str = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$";
+    match of {
+        Kind::Text | Kind::File => json!({ "type": "string", "minLength": 1 }),
+        Kind::Template | Kind::Secret => json!({ "type": "string" }),
+        Kind::Name => json!({ "type": "string", "pattern": NAME }),
+        Kind::Choice(words) => json!({ "enum": words }),
+        Kind::False => json!({ "const": false }),
+        Kind::Int(min, max) => json!({ "type": "integer", "minimum": min, "maximum": max }),
+        Kind::Ratio => json!({ "type": "number", "minimum": 0, "maximum": 1 }),
+        Kind::Time(..) => json!({ "type": "string", "pattern": "^[0-9]+ ?(ms|s|m|h|d)$" }),
+        Kind::Size(..) => {
+            json!({ "type": "string", "pattern": "^[0-9]+ ?(B|KB|KiB|MB|MiB|GB|GiB)$" })
+        }
+        Kind::Address => {
+            json!({ "type": "string", "pattern": "^(\\[[0-9A-Fa-f:.]+\\]|[0-9.]+):[0-9]{1,5}$" })
+        }
+        Kind::Url => json!({ "type": "string", "pattern": "^https?://" }),
+        Kind::List(item) => json!({ "type": "array", "items": kind(*item) }),
+        Kind::Filled(item) => json!({ "type": "array", "items": kind(*item), "minItems": 1 }),
+        Kind::Object(keys) => object(keys),
+        Kind::Named(member) => json!({
+            "type": ["object", "null"],
+            "propertyNames": { "pattern": NAME },
+            "additionalProperties": kind(*member),
+        }),
+        Kind::Free(member) => {
+            json!({ "type": ["object", "null"], "additionalProperties": kind(*member) })
+        }
+        Kind::OneOf(kinds) => {
+            json!({ "anyOf": kinds.iter().map(|of| kind(*of)).collect::<Vec<_>>() })
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Single values.
+
+use std::net::SocketAddr;
+
+use super::wrong::{Wrong, mistyped};
+use crate::config::keys::Kind;
+use crate::config::tree::Value;
+use crate::config::unit::{Size, Time};
+
+/// Longest name of a server, role, tenant or key.
+const NAME_LEN_MAX: usize = 64;
+
+/// Whether `name` is fit for a server, role, tenant or key: it goes into URLs, labels and tool names.
+pub(in crate::config) fn is_name(name: &str) -> bool {
+    name.len() <= NAME_LEN_MAX
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
+}
+
+/// What to do about a name that is none.
+pub(in crate::config) const NAME_REMEDY: &str =
+    "use letters, digits, `_`, `-` and `.`, at most 64, starting with a letter or digit";
+
+/// Whether a value has the form (not yet the content) of `kind`.
+pub(super) fn fits(kind: Kind, value: &Value) -> bool {
+    match kind {
+        Kind::List(_) | Kind::Filled(_) => matches!(value, Value::List(_)),
+        Kind::Object(_) | Kind::Named(_) | Kind::Free(_) => matches!(value, Value::Map(_)),
+        Kind::False => matches!(value, Value::Bool(_)),
+        Kind::Int(..) => matches!(value, Value::Int(_)),
+        Kind::Ratio => matches!(value, Value::Int(_) | Value::Float(_)),
+        Kind::OneOf(kinds) => kinds.iter().any(|kind| fits(*kind, value)),
+        Kind::Text
+        | Kind::Name
+        | Kind::Choice(_)
+        | Kind::Time(..)
+        | Kind::Size(..)
+        | Kind::Address
+        | Kind::File
+        | Kind::Url
+        | Kind::Template
+        | Kind::Secret => matches!(value, Value::Text(_)),
+    }
+}
+
+pub(super) fn scalar(value: &Value, kind: Kind) -> Result<(), Wrong> {
+    match (kind, value) {
+        (Kind::False, Value::Bool(false)) => Ok(()),
+        (Kind::False, Value::Bool(true)) => Err(Wrong::new(
+            "`true` says nothing",
+            "remove the key for the default, or write a name",
+        )),
+        (Kind::Int(min, max), Value::Int(number)) if !(min..=max).contains(number) => {
+            Err(Wrong::new(
+                format!("{number} is out of range"),
+                format!("write a whole number from {min} to {max}"),
+            ))
+        }
+        (Kind::Int(..), Value::Int(_)) => Ok(()),
+        (Kind::Ratio, Value::Int(0 | 1)) => Ok(()),
+        (Kind::Ratio, Value::Float(number)) if (0.0..=1.0).contains(number) => Ok(()),
+        (Kind::Template | Kind::Secret, Value::Text(_)) => Ok(()),
+        (Kind::Time(..) | Kind::Size(..), Value::Int(number)) => {
+            let example = if matches!(kind, Kind::Size(..)) {
+                "MiB"
+            } else {
+                "s"
+            };
+            Err(Wrong::new(
+                format!("{number} has no unit"),
+                format!("write the unit, for example {number}{example}"),
+            ))
+        }
+        (_, Value::Text(text)) if fits(kind, value) => text_of(text, kind),
+        _ => Err(mistyped(value, kind)),
+    }
+}
+
+fn text_of(text: &str, kind: Kind) -> Result<(), Wrong> {
+    if text.contains("${") {
+        return Err(Wrong::new(
+            "`${` has no meaning here",
+            "write the value itself: variables are taken in url, endpoints, headers, args and env of `servers`",
+        ));
+    }
+    match kind {
+        Kind::Name if !is_name(text) => {
+            Err(Wrong::new(format!("{text:?} is not a name"), NAME_REMEDY))
+        }
+        Kind::Text | Kind::File if text.is_empty() => Err(Wrong::new(
+            "the text is empty",
+            "write a value, or remove the key",
+        )),
+        Kind::Time(min, max) => within(text, &TIME, min, max),
+        Kind::Size(min, max) => within(text, &SIZE, min, max),
+        Kind::Address if text.parse::<SocketAddr>().is_err() => Err(Wrong::new(
+            format!("{text:?} is not an IP address with a port"),
+            "write for example 127.0.0.1:7777 or [::1]:7777",
+        )),
+        Kind::Url => match text.parse::<http::Uri>() {
+            Ok(url)
+                if url.authority().is_some()
+                    && matches!(url.scheme_str(), Some("http" | "https")) =>
+            {
+                Ok(())
+            }
+            _ => Err(Wrong::new(
+                format!("{text:?} is not a URL"),
+                "write http:// or https:// with a host",
+            )),
+        },
+        _ => Ok(()),
+    }
+}
+
+/// A quantity with a unit: how it is read, and how a message calls it.
+struct Unit<T> {
+    parse: fn(&str) -> Option<T>,
+    thing: &'static str,
+    example: &'static str,
+}
+
+const TIME: Unit<Time> = Unit {
+    parse: Time::parse,
+    thing: "time",
+    example: "a whole number with ms, s, m, h or d, for example 30s",
+};
+const SIZE: Unit<Size> = Unit {
+    parse: Size::parse,
+    thing: "size",
+    example: "a whole number with KiB, MiB or GiB, for example 4MiB",
+};
+
+fn within<T: PartialOrd>(text: &str, unit: &Unit<T>, min: &str, max: &str) -> Result<(), Wrong> {
+    let Some(value) = (unit.parse)(text) else {
+        let what = format!("{text:?} is not a {}", unit.thing);
+        return Err(Wrong::new(what, format!("write {}", unit.example)));
+    };
+    // Bounds come from the table of keys, where a test reads them.
+    let below = (unit.parse)(min).is_some_and(|min| value < min);
+    let above = (unit.parse)(max).is_some_and(|max| value > max);
+    if below || above {
+        let remedy = format!("write a {} from {min} to {max}", unit.thing);
+        return Err(Wrong::new(format!("{text} is out of range"), remedy));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_fit_for_urls() {
+        for name in ["a", "git-hub_2.0", "9"] {
+            assert!(is_name(name), "{name}");
+        }
+        for name in ["", "-a", "a/b", "a b", "é", &"a".repeat(65)] {
+            assert!(!is_name(name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! `CallError` and the table that maps each case to HTTP status, JSON-RPC code and audit verdict.
+
+use std::borrow::Cow;
+
+use lockgate_proto::jsonrpc::{ParseError, encode_str};
+use lockgate_proto::mcp::{Era, Revision, code};
+
+use super::UpstreamError;
+
+/// What a refusal is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Object {
+    /// A tool, by its prefixed name.
+    Tool,
+    /// A prompt, by its prefixed name.
+    Prompt,
+    /// A resource, by its URI.
+    Resource,
+    /// A method.
+    Method,
+    /// A server.
+    Server,
+}
+
+impl Object {
+    /// Word used in messages and rule prefixes.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tool => "tool",
+            Self::Prompt => "prompt",
+            Self::Resource => "resource",
+            Self::Method => "method",
+            Self::Server => "server",
+        }
+    }
+}
+
+/// Why a call was not answered by its server.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// Unreadable message.
+    #[error(transparent)]
+    Parse(#[from] ParseError),
+    /// A rule of the transport or of the protocol was broken.
+    #[error("{what}")]
+    InvalidRequest {
+        /// Which rule.
+        what: Cow<'static, str>,
+    },
+    /// Bad parameters.
+    #[error("{what}")]
+    InvalidParams {
+        /// What is wrong with them.
+        what: Cow<'static, str>,
+    },
+    /// Routing header missing, malformed or unlike the body (2026-07-28).
+    #[error("{what}")]
+    HeaderMismatch {
+        /// Which header and why.
+        what: Cow<'static, str>,
+    },
+    /// Version not spoken here (2026-07-28).
+    #[error("unsupported protocol version `{requested}`")]
+    UnsupportedVersion {
+        /// What the client asked for.
+        requested: String,
+        /// What this endpoint serves.
+        supported: Vec<Revision>,
+    },
+    /// No valid credential.
+    #[error("{what}")]
+    Unauthenticated {
+        /// What is missing or wrong; never repeats the credential.
+        what: &'static str,
+    },
+    /// Policy says no.
+    #[error("policy does not allow {} `{name}`", object.as_str())]
+    Denied {
+        /// Kind.
+        object: Object,
+        /// Name as the client wrote it.
+        name: String,
+        /// Rule that decided; `default` when none matched.
+        rule: String,
+    },
+    /// `Host` or `Origin` is not one of ours.
+    #[error("{header} `{value}` is not accepted here")]
+    ForeignOrigin {
+        /// `Host` or `Origin`.
+        header: &'static str,
+        /// Value received.
+        value: String,
+    },
+    /// No such tool, prompt or server.
+    #[error("unknown {} `{name}`", object.as_str())]
+    Unknown {
+        /// Kind.
+        object: Object,
+        /// Name as the client wrote it.
+        name: String,
+    },
+    /// No server has this resource.
+    #[error("resource not found")]
+    ResourceNotFound {
+        /// URI as the client wrote it.
+        uri: String,
+        /// Decides the code: -32002 up to 2025-11-25, -32602 after.
+        revision: Revision,
+    },
+    /// No such method, or not one that a single server can be meant by.
+    #[error("method `{method}` not found")]
+    MethodNotFound {
+        /// Method as the client wrote it.
+        method: String,
+    },
+    /// Session id unknown, ended, or of somebody else.
+    #[error("session not found")]
+    UnknownSession,
+    /// Too much at once; nothing was started.
+    #[error("{what}")]
+    Overloaded {
+        /// Which bound.
+        what: &'static str,
+    },
+    /// This node is going away; nothing was started.
+    #[error("this node is shutting down")]
+    Draining,
+    /// Without an audit line no call is made.
+    #[error("the audit log cannot take another record")]
+    AuditUnavailable,
+    /// The client cancelled.
+    #[error("cancelled")]
+    Cancelled,
+    /// The session ended while the call was running.
+    #[error("the session ended during the call")]
+    SessionEnded,
+    /// The server failed.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+}
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wire {
+    /// HTTP status towards a client of the stateless era.
+    pub stateless: u16,
+    /// HTTP status towards a client of the session era.
+    pub session: u16,
+    /// JSON-RPC error code.
+    pub code: i32,
+    /// Word in audit lines and metrics.
+    pub verdict: &'static str,
+}
+
+impl Wire {
+    /// Status towards a client of `era`.
+    pub fn status(&self, era: Era) -> u16 {
+        match era {
+            Era::Session => self.session,
+            Era::Stateless => self.stateless,
+        }
+    }
+}
+
+/// Ours, outside the range that JSON-RPC and MCP reserve (MCP 2026-07-28, "Error codes").
+mod own_code {
+    pub(super) const DENIED: i32 = -31_403;
+    pub(super) const UNAUTHENTICATED: i32 = -31_401;
+    pub(super) const OVERLOADED: i32 = -31_503;
+    pub(super) const UPSTREAM: i32 = -31_502;
+    pub(super) const TIMEOUT: i32 = -31_504;
+    pub(super) const SESSION: i32 = -31_404;
+    pub(super) const CANCELLED: i32 = -31_499;
+}
+
+impl CallError {
+    /// The one table.
+    ///
+    /// A failure of the transport has a status of its own. A failure of one call travels in band (200), because
+    /// clients give up the connection, or start an authorization flow, on any other status: in the session era
+    /// always, in the stateless era but for the codes that its specification ties to a status.
+    pub fn wire(&self) -> Wire {
+        let (stateless, session, code, verdict) = match self {
+            Self::Parse(ParseError::TooLarge { .. }) => {
+                (413, 413, code::INVALID_REQUEST, "invalid")
+            }
+            Self::Parse(error) => (400, 400, error.code(), "invalid"),
+            Self::InvalidRequest { .. } => (400, 400, code::INVALID_REQUEST, "invalid"),
+            Self::InvalidParams { .. } | Self::Unknown { .. } => {
+                (400, 200, code::INVALID_PARAMS, "invalid")
+            }
+            Self::HeaderMismatch { .. } => (400, 400, code::HEADER_MISMATCH, "invalid"),
+            Self::UnsupportedVersion { .. } => (400, 400, code::UNSUPPORTED_VERSION, "invalid"),
+            Self::Unauthenticated { .. } => {
+                (401, 401, own_code::UNAUTHENTICATED, "unauthenticated")
+            }
+            Self::Denied { .. } => (200, 200, own_code::DENIED, "denied"),
+            Self::ForeignOrigin { .. } => (403, 403, own_code::DENIED, "denied"),
+            Self::ResourceNotFound { revision, .. } => {
+                (400, 200, resource_code(*revision), "invalid")
+            }
+            Self::MethodNotFound { .. } => (404, 200, code::METHOD_NOT_FOUND, "invalid"),
+            Self::UnknownSession => (404, 404, own_code::SESSION, "no_session"),
+            Self::Overloaded { .. } | Self::Draining => {
+                (503, 503, own_code::OVERLOADED, "overloaded")
+            }
+            Self::AuditUnavailable => (503, 503, own_code::OVERLOADED, "no_audit"),
+            Self::Cancelled => (200, 200, own_code::CANCELLED, "cancelled"),
+            Self::SessionEnded => (200, 200, own_code::SESSION, "no_session"),
+            Self::Upstream(error) => upstream_row(error),
+        };
+        Wire {
+            stateless,
+            session,
+            code,
+            verdict,
+        }
+    }
+
+    /// `error` member of the JSON-RPC answer, raw.
+    pub fn body(&self) -> String {
+        let message = encode_str(&self.to_string());
+        let code = self.wire().code;
+        match self.data() {
+            Some(data) => format!(r#"{{"code":{code},"message":{message},"data":{data}}}"#),
+            None => format!(r#"{{"code":{code},"message":{message}}}"#),
+        }
+    }
+
+    /// Seconds for `Retry-After`.
+    pub fn retry_after_secs(&self) -> Option<u64> {
+        match self {
+            Self::Overloaded { .. } | Self::Draining | Self::AuditUnavailable => Some(1),
+            Self::Upstream(UpstreamError::BreakerOpen { retry_after, .. }) => {
+                Some(retry_after.as_secs().max(1))
+            }
+            Self::Upstream(UpstreamError::AtLimit { .. }) => Some(1),
+            _ => None,
+        }
+    }
+
+    fn data(&self) -> Option<String> {
+        match self {
+            Self::UnsupportedVersion {
+                requested,
+                supported,
+            } => {
+                let list: Vec<String> = supported.iter().map(|r| format!("\"{r}\"")).collect();
+                Some(format!(
+                    r#"{{"supported":[{}],"requested":{}}}"#,
+                    list.join(","),
+                    encode_str(requested)
+                ))
+            }
+            Self::ResourceNotFound { uri, .. } => Some(format!(r#"{{"uri":{}}}"#, encode_str(uri))),
+            Self::Denied { object, name, .. } => Some(format!(
+                r#"{{"reason":"policy_rejected","status":403,"{}":{}}}"#,
+                object.as_str(),
+                encode_str(name)
+            )),
+            Self::Upstream(error) => {
+                let outcome = if error.nothing_sent() {
+                    "not_sent"
+                } else {
+                    "unknown"
+                };
+                Some(format!(
+                    r#"{{"server":{},"outcome":"{outcome}"}}"#,
+                    encode_str(error.server().as_str())
+                ))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn resource_code(revision: Revision) -> i32 {
+    if revision >= Revision::V2026_07_28 {
+        code::INVALID_PARAMS
+    } else {
+        code::RESOURCE_NOT_FOUND
+    }
+}
+
+fn upstream_row(error: &UpstreamError) -> (u16, u16, i32, &'static str) {
+    let (code, verdict) = match error {
+        UpstreamError::Timeout { .. } => (own_code::TIMEOUT, "timeout"),
+        UpstreamError::BreakerOpen { .. } => (own_code::OVERLOADED, "breaker_open"),
+        UpstreamError::AtLimit { .. } => (own_code::OVERLOADED, "overloaded"),
+        _ => (own_code::UPSTREAM, "upstream_error"),
+    };
+    (200, 200, code, verdict)
+}

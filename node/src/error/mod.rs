@@ -1,0 +1,7 @@
+//! Every way a call can fail, and the one table from error to wire.
+
+mod call;
+mod upstream;
+
+pub use self::call::{CallError, Object, Wire};
+pub use self::upstream::UpstreamError;

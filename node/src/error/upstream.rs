@@ -1,0 +1,112 @@
+//! Failures of the far side, as the node sees them.
+
+use std::io;
+use std::time::Duration;
+
+use lockgate_proto::id::ServerName;
+use lockgate_proto::mcp::Era;
+
+/// Why an upstream gave no answer. An answer that *is* a JSON-RPC error is not a failure.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UpstreamError {
+    /// No connection, or the child could not be started: nothing was sent.
+    #[error("server `{server}` cannot be reached")]
+    Unreachable {
+        /// Which.
+        server: ServerName,
+        /// Cause.
+        #[source]
+        source: io::Error,
+    },
+    /// The breaker is open: nothing was sent.
+    #[error("server `{server}` is failing; calls pass again in {retry_after:?}")]
+    BreakerOpen {
+        /// Which.
+        server: ServerName,
+        /// Time until trial calls pass.
+        retry_after: Duration,
+    },
+    /// Too many calls in flight: nothing was sent.
+    #[error("server `{server}` has {limit} calls in flight, its limit")]
+    AtLimit {
+        /// Which.
+        server: ServerName,
+        /// Limit.
+        limit: usize,
+    },
+    /// The server said nothing for too long. It may have acted.
+    #[error("no answer from server `{server}` within {limit:?}")]
+    Timeout {
+        /// Which.
+        server: ServerName,
+        /// Limit.
+        limit: Duration,
+    },
+    /// The connection broke after the request was written. The server may have acted.
+    #[error("server `{server}` broke off during the call: {what}")]
+    Broken {
+        /// Which.
+        server: ServerName,
+        /// What happened.
+        what: String,
+    },
+    /// The server answered, but not in MCP.
+    #[error("server `{server}` sent something that is not MCP: {what}")]
+    Garbage {
+        /// Which.
+        server: ServerName,
+        /// What was wrong, and where.
+        what: String,
+    },
+    /// An HTTP status without a JSON-RPC body.
+    #[error("server `{server}` answered with HTTP status {status}")]
+    Status {
+        /// Which.
+        server: ServerName,
+        /// Status.
+        status: u16,
+    },
+    /// The upstream session is gone and could not be opened again.
+    #[error("server `{server}` forgot the session and refused a new one")]
+    SessionLost {
+        /// Which.
+        server: ServerName,
+    },
+    /// The server does not speak the client's era.
+    #[error("server `{server}` does not speak the {era:?} era of MCP")]
+    NoEra {
+        /// Which.
+        server: ServerName,
+        /// Era that was wanted.
+        era: Era,
+    },
+}
+
+impl UpstreamError {
+    /// Whether it is certain that the server did not act, so that a second attempt is safe for any tool.
+    pub fn nothing_sent(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable { .. }
+                | Self::BreakerOpen { .. }
+                | Self::AtLimit { .. }
+                | Self::NoEra { .. }
+        )
+    }
+
+    /// Which server.
+    pub fn server(&self) -> &ServerName {
+        match self {
+            Self::Unreachable { server, .. }
+            | Self::BreakerOpen { server, .. }
+            | Self::AtLimit { server, .. }
+            | Self::Timeout { server, .. }
+            | Self::Broken { server, .. }
+            | Self::Garbage { server, .. }
+            | Self::Status { server, .. }
+            | Self::SessionLost { server }
+            | Self::NoEra { server, .. } => server,
+        }
+    }
+}

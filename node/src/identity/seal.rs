@@ -1,0 +1,198 @@
+//! Sealed texts: session ids, cursors and states that a client carries and only this cluster can have made.
+//!
+//! Layout before base64url: version (1 byte), key id (1), nonce (12), ciphertext, tag (16). Version and key id are part
+//! of the additional data, and so is what the caller binds the text to.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::rand;
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use lockgate_cluster::{Keyring, SealKey};
+use smallvec::SmallVec;
+
+const VERSION: u8 = 1;
+const TAG_BYTES: usize = 16;
+const HEADER_BYTES: usize = 2;
+/// Longest additional data that is put together without an allocation.
+const AAD_BYTES_INLINE: usize = 128;
+/// Contents up to this size are opened without an allocation.
+pub const SEALED_BYTES_INLINE: usize = 64;
+
+/// Bits of a nonce that count what this sealer has sealed; the others are drawn at random when it is made.
+///
+/// A key must never see a nonce twice. Random nonces would collide with a chance of 2^-32 after 2^32 texts. This way one
+/// sealer never repeats itself (44 bits last for 200 days at a million texts a second), and two of them, of other nodes
+/// or other lives of this one, draw the same start with a chance of 2^-52.
+const NONCE_COUNTER_BITS: u32 = 44;
+
+/// Seals and opens with the keys of the cluster's keyring, prepared once.
+pub struct Sealer {
+    keys: [Prepared; 2],
+    nonce_start: u128,
+    n_sealed: AtomicU64,
+}
+
+struct Prepared {
+    id: u8,
+    key: LessSafeKey,
+}
+
+impl Sealer {
+    /// Prepares both live keys. `None` when the system's random generator has failed.
+    pub fn new(keyring: &Keyring) -> Option<Self> {
+        let [sealing, other] = keyring.seal_keys();
+        Self::from_keys([prepare(sealing)?, prepare(other)?])
+    }
+
+    fn from_keys(keys: [Prepared; 2]) -> Option<Self> {
+        let mut start = [0; 16];
+        rand::fill(&mut start[4..]).ok()?;
+        let nonce_start = u128::from_be_bytes(start) >> NONCE_COUNTER_BITS << NONCE_COUNTER_BITS;
+        Some(Self {
+            keys,
+            nonce_start,
+            n_sealed: AtomicU64::new(0),
+        })
+    }
+
+    /// Encrypts `plain` and binds it to `aad`: visible ASCII, base64url.
+    pub fn seal(&self, aad: &[u8], plain: &[u8]) -> String {
+        let [Prepared { id, key }, _] = &self.keys;
+        let nonce = self.next_nonce();
+        let mut sealed: SmallVec<[u8; 256]> = SmallVec::new();
+        sealed.extend_from_slice(&[VERSION, *id]);
+        sealed.extend_from_slice(&nonce);
+        sealed.extend_from_slice(plain);
+        let body = &mut sealed[HEADER_BYTES + NONCE_LEN..];
+        let nonce = Nonce::assume_unique_for_key(nonce);
+        // AES-GCM refuses nothing below 64 GiB. What could not be sealed must not leave in the clear: an empty text
+        // opens nowhere.
+        let Ok(tag) = key.seal_in_place_separate_tag(nonce, Aad::from(&bind(*id, aad)), body)
+        else {
+            return String::new();
+        };
+        sealed.extend_from_slice(tag.as_ref());
+        BASE64_URL_SAFE_NO_PAD.encode(&sealed)
+    }
+
+    fn next_nonce(&self) -> [u8; NONCE_LEN] {
+        let count = self.n_sealed.fetch_add(1, Ordering::Relaxed) & ((1 << NONCE_COUNTER_BITS) - 1);
+        let [_, _, _, _, nonce @ ..] = (self.nonce_start | u128::from(count)).to_be_bytes();
+        nonce
+    }
+
+    /// Decrypts what [`Sealer::seal`] made for the same `aad`. `None` for anything else.
+    pub fn open(&self, aad: &[u8], text: &str) -> Option<SmallVec<[u8; SEALED_BYTES_INLINE]>> {
+        let mut sealed: SmallVec<[u8; 256]> = SmallVec::new();
+        sealed.resize(base64::decoded_len_estimate(text.len()), 0);
+        let length = BASE64_URL_SAFE_NO_PAD
+            .decode_slice(text, &mut sealed)
+            .ok()?;
+        sealed.truncate(length);
+        let (&mut [version, id], rest) = sealed.split_first_chunk_mut::<HEADER_BYTES>()?;
+        let (nonce, body) = rest.split_first_chunk_mut::<NONCE_LEN>()?;
+        if version != VERSION || body.len() < TAG_BYTES {
+            return None;
+        }
+        let key = self.keys.iter().find(|prepared| prepared.id == id)?;
+        let nonce = Nonce::assume_unique_for_key(*nonce);
+        let plain = key
+            .key
+            .open_in_place(nonce, Aad::from(&bind(id, aad)), body)
+            .ok()?;
+        Some(SmallVec::from_slice(plain))
+    }
+}
+
+impl fmt::Debug for Sealer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sealer(..)")
+    }
+}
+
+fn prepare(seal_key: &SealKey) -> Option<Prepared> {
+    let key = UnboundKey::new(&AES_256_GCM, seal_key.key.expose()).ok()?;
+    Some(Prepared {
+        id: seal_key.id,
+        key: LessSafeKey::new(key),
+    })
+}
+
+fn bind(key_id: u8, aad: &[u8]) -> SmallVec<[u8; AAD_BYTES_INLINE]> {
+    let mut bound = SmallVec::new();
+    bound.extend_from_slice(&[VERSION, key_id]);
+    bound.extend_from_slice(aad);
+    bound
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn sealer() -> Sealer {
+        Sealer::new(&Keyring::generate().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_second_key_opens_too() {
+        let keyring = Keyring::generate().unwrap();
+        let [first, second] = keyring.seal_keys();
+        let sealer = Sealer::new(&keyring).unwrap();
+        let before =
+            Sealer::from_keys([prepare(second).unwrap(), prepare(first).unwrap()]).unwrap();
+        let text = before.seal(b"aad", b"plain");
+        assert_eq!(sealer.open(b"aad", &text).unwrap().as_slice(), b"plain");
+    }
+
+    #[test]
+    fn a_text_of_another_cluster_does_not_open() {
+        let text = sealer().seal(b"aad", b"plain");
+        assert_eq!(sealer().open(b"aad", &text), None);
+    }
+
+    #[test]
+    fn the_same_content_never_looks_the_same() {
+        let sealer = sealer();
+        assert_ne!(sealer.seal(b"", b"x"), sealer.seal(b"", b"x"));
+    }
+
+    #[test]
+    fn no_nonce_comes_twice() {
+        let sealer = sealer();
+        let nonces: std::collections::HashSet<_> =
+            (0..1_000).map(|_| sealer.next_nonce()).collect();
+        assert_eq!(nonces.len(), 1_000);
+        assert_ne!(sealer.nonce_start, self::sealer().nonce_start);
+    }
+
+    proptest! {
+        #[test]
+        fn only_the_whole_text_opens_and_only_for_its_aad(
+            aad: Vec<u8>, plain: Vec<u8>, at: prop::sample::Index, by in 1_u8..64,
+        ) {
+            let sealer = sealer();
+            let text = sealer.seal(&aad, &plain);
+            prop_assert!(text.bytes().all(|b| b.is_ascii_graphic()));
+            prop_assert_eq!(sealer.open(&aad, &text).map(SmallVec::into_vec), Some(plain));
+
+            prop_assert_eq!(sealer.open(&[&aad[..], b"x"].concat(), &text), None);
+            let at = at.index(text.len());
+            prop_assert_eq!(sealer.open(&aad, &text[..at]), None);
+            let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+            let mut changed = text.into_bytes();
+            let digit = alphabet.iter().position(|b| *b == changed[at]).unwrap();
+            changed[at] = alphabet[(digit + usize::from(by)) % 64];
+            prop_assert_eq!(sealer.open(&aad, &String::from_utf8(changed).unwrap()), None);
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text: String) {
+            prop_assert_eq!(sealer().open(b"", &text), None);
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! `Host` and `Origin` checks against DNS rebinding (MCP 2025-11-25, "Security Warning" of Streamable HTTP). Pure.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::header::{HOST, ORIGIN};
+use http::{HeaderMap, Uri};
+
+use crate::error::CallError;
+
+/// Which hosts and origins are ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guard {
+    listen: SocketAddr,
+    hosts: Vec<String>,
+    origins: Vec<String>,
+}
+
+impl Guard {
+    /// `listen` is the address as bound.
+    pub fn new(listen: SocketAddr, hosts: &[String], origins: &[String]) -> Self {
+        let lower = |list: &[String]| list.iter().map(|text| text.to_ascii_lowercase()).collect();
+        Self {
+            listen,
+            hosts: lower(hosts),
+            origins: lower(origins),
+        }
+    }
+
+    /// Checks one request. `open`: callers need no credential, so that a page whose name was rebound to this address
+    /// would be as welcome as anybody, and only what such a page cannot say is ours.
+    ///
+    /// # Errors
+    ///
+    /// Fails when `Host` or `Origin` is not one of ours.
+    pub fn check(&self, uri: &Uri, headers: &HeaderMap, open: bool) -> Result<(), CallError> {
+        let host = match headers.get(HOST) {
+            Some(value) => value.to_str().unwrap_or_default(),
+            None => uri.authority().map_or("", |authority| authority.as_str()),
+        };
+        if !self.host_is_ours(host, open) {
+            return Err(CallError::ForeignOrigin {
+                header: "Host",
+                value: host.to_owned(),
+            });
+        }
+        let Some(origin) = headers.get(ORIGIN) else {
+            return Ok(());
+        };
+        let origin = origin.to_str().unwrap_or_default();
+        if self.origin_is_ours(origin, host, open) {
+            return Ok(());
+        }
+        Err(CallError::ForeignOrigin {
+            header: "Origin",
+            value: origin.to_owned(),
+        })
+    }
+
+    fn host_is_ours(&self, host: &str, open: bool) -> bool {
+        let (name, port) = split_port(host);
+        let port_fits = port.is_none_or(|port| port == self.listen.port());
+        if port_fits
+            && (is_loopback(name) || name.parse() == Ok(self.listen.ip()))
+            && self.is_local()
+        {
+            return true;
+        }
+        let listed = |allowed: &String| {
+            host.eq_ignore_ascii_case(allowed) || name.eq_ignore_ascii_case(allowed)
+        };
+        if self.hosts.iter().any(listed) {
+            return true;
+        }
+        if self.is_local() || !self.hosts.is_empty() {
+            return false;
+        }
+        // Off loopback names are the operator's choice: a rebound page has no credential. Where none is asked for, an
+        // address will do, because no name was resolved for it.
+        if open {
+            name.parse::<IpAddr>().is_ok()
+        } else {
+            !host.is_empty()
+        }
+    }
+
+    fn origin_is_ours(&self, origin: &str, host: &str, open: bool) -> bool {
+        let lower = origin.to_ascii_lowercase();
+        if self.origins.contains(&lower) {
+            return true;
+        }
+        let authority = lower.split_once("://").map(|(_, authority)| authority);
+        let Some(authority) = authority else {
+            return false;
+        };
+        if self.is_local() {
+            is_loopback(split_port(authority).0)
+        } else {
+            !open && authority.eq_ignore_ascii_case(host)
+        }
+    }
+
+    fn is_local(&self) -> bool {
+        self.listen.ip().is_loopback()
+    }
+}
+
+fn is_loopback(name: &str) -> bool {
+    name.eq_ignore_ascii_case("localhost")
+        || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// `host:port`, `[v6]:port`, `host`.
+fn split_port(host: &str) -> (&str, Option<u16>) {
+    if let Some(rest) = host.strip_prefix('[') {
+        return match rest.split_once(']') {
+            Some((name, tail)) => (
+                name,
+                tail.strip_prefix(':').and_then(|port| port.parse().ok()),
+            ),
+            None => (host, None),
+        };
+    }
+    match host.rsplit_once(':') {
+        // A port that is none makes the whole a name, which is not ours.
+        Some((name, port)) => port.parse().map_or((host, None), |port| (name, Some(port))),
+        None => (host, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(listen: &str, hosts: &[&str], host: &str, origin: Option<&str>, passes: bool) {
+        check_open(listen, hosts, (host, origin), false, passes);
+    }
+
+    #[track_caller]
+    fn check_open(
+        listen: &str,
+        hosts: &[&str],
+        (host, origin): (&str, Option<&str>),
+        open: bool,
+        passes: bool,
+    ) {
+        let hosts: Vec<String> = hosts.iter().map(|text| (*text).to_owned()).collect();
+        let guard = Guard::new(
+            listen.parse().unwrap(),
+            &hosts,
+            &["https://app.example".to_owned()],
+        );
+        let mut headers = HeaderMap::new();
+        headers.insert(HOST, HeaderValue::from_str(host).unwrap());
+        if let Some(origin) = origin {
+            headers.insert(ORIGIN, HeaderValue::from_str(origin).unwrap());
+        }
+        assert_eq!(
+            guard
+                .check(&Uri::from_static("/mcp"), &headers, open)
+                .is_ok(),
+            passes,
+            "{host} {origin:?}"
+        );
+    }
+
+    #[test]
+    fn a_loopback_listener_takes_loopback_names_only() {
+        for host in [
+            "127.0.0.1:7777",
+            "localhost:7777",
+            "localhost",
+            "[::1]:7777",
+        ] {
+            check("127.0.0.1:7777", &[], host, None, true);
+        }
+        for host in [
+            "evil.example",
+            "evil.example:7777",
+            "localhost:1",
+            "127.0.0.1.evil.example",
+            "",
+        ] {
+            check("127.0.0.1:7777", &[], host, None, false);
+        }
+    }
+
+    #[test]
+    fn origins_are_loopback_or_listed() {
+        for origin in [
+            "http://localhost:3000",
+            "http://127.0.0.1",
+            "https://app.example",
+            "http://[::1]:1",
+        ] {
+            check("127.0.0.1:7777", &[], "localhost", Some(origin), true);
+        }
+        for origin in [
+            "http://evil.example",
+            "null",
+            "http://localhost.evil.example",
+            "app.example",
+        ] {
+            check("127.0.0.1:7777", &[], "localhost", Some(origin), false);
+        }
+    }
+
+    #[test]
+    fn off_loopback_names_are_the_operators_choice() {
+        check("0.0.0.0:443", &[], "gate.example", None, true);
+        check("0.0.0.0:443", &["gate.example"], "gate.example", None, true);
+        check(
+            "0.0.0.0:443",
+            &["gate.example"],
+            "other.example",
+            None,
+            false,
+        );
+        check(
+            "0.0.0.0:443",
+            &[],
+            "gate.example",
+            Some("https://gate.example"),
+            true,
+        );
+        check(
+            "0.0.0.0:443",
+            &[],
+            "gate.example",
+            Some("https://evil.example"),
+            false,
+        );
+    }
+
+    #[test]
+    fn an_open_gateway_off_loopback_is_reached_by_address_or_by_a_listed_name() {
+        let check = |hosts: &[&str], host, origin, passes| {
+            check_open("0.0.0.0:7777", hosts, (host, origin), true, passes);
+        };
+        check(&[], "192.0.2.1:7777", None, true);
+        check(&[], "[2001:db8::1]:7777", None, true);
+        check(&["gate.example"], "gate.example:7777", None, true);
+        for host in [
+            "evil.example:7777",
+            "192.0.2.1.evil.example",
+            "localhost:7777",
+            "",
+        ] {
+            check(&[], host, None, false);
+        }
+        check(&["gate.example"], "evil.example", None, false);
+        check(&[], "192.0.2.1", Some("https://app.example"), true);
+        for origin in ["http://192.0.2.1", "http://evil.example", "null"] {
+            check(&[], "192.0.2.1", Some(origin), false);
+        }
+    }
+}

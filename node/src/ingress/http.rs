@@ -1,0 +1,203 @@
+//! The data plane's listener: accepts, bounds, upgrades to TLS, serves HTTP/1.1 and HTTP/2, ends gracefully.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use crate::config;
+use crate::task::spawn_named;
+
+use super::service::Service;
+use super::tls::Acceptor;
+use crate::first_request::FirstRequest;
+
+/// Pause after `accept` failed, for example for want of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Longest TLS handshake.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+/// An HTTP/2 connection is pinged this often.
+const H2_PING_EVERY: Duration = Duration::from_secs(30);
+/// A ping that is not answered by then ends the connection.
+const H2_PING_MAX: Duration = Duration::from_secs(10);
+/// Streams of one HTTP/2 connection.
+const H2_STREAMS_MAX: u32 = 256;
+
+/// A bound listener.
+#[derive(Debug)]
+pub struct Listener {
+    tcp: TcpListener,
+    tls: Option<Acceptor>,
+    limits: config::Limits,
+    connections: Arc<Semaphore>,
+}
+
+impl Listener {
+    /// Binds `address`.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the address cannot be bound.
+    pub async fn bind(
+        address: SocketAddr,
+        tls: Option<Acceptor>,
+        limits: config::Limits,
+    ) -> io::Result<Self> {
+        let tcp = TcpListener::bind(address).await?;
+        Ok(Self {
+            tcp,
+            tls,
+            limits,
+            connections: Arc::new(Semaphore::new(limits.connections_max)),
+        })
+    }
+
+    /// Address as bound.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the system does not say.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.tcp.local_addr()
+    }
+
+    /// Counts open connections, also after the listener is served.
+    pub fn connections(&self) -> impl Fn() -> usize + Send + Sync + use<> {
+        let (places, max) = (Arc::clone(&self.connections), self.limits.connections_max);
+        move || max.saturating_sub(places.available_permits())
+    }
+
+    /// Serves until `stop` fires. The listener closes at once; requests in flight finish within `grace`.
+    pub async fn serve(self, service: Service, stop: CancellationToken, grace: Duration) {
+        let graceful = GracefulShutdown::new();
+        let server = Server::new(&self.limits);
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                accepted = self.tcp.accept() => accepted,
+            };
+            let (stream, peer) = match accepted {
+                Ok((stream, peer)) => (stream, peer.ip()),
+                Err(error) => {
+                    tracing::warn!(%error, "accept failed");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            // Beyond the bound a connection is closed at once: the balancer goes elsewhere.
+            let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() else {
+                tracing::debug!("too many connections");
+                continue;
+            };
+            let connection = Connection {
+                server: server.clone(),
+                service: service.clone(),
+                peer,
+                watcher: graceful.watcher(),
+                permit,
+            };
+            let tls = self.tls.clone();
+            // Owned by the client's connection; the watcher ends it at shutdown.
+            drop(spawn_named("connection", connection.run(stream, tls)));
+        }
+        drop(self.tcp);
+        if tokio::time::timeout(grace, graceful.shutdown())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                ?grace,
+                "connections were cut at the end of the grace period"
+            );
+        }
+    }
+}
+
+/// Settings of the HTTP server, shared by all connections.
+#[derive(Clone, Debug)]
+struct Server {
+    builder: auto::Builder<TokioExecutor>,
+    first_request_max: Duration,
+}
+
+impl Server {
+    fn new(limits: &config::Limits) -> Self {
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        // Between requests a connection may be idle for as long as clients keep theirs in a pool; a head that has
+        // begun must be complete in the same time, which is what stops a slow-loris.
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.read_timeout)
+            .max_headers(128);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(H2_STREAMS_MAX)
+            .keep_alive_interval(H2_PING_EVERY)
+            .keep_alive_timeout(H2_PING_MAX);
+        Self {
+            builder,
+            first_request_max: limits.read_timeout,
+        }
+    }
+}
+
+struct Connection {
+    server: Server,
+    service: Service,
+    peer: IpAddr,
+    watcher: Watcher,
+    permit: OwnedSemaphorePermit,
+}
+
+impl Connection {
+    async fn run(self, stream: TcpStream, tls: Option<Acceptor>) {
+        let _small_answers_leave_at_once = stream.set_nodelay(true);
+        match tls {
+            None => self.serve(stream).await,
+            Some(tls) => match tokio::time::timeout(HANDSHAKE_MAX, tls.accept(stream)).await {
+                Ok(Ok(stream)) => self.serve(stream).await,
+                Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
+                Err(_elapsed) => tracing::debug!("TLS handshake was too slow"),
+            },
+        }
+    }
+
+    async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: S) {
+        let (service, peer) = (self.service, self.peer);
+        let first = FirstRequest::default();
+        let noted = first.clone();
+        // Boxed, so that a connection that waits holds no room for a request.
+        let handler = service_fn(move |request| {
+            noted.arrived();
+            Box::pin(service.clone().serve(peer, request))
+        });
+        let connection = self
+            .server
+            .builder
+            .serve_connection(TokioIo::new(stream), handler);
+        let connection = self.watcher.watch(connection.into_owned());
+        tokio::select! {
+            served = connection => {
+                if let Err(error) = served {
+                    tracing::debug!(%error, "connection ended");
+                }
+            }
+            () = first.missing_after(self.server.first_request_max) => {
+                tracing::debug!("connection asked for nothing");
+            }
+        }
+        drop(self.permit);
+    }
+}

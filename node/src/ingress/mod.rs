@@ -1,0 +1,16 @@
+//! Where clients come in: HTTP (`http`), pipes (`stdio`). Guards, limits and the shape of answers stand here; what a
+//! message means is decided behind the doors of the two eras.
+
+mod body;
+mod guard;
+pub mod http;
+mod read;
+mod refusals;
+mod respond;
+mod service;
+pub mod stdio;
+pub mod tls;
+
+pub use self::body::{Body, EventBody};
+pub use self::guard::Guard;
+pub use self::service::{Gateway, Service};

@@ -1,0 +1,347 @@
+//! One HTTP request: path, guard, identity, era, door.
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use lockgate_proto::id::Tenant;
+use lockgate_proto::jsonrpc::Batch;
+use lockgate_proto::mcp::{Era, Revision, headers};
+use tokio_util::sync::CancellationToken;
+
+use crate::answer::{Answer, Events};
+use crate::audit::Audit;
+use crate::config;
+use crate::error::CallError;
+use crate::identity::{Authenticated, Identity};
+use crate::session;
+use crate::stateless;
+use crate::telemetry::Metrics;
+use crate::telemetry::trace::Context;
+
+use super::body::Body;
+use super::guard::Guard;
+use super::refusals::Refusals;
+use super::{read, respond};
+
+/// What every transport of clients shares.
+#[derive(Debug)]
+pub struct Gateway {
+    /// Swapped whole when keys, roles or tenants change.
+    pub identity: ArcSwap<Identity>,
+    /// Session era.
+    pub sessions: session::Door,
+    /// Stateless era.
+    pub stateless: stateless::Door,
+    /// Takes what is refused before a door.
+    pub audit: Arc<Audit>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Bounds.
+    pub limits: config::Limits,
+    /// Fires when streams that carry no call have to end.
+    pub closing: CancellationToken,
+}
+
+/// Serves one listener.
+#[derive(Clone, Debug)]
+pub struct Service {
+    gateway: Arc<Gateway>,
+    guard: Arc<Guard>,
+    refusals: Arc<Refusals>,
+}
+
+/// `/mcp`, `/s/{server}/mcp`, `/t/{tenant}/mcp`, `/t/{tenant}/s/{server}/mcp`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Path<'a> {
+    tenant: Option<&'a str>,
+    server: Option<&'a str>,
+}
+
+impl<'a> Path<'a> {
+    fn parse(text: &'a str) -> Option<Self> {
+        let rest = text.strip_suffix("/mcp")?;
+        let (tenant, rest) = match rest.strip_prefix("/t/") {
+            Some(rest) => match rest.split_once('/') {
+                Some((tenant, _)) => (Some(tenant), &rest[tenant.len()..]),
+                None => (Some(rest), ""),
+            },
+            None => (None, rest),
+        };
+        let server = match rest {
+            "" => None,
+            _ => Some(rest.strip_prefix("/s/")?),
+        };
+        let valid =
+            |part: Option<&str>| part.is_none_or(|part| !part.is_empty() && !part.contains('/'));
+        (valid(tenant) && valid(server)).then_some(Self { tenant, server })
+    }
+}
+
+impl Service {
+    /// Serves `gateway` behind `guard`.
+    pub fn new(gateway: Arc<Gateway>, guard: Guard) -> Self {
+        Self {
+            gateway,
+            guard: Arc::new(guard),
+            refusals: Arc::default(),
+        }
+    }
+
+    /// Answers one request of `peer`. Never fails: every error is a response.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub async fn serve(
+        self,
+        peer: IpAddr,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Infallible> {
+        Ok(self
+            .route(peer, request)
+            .await
+            .unwrap_or_else(|refusal| *refusal))
+    }
+
+    async fn route(
+        &self,
+        peer: IpAddr,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Box<Response<Body>>> {
+        let (head, body) = request.into_parts();
+        let Some(path) = Path::parse(head.uri.path()) else {
+            return Ok(respond::plain(
+                StatusCode::NOT_FOUND,
+                "not found; MCP is served at /mcp\n".into(),
+            ));
+        };
+        let era = claimed_era(&head.headers);
+        let refuse = |error: CallError| Box::new(respond::error(&error, era));
+        let tenant = path.tenant.map(Tenant::from);
+        let identity = self.gateway.identity.load();
+        let open = identity.anonymous().is_some();
+        self.guard
+            .check(&head.uri, &head.headers, open)
+            .map_err(refuse)?;
+        let who = identity
+            .authenticate(&head.headers, tenant.as_ref())
+            .map_err(|error| {
+                self.gateway.metrics.auth_failed();
+                self.refusals
+                    .note(&self.gateway.audit, peer, &error.to_string());
+                refuse(error)
+            })?;
+        drop(identity);
+        match head.method {
+            Method::POST => {
+                check_types(&head.headers)
+                    .map_err(|status| Box::new(respond::plain(status, Body::Empty)))?;
+                let limits = &self.gateway.limits;
+                let body = read::read(body, limits.body_bytes_max, limits.read_timeout)
+                    .await
+                    .map_err(refuse)?;
+                Ok(self.post(&head, path, who, body).await)
+            }
+            _ if era == Era::Stateless => Ok(respond::not_allowed("POST")),
+            Method::GET => Ok(self.get(&head, path, who)),
+            Method::DELETE => {
+                let ended = self
+                    .gateway
+                    .sessions
+                    .end(&session_request(&head, path, who))
+                    .await;
+                Ok(ended.map_or_else(
+                    |error| respond::error(&error, era),
+                    |()| respond::plain(StatusCode::OK, Body::Empty),
+                ))
+            }
+            _ => Ok(respond::not_allowed("GET, POST, DELETE")),
+        }
+    }
+
+    async fn post(
+        &self,
+        head: &http::request::Parts,
+        path: Path<'_>,
+        who: Arc<Authenticated>,
+        body: bytes::Bytes,
+    ) -> Response<Body> {
+        let version = text(&head.headers, headers::PROTOCOL_VERSION);
+        let known_session = version
+            .and_then(Revision::parse)
+            .is_some_and(|revision| revision.era() == Era::Session);
+        let looks_stateless = !known_session
+            || memchr::memmem::find(&body, b"io.modelcontextprotocol/protocolVersion").is_some();
+        if !looks_stateless {
+            let response = self
+                .gateway
+                .sessions
+                .post(&session_request(head, path, who), body)
+                .await;
+            return respond::with_session(respond::answer(response.answer), response.session_id);
+        }
+        let era = claimed_era(&head.headers);
+        let frame = match Batch::parse(body.clone(), &self.gateway.sessions.message_limits()) {
+            Ok(Batch::One(frame)) => Some(frame),
+            Ok(Batch::Many(_)) if era == Era::Stateless => {
+                return respond::error(
+                    &CallError::InvalidRequest {
+                        what: "batches do not exist in 2026-07-28".into(),
+                    },
+                    era,
+                );
+            }
+            Ok(Batch::Many(_)) => None,
+            Err(error) => return respond::error(&error.into(), era),
+        };
+        match frame {
+            Some(frame) if stateless::claims_stateless(version, &frame) => {
+                let trace = context(&head.headers).or_else(|| Context::of_meta(&frame));
+                let request = stateless::Request {
+                    who,
+                    server: path.server,
+                    headers: &head.headers,
+                    trace,
+                    cancel: None,
+                };
+                respond::answer(self.gateway.stateless.post(request, frame).await)
+            }
+            _ => {
+                let response = self
+                    .gateway
+                    .sessions
+                    .post(&session_request(head, path, who), body)
+                    .await;
+                respond::with_session(respond::answer(response.answer), response.session_id)
+            }
+        }
+    }
+
+    fn get(
+        &self,
+        head: &http::request::Parts,
+        path: Path<'_>,
+        who: Arc<Authenticated>,
+    ) -> Response<Body> {
+        if !accepts(&head.headers, "text/event-stream") {
+            return respond::plain(
+                StatusCode::NOT_ACCEPTABLE,
+                "GET opens an event stream: Accept: text/event-stream\n".into(),
+            );
+        }
+        let last_event = text(&head.headers, headers::LAST_EVENT_ID);
+        match self
+            .gateway
+            .sessions
+            .listen(&session_request(head, path, who), last_event)
+        {
+            Ok(Answer::Events(events)) => {
+                use futures_util::StreamExt;
+                let events = events
+                    .0
+                    .take_until(self.gateway.closing.clone().cancelled_owned());
+                respond::answer(Answer::Events(Events(Box::pin(events))))
+            }
+            Ok(other) => respond::answer(other),
+            Err(error) => respond::error(&error, Era::Session),
+        }
+    }
+}
+
+fn session_request<'a>(
+    head: &'a http::request::Parts,
+    path: Path<'a>,
+    who: Arc<Authenticated>,
+) -> session::Request<'a> {
+    session::Request {
+        who,
+        route: head.uri.path(),
+        server: path.server,
+        session_id: text(&head.headers, headers::SESSION_ID),
+        version: text(&head.headers, headers::PROTOCOL_VERSION),
+        trace: context(&head.headers),
+    }
+}
+
+fn claimed_era(headers: &HeaderMap) -> Era {
+    let version = text(headers, headers::PROTOCOL_VERSION).and_then(Revision::parse);
+    version.map_or(Era::Session, Revision::era)
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok().map(str::trim)
+}
+
+fn context(headers: &HeaderMap) -> Option<Context> {
+    Context::parse(text(headers, "traceparent")?, text(headers, "tracestate"))
+}
+
+/// POST bodies are JSON, and clients take both kinds of answers.
+fn check_types(headers: &HeaderMap) -> Result<(), StatusCode> {
+    let json = text(headers, CONTENT_TYPE.as_str()).is_some_and(|value| {
+        value
+            .split(';')
+            .next()
+            .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+    });
+    if !json {
+        return Err(StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    }
+    if !accepts(headers, "application/json") || !accepts(headers, "text/event-stream") {
+        return Err(StatusCode::NOT_ACCEPTABLE);
+    }
+    Ok(())
+}
+
+fn accepts(headers: &HeaderMap, kind: &str) -> bool {
+    let mut values = headers.get_all(ACCEPT).iter().peekable();
+    // A client that says nothing takes anything (RFC 9110, section 12.5.1).
+    if values.peek().is_none() {
+        return true;
+    }
+    let family = kind.split('/').next().unwrap_or_default();
+    values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|item| {
+            let name = item.split(';').next().unwrap_or_default().trim();
+            name.eq_ignore_ascii_case(kind)
+                || name == "*/*"
+                || name.strip_suffix("/*") == Some(family)
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_name_tenant_and_server() {
+        let path = |tenant, server| Some(Path { tenant, server });
+        assert_eq!(Path::parse("/mcp"), path(None, None));
+        assert_eq!(Path::parse("/s/files/mcp"), path(None, Some("files")));
+        assert_eq!(Path::parse("/t/acme/mcp"), path(Some("acme"), None));
+        assert_eq!(
+            Path::parse("/t/acme/s/files/mcp"),
+            path(Some("acme"), Some("files"))
+        );
+        for other in [
+            "/",
+            "/mcp/",
+            "/s//mcp",
+            "/s/a/b/mcp",
+            "/t//mcp",
+            "/x/mcp",
+            "/s/mcp",
+            "mcp",
+            "/t/a/x/mcp",
+        ] {
+            assert_eq!(Path::parse(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! Lockgate: the gateway that AI agents reach their MCP servers through.
+//!
+//! Start reading at [`pipeline`]: the life of a call, one line a stage. [`app`] is the only place
+//! where the parts are put together.
+
+pub mod admin;
+pub mod answer;
+pub mod app;
+pub mod audit;
+pub mod call;
+pub mod cli;
+pub mod config;
+pub mod demo;
+pub mod error;
+pub mod first_request;
+pub mod identity;
+pub mod ingress;
+pub mod pipeline;
+pub mod policy;
+pub mod route;
+pub mod session;
+pub mod stateless;
+pub mod task;
+pub mod telemetry;
+pub mod trail;
+pub mod upstream;

@@ -1,0 +1,458 @@
+//! READ FIRST: the life of a call, one line a stage.
+//!
+//! ```text
+//! ingress ─► identity ─► session | stateless ─► [ route ─► policy ─► admit ─► audit ─► upstream ─► filter ─► audit ] ─► client
+//! ```
+//!
+//! The part in brackets is [`Pipeline::call`]. Every stage is a pure decision or one bounded wait; every refusal is
+//! a row of the table in [`crate::error`].
+
+mod stream;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use http::{HeaderName, HeaderValue};
+use lockgate_proto::jsonrpc::{Frame, Splice};
+use lockgate_proto::mcp::{Era, Revision, headers, method};
+use tokio_util::sync::CancellationToken;
+
+use crate::audit::{Audit, Decision};
+use crate::error::{CallError, Object};
+use crate::identity::Authenticated;
+use crate::policy::Verdict;
+use crate::route::{self, Entry, Plan, Router, Scope, Table, TaskOwner};
+use crate::telemetry::trace::Context;
+use crate::telemetry::{Metrics, Tracer};
+use crate::trail::{Recorders, Subject, Trail};
+use crate::upstream::link::{Outgoing, Reply};
+use crate::upstream::{BoundSession, CallClass};
+
+pub use self::stream::CallStream;
+use self::stream::Lens;
+
+/// Rule in the audit line of what the gateway answers itself.
+const LOCAL: Decision<'static> = Decision {
+    allowed: true,
+    rule: "local",
+};
+/// Rule in the audit line of a request that no server can be found for.
+const UNROUTABLE: Decision<'static> = Decision {
+    allowed: false,
+    rule: "unroutable",
+};
+/// Rule in the audit line of an allowed call that this node has no place for.
+const OVERLOADED: &str = "overloaded";
+
+/// What every door shares.
+#[derive(Debug)]
+pub struct Pipeline {
+    /// Names to servers.
+    pub router: Router,
+    /// Without a line there, no call.
+    pub audit: Arc<Audit>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Spans.
+    tracer: Tracer,
+    calls: Arc<AtomicUsize>,
+    calls_max: usize,
+    serial: AtomicU64,
+}
+
+/// One client request, ready for its way.
+#[derive(Clone, Copy, Debug)]
+pub struct Incoming<'a> {
+    /// Message as received.
+    pub frame: &'a Frame,
+    /// Table that it is routed by.
+    pub table: &'a Table,
+    /// Servers in reach.
+    pub scope: Scope,
+    /// Revision that the client speaks.
+    pub revision: Revision,
+    /// Who asks.
+    pub who: &'a Arc<Authenticated>,
+    /// Session by its short name.
+    pub session: Option<&'a Arc<str>>,
+    /// Trace context of the client.
+    pub trace: Option<&'a Context>,
+    /// `Mcp-Param-*` headers of the client, passed on.
+    pub params: &'a [(HeaderName, HeaderValue)],
+    /// Fires when the client cancels, where it can.
+    pub cancel: Option<&'a CancellationToken>,
+}
+
+/// Which connection a call goes out on.
+#[derive(Debug)]
+pub enum Link {
+    /// Any connection to the server.
+    Stateless,
+    /// The session's own.
+    Session(BoundSession),
+}
+
+/// How a call goes on.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It is answered.
+    Done {
+        /// HTTP status towards a stateless client.
+        status: u16,
+        /// Answer.
+        frame: Frame,
+    },
+    /// Messages come first.
+    Stream(Box<CallStream>),
+}
+
+/// One call's place under the node's bound; given back when dropped.
+#[derive(Debug)]
+struct Admitted(Arc<AtomicUsize>);
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+impl Pipeline {
+    /// For 16 calls at a time, with its audit file in `dir`.
+    pub(crate) fn in_dir(dir: &std::path::Path, clock: fn() -> std::time::SystemTime) -> Self {
+        let audit = Audit::in_dir(dir, clock);
+        Self::new(Arc::new(audit), Arc::default(), Tracer::off(), 16)
+    }
+}
+
+impl Pipeline {
+    /// `calls_max` bounds the calls in flight on this node.
+    pub fn new(audit: Arc<Audit>, metrics: Arc<Metrics>, tracer: Tracer, calls_max: usize) -> Self {
+        Self {
+            router: Router::default(),
+            audit,
+            metrics,
+            tracer,
+            calls: Arc::default(),
+            calls_max,
+            serial: AtomicU64::new(1),
+        }
+    }
+
+    /// Calls in flight.
+    pub fn calls_in_flight(&self) -> usize {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    /// Runs one request that a server has to answer. `link` opens the connection once the call is allowed.
+    ///
+    /// # Errors
+    ///
+    /// Fails when a stage refuses or the server gives no answer. An answer that is a JSON-RPC error is an answer.
+    pub async fn call<L>(
+        &self,
+        incoming: Incoming<'_>,
+        tasks: TaskOwner<'_>,
+        link: L,
+    ) -> Result<Outcome, CallError>
+    where
+        L: AsyncFnOnce(usize) -> Result<Link, CallError>,
+    {
+        let planned = route::plan(
+            incoming.table,
+            incoming.scope,
+            incoming.frame,
+            incoming.revision,
+            tasks,
+        );
+        let plan = planned.inspect_err(|error| self.refused(&incoming, error))?;
+        let entry = &incoming.table.servers[plan.server];
+        let verdict = decide(&incoming, entry, &plan);
+        let admitted = self.admit();
+        let overloaded = verdict.allowed && admitted.is_err();
+        let decision = Decision {
+            allowed: verdict.allowed && !overloaded,
+            rule: if overloaded { OVERLOADED } else { verdict.rule },
+        };
+        let subject = Subject {
+            shown: &plan.shown,
+            object: plan.object,
+            entry: Some(entry),
+            known: plan.item.is_some(),
+        };
+        let trail = self.received(&incoming, &subject, decision)?;
+        if !verdict.allowed {
+            let error = denied(plan.object, plan.shown.into_owned(), verdict);
+            trail.failed(&error);
+            return Err(error);
+        }
+        let admitted = match admitted {
+            Ok(admitted) => admitted,
+            Err(error) => {
+                trail.failed(&error);
+                return Err(error);
+            }
+        };
+        let reply = match link(plan.server).await {
+            Ok(link) => send(&incoming, entry, &plan, link, &trail).await,
+            Err(error) => Err(error),
+        };
+        answered(reply, Lens::new(&incoming, entry), trail, admitted)
+    }
+
+    /// Writes the pair of audit lines for what the gateway answers itself (lists, discover, initialize).
+    ///
+    /// # Errors
+    ///
+    /// Fails when the audit log cannot take the record.
+    pub fn local(&self, incoming: &Incoming<'_>, target: &str) -> Result<(), CallError> {
+        let subject = Subject {
+            shown: target,
+            object: Object::Method,
+            entry: None,
+            known: false,
+        };
+        self.received(incoming, &subject, LOCAL)?.succeeded();
+        Ok(())
+    }
+
+    /// Policy and the first audit line for a notification of a vendor's own, which goes to `entry` while the trail is
+    /// open.
+    ///
+    /// # Errors
+    ///
+    /// Fails when policy says no, or when the audit log cannot take the record.
+    pub fn notification(&self, incoming: &Incoming<'_>, entry: &Entry) -> Result<Trail, CallError> {
+        let method = incoming.frame.method();
+        let subject = Subject {
+            shown: &method,
+            object: Object::Method,
+            entry: Some(entry),
+            known: false,
+        };
+        let access = &incoming.who.access;
+        let verdict = access.decide(Object::Method, &method, Some(&entry.settings.name));
+        if !verdict.allowed {
+            return Err(self.denied(incoming, &subject, verdict));
+        }
+        let decision = Decision {
+            allowed: true,
+            rule: verdict.rule,
+        };
+        self.received(incoming, &subject, decision)
+    }
+
+    /// Policy for one object that a request names beside others, and the pair of audit lines if it says no.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Denied`].
+    pub fn allow(
+        &self,
+        incoming: &Incoming<'_>,
+        object: Object,
+        shown: &str,
+        entry: Option<&Entry>,
+    ) -> Result<(), CallError> {
+        let server = entry.map(|entry| &entry.settings.name);
+        let verdict = incoming.who.access.decide(object, shown, server);
+        if verdict.allowed {
+            return Ok(());
+        }
+        let subject = Subject {
+            shown,
+            object,
+            entry,
+            known: false,
+        };
+        Err(self.denied(incoming, &subject, verdict))
+    }
+
+    /// Writes the pair of audit lines for what policy has refused, and makes the refusal.
+    fn denied(
+        &self,
+        incoming: &Incoming<'_>,
+        subject: &Subject<'_>,
+        verdict: Verdict<'_>,
+    ) -> CallError {
+        let decision = Decision {
+            allowed: false,
+            rule: verdict.rule,
+        };
+        let error = denied(subject.object, subject.shown.to_owned(), verdict);
+        // The refusal stands whether or not the log can take it: nothing is sent.
+        if let Ok(trail) = self.received(incoming, subject, decision) {
+            trail.failed(&error);
+        }
+        error
+    }
+
+    /// Writes the pair of audit lines for a request that no server was found for.
+    fn refused(&self, incoming: &Incoming<'_>, error: &CallError) {
+        let shown = incoming
+            .frame
+            .param_str(&["name"])
+            .or_else(|| incoming.frame.param_str(&["uri"]));
+        let subject = Subject {
+            shown: shown.as_deref().unwrap_or_default(),
+            object: Object::Method,
+            entry: None,
+            known: false,
+        };
+        // The refusal stands whether or not the log can take it: nothing is called.
+        if let Ok(trail) = self.received(incoming, &subject, UNROUTABLE) {
+            trail.failed(error);
+        }
+    }
+
+    fn received(
+        &self,
+        incoming: &Incoming<'_>,
+        subject: &Subject<'_>,
+        decision: Decision<'_>,
+    ) -> Result<Trail, CallError> {
+        let serial = self.serial.fetch_add(1, Ordering::Relaxed);
+        let recorders = Recorders {
+            audit: &self.audit,
+            metrics: &self.metrics,
+            tracer: &self.tracer,
+        };
+        Trail::begin(recorders, serial, incoming, subject, decision)
+    }
+
+    fn admit(&self) -> Result<Admitted, CallError> {
+        let before = self.calls.fetch_add(1, Ordering::Relaxed);
+        let admitted = Admitted(Arc::clone(&self.calls));
+        if before >= self.calls_max {
+            self.metrics.limited("node");
+            return Err(CallError::Overloaded {
+                what: "this node has too many calls in flight",
+            });
+        }
+        Ok(admitted)
+    }
+}
+
+fn decide<'a>(incoming: &Incoming<'a>, entry: &Entry, plan: &Plan<'_>) -> Verdict<'a> {
+    let access = &incoming.who.access;
+    let server = &entry.settings.name;
+    match (plan.object, plan.own.as_deref()) {
+        (Object::Tool, Some(own)) if incoming.frame.method() == method::TOOLS_CALL => {
+            access.decide_tool(&plan.shown, server, own)
+        }
+        (Object::Server, _) => access.decide(Object::Server, server.as_str(), None),
+        _ => access.decide(plan.object, &plan.shown, Some(server)),
+    }
+}
+
+fn denied(object: Object, name: String, verdict: Verdict<'_>) -> CallError {
+    let rule = verdict.rule.to_owned();
+    CallError::Denied { object, name, rule }
+}
+
+async fn send(
+    incoming: &Incoming<'_>,
+    entry: &Entry,
+    plan: &Plan<'_>,
+    link: Link,
+    trail: &Trail,
+) -> Result<Reply, CallError> {
+    let out = outgoing(incoming, entry, plan, trail.context().or(incoming.trace))?;
+    let method = incoming.frame.method();
+    let rules = incoming.who.access.tool_rules();
+    let rule = plan
+        .own
+        .as_deref()
+        .and_then(|own| rules.tool_rule(&entry.settings.name, own));
+    let tool_safe = rule.is_some_and(|rule| rule.retry_safe);
+    let class = CallClass::of(
+        &method,
+        tool_safe || plan.item.is_some_and(|item| item.retry_safe),
+    );
+    let reply = match link {
+        Link::Stateless => {
+            entry
+                .handle
+                .call(out, class, &incoming.who.caller.principal)
+                .await
+        }
+        Link::Session(session) => session.call(out, class).await,
+    };
+    Ok(reply?)
+}
+
+/// Undoes the prefix, passes the trace context on, makes the routing headers of the stateless era.
+fn outgoing(
+    incoming: &Incoming<'_>,
+    entry: &Entry,
+    plan: &Plan<'_>,
+    trace: Option<&Context>,
+) -> Result<Outgoing, CallError> {
+    let frame = incoming.frame;
+    let mut splice = Splice::new(frame.text());
+    if let Some((span, own)) = plan.replacement() {
+        splice.replace(span, own);
+    }
+    let mut headers = Vec::new();
+    if let Some(trace) = trace {
+        headers.extend(trace.headers());
+        if let Some(params) = frame.params_span() {
+            trace.splice_meta(frame.text(), params, &mut splice);
+        }
+    }
+    if incoming.table.era == Era::Stateless {
+        headers.push((
+            HeaderName::from_static(headers::METHOD),
+            value(&frame.method())?,
+        ));
+        if let Some(own) = &plan.own
+            && !matches!(&*frame.method(), method::COMPLETE)
+        {
+            headers.push((
+                HeaderName::from_static(headers::NAME),
+                value(&headers::encode_value(own))?,
+            ));
+        }
+        headers.extend_from_slice(incoming.params);
+    }
+    let frame = if splice.is_empty() {
+        frame.clone()
+    } else {
+        Frame::edited(splice)?
+    };
+    Ok(Outgoing {
+        frame,
+        headers,
+        timeout: entry.settings.timeout,
+    })
+}
+
+fn value(text: &str) -> Result<HeaderValue, CallError> {
+    HeaderValue::from_str(text).map_err(|_| CallError::InvalidRequest {
+        what: format!("`{text}` cannot be a method name").into(),
+    })
+}
+
+fn answered(
+    reply: Result<Reply, CallError>,
+    lens: Lens,
+    trail: Trail,
+    admitted: Admitted,
+) -> Result<Outcome, CallError> {
+    match reply {
+        Ok(Reply::Single { status, frame }) => {
+            trail.answered(&frame);
+            Ok(Outcome::Done {
+                status,
+                frame: lens.answer(frame),
+            })
+        }
+        Ok(Reply::Stream(messages)) => Ok(Outcome::Stream(Box::new(CallStream::new(
+            messages, lens, trail, admitted,
+        )))),
+        Err(error) => {
+            trail.failed(&error);
+            Err(error)
+        }
+    }
+}

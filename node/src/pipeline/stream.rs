@@ -1,0 +1,124 @@
+//! Messages of a call on their way back to its client.
+
+use std::sync::Arc;
+
+use lockgate_proto::jsonrpc::{Frame, Kind};
+
+use crate::error::{CallError, UpstreamError};
+use crate::policy::Access;
+use crate::route::{self, Entry, Scope};
+use crate::trail::Trail;
+use crate::upstream::link::MessageStream;
+
+use super::{Admitted, Incoming};
+
+/// A call whose server sends messages before the answer.
+#[derive(Debug)]
+pub struct CallStream {
+    messages: MessageStream,
+    lens: Lens,
+    trail: Option<Trail>,
+    _admitted: Admitted,
+}
+
+impl CallStream {
+    pub(super) fn new(messages: MessageStream, lens: Lens, trail: Trail, place: Admitted) -> Self {
+        Self {
+            messages,
+            lens,
+            trail: Some(trail),
+            _admitted: place,
+        }
+    }
+
+    /// Next message; the last one is the answer. `None` when the server ended the stream without an answer.
+    ///
+    /// # Errors
+    ///
+    /// See [`UpstreamError`]. The call has ended then.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn next(&mut self) -> Result<Option<Frame>, CallError> {
+        match self.messages.next().await {
+            Ok(Some(frame)) if matches!(frame.kind(), Kind::Result | Kind::Error) => {
+                if let Some(trail) = self.trail.take() {
+                    trail.answered(&frame);
+                }
+                Ok(Some(self.lens.answer(frame)))
+            }
+            Ok(Some(frame)) => Ok(Some(self.lens.message(frame))),
+            Ok(None) if self.trail.is_none() => Ok(None),
+            Ok(None) => Err(self.fail(UpstreamError::Broken {
+                server: self.entry().settings.name.clone(),
+                what: "the stream ended without an answer".to_owned(),
+            })),
+            Err(error) => Err(self.fail(error)),
+        }
+    }
+
+    /// Whether the answer has passed.
+    pub fn is_answered(&self) -> bool {
+        self.trail.is_none()
+    }
+
+    /// Server that runs the call.
+    pub fn entry(&self) -> &Entry {
+        &self.lens.entry
+    }
+
+    /// Ends the call because its client gave it up.
+    pub fn cancelled(&mut self) {
+        if let Some(trail) = self.trail.take() {
+            trail.failed(&CallError::Cancelled);
+        }
+    }
+
+    fn fail(&mut self, error: UpstreamError) -> CallError {
+        let error = CallError::from(error);
+        if let Some(trail) = self.trail.take() {
+            trail.failed(&error);
+        }
+        error
+    }
+}
+
+/// How one call's answers look to its client.
+#[derive(Debug)]
+pub(super) struct Lens {
+    entry: Entry,
+    scope: Scope,
+    method: Box<str>,
+    access: Arc<Access>,
+}
+
+impl Lens {
+    pub(super) fn new(incoming: &Incoming<'_>, entry: &Entry) -> Self {
+        let method = incoming.frame.method().into();
+        let access = Arc::clone(&incoming.who.access);
+        Self {
+            entry: entry.clone(),
+            scope: incoming.scope,
+            method,
+            access,
+        }
+    }
+
+    /// The answer: on a merged endpoint with URIs as they are listed there, on a server's own with its lists cut to
+    /// what the caller may use.
+    pub(super) fn answer(&self, frame: Frame) -> Frame {
+        let changed = match self.scope {
+            Scope::All => route::prefix_result(&self.entry.settings, &self.method, &frame),
+            Scope::Server(_) => route::permitted(&self.entry, &self.method, &self.access, &frame),
+        };
+        changed.unwrap_or(frame)
+    }
+
+    fn message(&self, frame: Frame) -> Frame {
+        match self.scope {
+            Scope::All => route::prefix_notification(&self.entry.settings, &frame).unwrap_or(frame),
+            Scope::Server(_) => frame,
+        }
+    }
+}

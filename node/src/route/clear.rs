@@ -1,0 +1,147 @@
+//! Parameters that decide where a call goes must read the same for everybody. Of a repeated key this gateway reads the
+//! last one, another reader the first; a third takes `Name` for `name`. What policy allows must be what the server
+//! does, so such a request is refused.
+
+use lockgate_proto::jsonrpc::{Frame, members, reads_as};
+use lockgate_proto::mcp::method;
+
+use crate::error::CallError;
+
+/// Parameters of a method that the gateway decides or keeps books by.
+fn deciding(method: &str) -> &'static [&'static str] {
+    match method {
+        method::TOOLS_CALL => &["name", "arguments", "task"],
+        method::PROMPTS_GET => &["name"],
+        method::RESOURCES_READ | method::SUBSCRIBE | method::UNSUBSCRIBE => &["uri"],
+        method::COMPLETE => &["ref"],
+        method::TASKS_GET | method::TASKS_RESULT | method::TASKS_CANCEL | method::TASKS_UPDATE => {
+            &["taskId"]
+        }
+        method::LISTEN => &["notifications"],
+        _ => &[],
+    }
+}
+
+/// Members of `ref` and `notifications` that decide.
+fn deciding_within(key: &str) -> &'static [&'static str] {
+    match key {
+        "ref" => &["type", "name", "uri"],
+        "notifications" => &["resourceSubscriptions", "taskIds"],
+        _ => &[],
+    }
+}
+
+/// Refuses a request whose deciding parameters can be read in more than one way.
+///
+/// # Errors
+///
+/// [`CallError::InvalidParams`] when one of them is repeated, or written with other letters than its own.
+pub fn check_clear(frame: &Frame) -> Result<(), CallError> {
+    let keys = deciding(&frame.method());
+    let Some(params) = frame.params_span().filter(|_| !keys.is_empty()) else {
+        return Ok(());
+    };
+    let params = params.of(frame.text());
+    check_object(params, keys)?;
+    for within in members(params) {
+        let keys = deciding_within(&within.key);
+        if !keys.is_empty() && deciding(&frame.method()).contains(&&*within.key) {
+            check_object(within.value, keys)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_object(object: &str, keys: &[&'static str]) -> Result<(), CallError> {
+    let mut seen = 0_u32;
+    for member in members(object) {
+        let Some(at) = keys.iter().position(|key| reads_as(&member.key, key)) else {
+            continue;
+        };
+        if member.key != keys[at] || seen & (1 << at) != 0 {
+            let what = format!("`{}` must occur once, in these letters", keys[at]);
+            return Err(CallError::InvalidParams { what: what.into() });
+        }
+        seen |= 1 << at;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use lockgate_proto::jsonrpc::Limits;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(method: &str, params: &str, clear: bool) {
+        let text = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#);
+        let frame = Frame::parse(text.into(), &Limits::default()).unwrap();
+        assert_eq!(check_clear(&frame).is_ok(), clear, "{method} {params}");
+    }
+
+    #[test]
+    fn a_deciding_parameter_occurs_once_in_its_own_letters() {
+        check("tools/call", r#"{"name":"a","arguments":{}}"#, true);
+        for params in [
+            r#"{"name":"a","name":"a"}"#,
+            r#"{"name":"a","Name":"b"}"#,
+            r#"{"NAME":"b"}"#,
+            r#"{"name":"a","n\u0061me":"b"}"#,
+            r#"{"name":"a","arguments":{},"Arguments":{}}"#,
+            r#"{"name":"a","argumentſ":{}}"#,
+        ] {
+            check("tools/call", params, false);
+        }
+        check(
+            "tasks/get",
+            "{\"taskId\":\"1\",\"tas\u{212a}Id\":\"2\"}",
+            false,
+        );
+        check("resources/read", r#"{"uri":"a","URI":"b"}"#, false);
+    }
+
+    #[test]
+    fn so_do_the_parts_of_references_and_subscriptions() {
+        let complete = |of: &str, clear| {
+            check("completion/complete", &format!(r#"{{"ref":{of}}}"#), clear);
+        };
+        complete(r#"{"type":"ref/prompt","name":"a"}"#, true);
+        complete(r#"{"type":"ref/prompt","name":"a","Name":"b"}"#, false);
+        complete(
+            r#"{"type":"ref/prompt","Type":"ref/resource","uri":"b","name":"a"}"#,
+            false,
+        );
+        let listen = |to: &str, clear| {
+            check(
+                "subscriptions/listen",
+                &format!(r#"{{"notifications":{to}}}"#),
+                clear,
+            );
+        };
+        listen(
+            r#"{"resourceSubscriptions":["a"],"toolsListChanged":true}"#,
+            true,
+        );
+        listen(
+            r#"{"resourceSubscriptions":[],"resourcesubscriptions":["a"]}"#,
+            false,
+        );
+        check("subscriptions/listen", r#"{"Notifications":{}}"#, false);
+    }
+
+    #[test]
+    fn what_decides_nothing_is_the_servers_business() {
+        check(
+            "tools/call",
+            r#"{"name":"a","arguments":{"k":1,"K":2,"k":3}}"#,
+            true,
+        );
+        check("vendor/thing", r#"{"name":"a","Name":"b"}"#, true);
+        check(
+            "tools/call",
+            r#"{"name":"a","ref":{"type":1,"type":2}}"#,
+            true,
+        );
+    }
+}

@@ -1,0 +1,22 @@
+//! Which server is meant: an immutable table per era, swapped whole when a catalog or the configuration changes.
+
+mod clear;
+pub mod cursor;
+pub mod list;
+mod merge;
+mod page;
+mod plan;
+mod rewrite;
+mod router;
+mod table;
+mod template;
+
+pub use self::clear::check_clear;
+pub use self::list::{Rendered, kind_of};
+pub use self::merge::{Merged, discover_result, initialize_result};
+pub use self::page::{changed_method, changes, page};
+pub use self::plan::{Plan, TaskOwner, plan};
+pub use self::rewrite::{permitted, prefix_notification, prefix_result};
+pub use self::router::{Collision, Router};
+pub use self::table::{Entry, Hidden, Scope, Table, Target};
+pub use crate::upstream::catalog::ListKind;

@@ -1,0 +1,279 @@
+//! What one request means: which server, which object policy decides on, and what has to change in its text.
+
+use std::borrow::Cow;
+
+use lockgate_proto::jsonrpc::{Frame, Span, decode_str, encode_str};
+use lockgate_proto::mcp::{Era, Revision, method};
+
+use crate::error::{CallError, Object};
+use crate::upstream::catalog::Item;
+
+use super::clear::check_clear;
+use super::merge::{has, may_know};
+use super::table::{Entry, Scope, Table, Target};
+
+/// What one request means.
+#[derive(Debug)]
+pub struct Plan<'a> {
+    /// Index into [`Table::servers`].
+    pub server: usize,
+    /// Kind that policy decides on.
+    pub object: Object,
+    /// Name that policy decides on: prefixed name, URI as clients see it, or method.
+    pub shown: Cow<'a, str>,
+    /// Name or URI as the server knows it; goes into `Mcp-Name`.
+    pub own: Option<Cow<'a, str>>,
+    /// Where the name stands, when it has to be replaced by `own`.
+    pub edit: Option<Span>,
+    /// The tool or prompt, when a catalog knows it.
+    pub item: Option<&'a Item>,
+}
+
+/// Who made a task: server (by index) and the tool that started it.
+pub type TaskOwner<'a> = &'a (dyn Fn(&str) -> Option<(usize, String)> + Sync);
+
+/// Finds out what `frame`, a request, means at this table.
+///
+/// # Errors
+///
+/// Fails when a parameter is missing or can be read in two ways, or no server (or more than one) can be meant.
+pub fn plan<'a>(
+    table: &'a Table,
+    scope: Scope,
+    frame: &'a Frame,
+    revision: Revision,
+    tasks: TaskOwner<'_>,
+) -> Result<Plan<'a>, CallError> {
+    check_clear(frame)?;
+    let method = frame.method();
+    match &*method {
+        // Its parameters are checked at the door of the era that has it.
+        method::LISTEN if table.era == Era::Session => Err(CallError::MethodNotFound {
+            method: method.into_owned(),
+        }),
+        method::TOOLS_CALL => named(table, scope, frame, Object::Tool, &["name"]),
+        method::PROMPTS_GET => named(table, scope, frame, Object::Prompt, &["name"]),
+        method::RESOURCES_READ | method::SUBSCRIBE | method::UNSUBSCRIBE => {
+            resource(table, scope, frame, revision, &["uri"])
+        }
+        method::COMPLETE => {
+            let kind = string(frame, &["ref", "type"])?;
+            match &*kind {
+                "ref/prompt" => named(table, scope, frame, Object::Prompt, &["ref", "name"]),
+                "ref/resource" => resource(table, scope, frame, revision, &["ref", "uri"]),
+                _ => Err(CallError::InvalidParams {
+                    what: format!("unknown reference type `{kind}`").into(),
+                }),
+            }
+        }
+        method::TASKS_GET | method::TASKS_RESULT | method::TASKS_CANCEL | method::TASKS_UPDATE => {
+            task(table, scope, frame, tasks)
+        }
+        _ => by_method(table, scope, frame),
+    }
+}
+
+fn named<'a>(
+    table: &'a Table,
+    scope: Scope,
+    frame: &'a Frame,
+    object: Object,
+    path: &[&str],
+) -> Result<Plan<'a>, CallError> {
+    let name = string(frame, path)?;
+    if let Scope::Server(server) = scope {
+        let entry = &table.servers[server];
+        let shown: Cow<'a, str> = if entry.prefix.is_empty() {
+            name.clone()
+        } else {
+            Cow::Owned(format!("{}{name}", entry.prefix))
+        };
+        let found = if object == Object::Tool {
+            table.tool(&shown)
+        } else {
+            table.prompt(&shown)
+        };
+        let item = found
+            .filter(|target| target.server == server)
+            .and_then(|target| item(table, object, target));
+        return Ok(Plan {
+            server,
+            object,
+            shown,
+            own: Some(name),
+            edit: None,
+            item,
+        });
+    }
+    let found = if object == Object::Tool {
+        table.tool(&name)
+    } else {
+        table.prompt(&name)
+    };
+    let Some(target) = found else {
+        return Err(CallError::Unknown {
+            object,
+            name: name.into_owned(),
+        });
+    };
+    let item = item(table, object, target);
+    let own = item.map_or_else(|| name.clone(), |item| Cow::Borrowed(&*item.key));
+    let edit = if own == name { None } else { frame.param(path) };
+    Ok(Plan {
+        server: target.server,
+        object,
+        shown: name,
+        own: Some(own),
+        edit,
+        item,
+    })
+}
+
+fn item(table: &Table, object: Object, target: Target) -> Option<&Item> {
+    let catalog = table.servers.get(target.server)?.catalog.as_deref()?;
+    let list = if object == Object::Tool {
+        &catalog.tools
+    } else {
+        &catalog.prompts
+    };
+    list.items().get(target.item)
+}
+
+fn resource<'a>(
+    table: &'a Table,
+    scope: Scope,
+    frame: &'a Frame,
+    revision: Revision,
+    path: &[&str],
+) -> Result<Plan<'a>, CallError> {
+    let uri = string(frame, path)?;
+    if let Scope::Server(server) = scope {
+        let shown = Cow::Owned(table.servers[server].settings.shown_uri(&uri));
+        return Ok(Plan {
+            server,
+            object: Object::Resource,
+            shown,
+            own: Some(uri),
+            edit: None,
+            item: None,
+        });
+    }
+    let Some(server) = table.resource(&uri) else {
+        return Err(CallError::ResourceNotFound {
+            uri: uri.into_owned(),
+            revision,
+        });
+    };
+    let own = match &uri {
+        Cow::Borrowed(text) => Cow::Borrowed(table.servers[server].settings.own_uri(text)),
+        Cow::Owned(text) => Cow::Owned(table.servers[server].settings.own_uri(text).to_owned()),
+    };
+    let edit = if own == uri { None } else { frame.param(path) };
+    Ok(Plan {
+        server,
+        object: Object::Resource,
+        shown: uri,
+        own: Some(own),
+        edit,
+        item: None,
+    })
+}
+
+/// A task belongs to the tool that started it: who may call the tool may follow the task.
+fn task<'a>(
+    table: &Table,
+    scope: Scope,
+    frame: &'a Frame,
+    tasks: TaskOwner<'_>,
+) -> Result<Plan<'a>, CallError> {
+    let id = string(frame, &["taskId"])?;
+    if let Some((server, tool)) = tasks(&id) {
+        let fits = scope == Scope::All || scope == Scope::Server(server);
+        if fits && server < table.servers.len() {
+            let shown = Cow::Owned(tool);
+            return Ok(Plan {
+                server,
+                object: Object::Tool,
+                shown,
+                own: Some(id),
+                edit: None,
+                item: None,
+            });
+        }
+    }
+    let mut plan = by_method(table, scope, frame)?;
+    plan.own = Some(id);
+    Ok(plan)
+}
+
+/// A method that names no object: the one server of the scope, or the only one that can be meant.
+fn by_method<'a>(table: &Table, scope: Scope, frame: &'a Frame) -> Result<Plan<'a>, CallError> {
+    let method = frame.method();
+    let server = match scope {
+        Scope::Server(server) => Some(server),
+        Scope::All if table.servers.len() == 1 => Some(0),
+        Scope::All => table.only(|entry| knows(table, entry, &method)),
+    };
+    let Some(server) = server else {
+        return Err(CallError::MethodNotFound {
+            method: method.into_owned(),
+        });
+    };
+    let object = if is_own_business(&method) {
+        Object::Server
+    } else {
+        Object::Method
+    };
+    Ok(Plan {
+        server,
+        object,
+        shown: method,
+        own: None,
+        edit: None,
+        item: None,
+    })
+}
+
+/// Methods that touch no object but the connection and the caller's own view of the server: who may reach the
+/// server may use them. Lists are filtered on their way back.
+fn is_own_business(name: &str) -> bool {
+    matches!(
+        name,
+        method::TOOLS_LIST
+            | method::PROMPTS_LIST
+            | method::RESOURCES_LIST
+            | method::TEMPLATES_LIST
+            | method::DISCOVER
+            | method::LISTEN
+            | method::SET_LEVEL
+            | method::PING
+    )
+}
+
+fn knows(table: &Table, entry: &Entry, method: &str) -> bool {
+    let Some(catalog) = entry.catalog.as_deref() else {
+        return false;
+    };
+    let capabilities = catalog.capabilities();
+    may_know(capabilities, method, table.era)
+        || (method.starts_with("tasks/")
+            && has(
+                capabilities,
+                &["extensions", "io.modelcontextprotocol/tasks"],
+            ))
+}
+
+fn string<'a>(frame: &'a Frame, path: &[&str]) -> Result<Cow<'a, str>, CallError> {
+    let missing = || CallError::InvalidParams {
+        what: format!("`params.{}` must be a string", path.join(".")).into(),
+    };
+    let span = frame.param(path).ok_or_else(missing)?;
+    decode_str(span.of(frame.text())).ok_or_else(missing)
+}
+
+impl Plan<'_> {
+    /// Raw replacement for [`Plan::edit`].
+    pub fn replacement(&self) -> Option<(Span, String)> {
+        Some((self.edit?, encode_str(self.own.as_deref()?)))
+    }
+}

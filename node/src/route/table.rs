@@ -1,0 +1,218 @@
+//! Names to servers. Names resolve by this table, never by splitting at the separator.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use lockgate_proto::mcp::Era;
+
+use crate::config;
+use crate::upstream::UpstreamHandle;
+use crate::upstream::catalog::{Catalog, Item, ListKind};
+
+use super::list::ListCache;
+use super::merge::{Merged, has};
+use super::template::Template;
+
+/// Servers that one request may reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// All of them, names prefixed (`/mcp`).
+    All,
+    /// One, names as they are (`/s/{server}/mcp`). Index into [`Table::servers`].
+    Server(usize),
+}
+
+/// One server as this table sees it.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Way to reach it.
+    pub handle: UpstreamHandle,
+    /// Its settings.
+    pub settings: Arc<config::Server>,
+    /// Put before names of tools and prompts, separator included; empty for none.
+    pub prefix: Box<str>,
+    /// What it offers in this era; `None` while that is not known.
+    pub catalog: Option<Arc<Catalog>>,
+}
+
+/// One item of one server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Index into [`Table::servers`].
+    pub server: usize,
+    /// Index into the catalog's list of that kind.
+    pub item: usize,
+}
+
+/// An item that another server's item of the same name hides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hidden {
+    /// Kind of list.
+    pub kind: ListKind,
+    /// Name as clients would see it.
+    pub name: Box<str>,
+    /// Index of the server that keeps the name.
+    pub kept: usize,
+    /// Index of the server whose item is hidden.
+    pub hidden: usize,
+}
+
+/// Immutable routing table of one era.
+#[derive(Debug)]
+pub struct Table {
+    /// Unique per process: names this table in caches.
+    pub id: u64,
+    /// Era it serves.
+    pub era: Era,
+    /// In the order of the configuration.
+    pub servers: Vec<Entry>,
+    /// Collisions.
+    pub hidden: Vec<Hidden>,
+    /// What the servers offer together.
+    pub merged: Merged,
+    /// Rendered lists by caller's rights.
+    pub lists: ListCache,
+    tools: HashMap<Box<str>, Target>,
+    prompts: HashMap<Box<str>, Target>,
+    resources: HashMap<Box<str>, Target>,
+    templates: Vec<(Template, usize)>,
+}
+
+impl Table {
+    /// Builds the table. The server that stands first keeps a name.
+    pub fn new(era: Era, servers: Vec<Entry>) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let mut hidden = Vec::new();
+        let tools = index(&servers, ListKind::Tools, &mut hidden);
+        let prompts = index(&servers, ListKind::Prompts, &mut hidden);
+        let resources = index(&servers, ListKind::Resources, &mut hidden);
+        let mut templates: Vec<(Template, usize)> = Vec::new();
+        for (at, entry) in servers.iter().enumerate() {
+            for item in entry.items(ListKind::Templates) {
+                templates.push((
+                    Template::new(&entry.shown(ListKind::Templates, &item.key)),
+                    at,
+                ));
+            }
+        }
+        // The most specific template decides; among equals the first server (the sort is stable).
+        templates.sort_by_key(|(template, _)| std::cmp::Reverse(template.literal_len()));
+        let merged = Merged::of(servers.iter().filter_map(|entry| entry.catalog.as_deref()));
+        Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            era,
+            servers,
+            hidden,
+            merged,
+            lists: ListCache::default(),
+            tools,
+            prompts,
+            resources,
+            templates,
+        }
+    }
+
+    /// Index of the server called `name`.
+    pub fn server(&self, name: &str) -> Option<usize> {
+        self.servers
+            .iter()
+            .position(|entry| entry.settings.name.as_str() == name)
+    }
+
+    /// Tool by the name that clients see.
+    pub fn tool(&self, name: &str) -> Option<Target> {
+        self.tools.get(name).copied()
+    }
+
+    /// Prompt by the name that clients see.
+    pub fn prompt(&self, name: &str) -> Option<Target> {
+        self.prompts.get(name).copied()
+    }
+
+    /// Server of a resource: listed, else by template, else the only one with that scheme, else the only one that has resources at all.
+    pub fn resource(&self, uri: &str) -> Option<usize> {
+        if let Some(target) = self.resources.get(uri) {
+            return Some(target.server);
+        }
+        if let Some((_, server)) = self
+            .templates
+            .iter()
+            .find(|(template, _)| template.matches(uri))
+        {
+            return Some(*server);
+        }
+        let scheme = uri.split_once(':').map(|(scheme, _)| scheme)?;
+        let has_scheme = |entry: &Entry| {
+            [ListKind::Resources, ListKind::Templates]
+                .iter()
+                .any(|kind| {
+                    entry.items(*kind).iter().any(|item| {
+                        entry
+                            .shown(*kind, &item.key)
+                            .split_once(':')
+                            .is_some_and(|(s, _)| s == scheme)
+                    })
+                })
+        };
+        self.only(has_scheme)
+            .or_else(|| self.only(Entry::has_resources))
+    }
+
+    /// Index of the only server for which `test` holds.
+    pub fn only(&self, test: impl Fn(&Entry) -> bool) -> Option<usize> {
+        let mut found = self
+            .servers
+            .iter()
+            .enumerate()
+            .filter(|(_, entry)| test(entry));
+        let (at, _) = found.next()?;
+        found.next().is_none().then_some(at)
+    }
+}
+
+impl Entry {
+    /// Items of one list.
+    pub fn items(&self, kind: ListKind) -> &[Item] {
+        self.catalog
+            .as_deref()
+            .map_or(&[], |catalog| catalog.list(kind).items())
+    }
+
+    /// Name or URI of an item as clients see it.
+    pub fn shown(&self, kind: ListKind, key: &str) -> String {
+        match kind {
+            ListKind::Tools | ListKind::Prompts => format!("{}{key}", self.prefix),
+            ListKind::Resources | ListKind::Templates => self.settings.shown_uri(key),
+        }
+    }
+
+    fn has_resources(&self) -> bool {
+        self.catalog
+            .as_deref()
+            .is_some_and(|catalog| has(catalog.capabilities(), &["resources"]))
+    }
+}
+
+fn index(servers: &[Entry], kind: ListKind, hidden: &mut Vec<Hidden>) -> HashMap<Box<str>, Target> {
+    let mut found: HashMap<Box<str>, Target> = HashMap::new();
+    for (server, entry) in servers.iter().enumerate() {
+        for (item, known) in entry.items(kind).iter().enumerate() {
+            let name: Box<str> = entry.shown(kind, &known.key).into();
+            match found.get(&name) {
+                // A server that repeats itself hides nothing of another.
+                Some(target) if target.server == server => {}
+                Some(target) => hidden.push(Hidden {
+                    kind,
+                    name,
+                    kept: target.server,
+                    hidden: server,
+                }),
+                None => {
+                    found.insert(name, Target { server, item });
+                }
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,414 @@
+//! Runs one request of a session: plain JSON when it ends soon, a resumable stream when it does not.
+//!
+//! ```text
+//! claim ─► drive ──[answered within journal_after]──────► JSON
+//!             ├────[a message before the answer]─────────► stream, followed by a task
+//!             ├────[journal_after over]──────────────────► stream, followed by a task
+//!             ├────[client cancels]──────────────────────► told to the server, the stream ends empty
+//!             └────[session ends]────────────────────────► told to the server, one definite error
+//! ```
+//! A client that disconnects has not cancelled: the call goes on without it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use lockgate_proto::jsonrpc::{Frame, Kind, Limits, decode_str};
+use lockgate_proto::mcp::{Era, Revision, method};
+use tokio::time::Instant;
+
+use crate::answer::{Answer, Events, error_message};
+use crate::error::CallError;
+use crate::identity::Authenticated;
+use crate::pipeline::{CallStream, Incoming, Link, Outcome};
+use crate::route::{Scope, Table};
+use crate::task::spawn_named;
+use crate::telemetry::trace::Context;
+use crate::upstream::BoundSession;
+use crate::upstream::link::{Outgoing, SEND_WAIT};
+
+use super::claim::{Claim, Reason};
+use super::directory::InUse;
+use super::door::Inner;
+use super::inbound::{Heard, hear};
+use super::stream::StreamLog;
+
+/// A server that was told of a cancel may still answer for this long; then its stream is given up.
+const CANCEL_GRACE: Duration = Duration::from_secs(2);
+/// Longest time that the end of a session waits for a server to take the news of one call.
+const FAREWELL_WAIT: Duration = Duration::from_secs(1);
+
+/// One request on its way.
+#[derive(Debug)]
+pub(super) struct Ask {
+    pub(super) frame: Frame,
+    pub(super) who: Arc<Authenticated>,
+    pub(super) scope: Scope,
+    pub(super) table: Arc<Table>,
+    pub(super) trace: Option<Context>,
+}
+
+/// A claim that is given back when the call ends, however it ends.
+#[derive(Debug)]
+struct Held {
+    cell: InUse,
+    claim: Claim,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.cell.release(self.claim.serial);
+    }
+}
+
+/// How far a call has come.
+enum Step {
+    Done(Bytes),
+    Cancelled,
+    Streaming(Box<Streaming>),
+}
+
+struct Streaming {
+    first: Frame,
+    stream: Box<CallStream>,
+    sent_on: Option<BoundSession>,
+    ask: Ask,
+    held: Held,
+}
+
+type Driving = Pin<Box<dyn Future<Output = Step> + Send>>;
+
+/// A call that goes on when its client's connection is dropped.
+struct Undropped(Option<Driving>);
+
+impl Future for Undropped {
+    type Output = Step;
+
+    fn poll(
+        mut self: Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Step> {
+        let Some(driving) = self.0.as_mut() else {
+            return std::task::Poll::Pending;
+        };
+        let step = std::task::ready!(driving.as_mut().poll(context));
+        self.0 = None;
+        std::task::Poll::Ready(step)
+    }
+}
+
+/// The one side effect in a `Drop` of this module: disconnection is not cancellation (MCP 2025-11-25, "Sending
+/// Messages to the Server"), and a dropped future is how a disconnection shows.
+impl Drop for Undropped {
+    fn drop(&mut self) {
+        if let Some(driving) = self.0.take()
+            && tokio::runtime::Handle::try_current().is_ok()
+        {
+            // Ends with the call, whose silence is bounded by the server's timeout.
+            drop(spawn_named("call without client", async move {
+                if let Step::Streaming(streaming) = driving.await {
+                    let log = streaming.held.cell.new_stream();
+                    follow(*streaming, log).await;
+                }
+            }));
+        }
+    }
+}
+
+/// Runs `ask` and says how to answer the client.
+pub(super) async fn run(inner: &Arc<Inner>, cell: &InUse, ask: Ask) -> Answer {
+    let Some(id) = ask.frame.id().map(str::to_owned) else {
+        return Answer::Accepted;
+    };
+    let claim = match cell.claim(&id, &inner.limits, Instant::now()) {
+        Ok(claim) => claim,
+        Err(CallError::Cancelled) => return empty_stream(),
+        Err(error) => {
+            if matches!(error, CallError::Overloaded { .. }) {
+                inner.pipeline.metrics.limited("session");
+            }
+            return Answer::error(Some(&id), &error, Era::Session);
+        }
+    };
+    let held = Held {
+        cell: cell.clone(),
+        claim,
+    };
+    let mut driving = Undropped(Some(Box::pin(drive(Arc::clone(inner), ask, held))));
+    match tokio::time::timeout(inner.settings.journal_after, &mut driving).await {
+        Ok(Step::Done(body)) => Answer::json(body),
+        Ok(Step::Cancelled) => empty_stream(),
+        Ok(Step::Streaming(streaming)) => {
+            let log = cell.new_stream();
+            let answer = stream_answer(inner, cell, &log);
+            // Owned by the call: ends with it.
+            drop(spawn_named("streaming call", follow(*streaming, log)));
+            answer
+        }
+        Err(_elapsed) => {
+            let log = cell.new_stream();
+            let answer = stream_answer(inner, cell, &log);
+            // Owned by the call: ends with it.
+            drop(spawn_named("long call", finish(driving, log)));
+            answer
+        }
+    }
+}
+
+fn empty_stream() -> Answer {
+    Answer::Events(Events(Box::pin(futures_util::stream::empty())))
+}
+
+fn stream_answer(inner: &Inner, cell: &InUse, log: &Arc<StreamLog>) -> Answer {
+    let revision = cell.state.lock().hard.revision;
+    let Some(reader) = log.attach(None) else {
+        return empty_stream();
+    };
+    // Events without data break clients of earlier revisions.
+    let priming = (revision >= Revision::V2025_11_25).then(|| reader.priming());
+    inner.keep_in_use(cell, reader.into_stream(priming))
+}
+
+async fn finish(mut driving: Undropped, log: Arc<StreamLog>) {
+    match (&mut driving).await {
+        Step::Done(body) => log.finish(body, Instant::now()),
+        Step::Cancelled => log.end(Instant::now()),
+        Step::Streaming(streaming) => follow(*streaming, log).await,
+    }
+}
+
+/// Drives a call to its first message, its answer, or its end for another reason.
+async fn drive(inner: Arc<Inner>, ask: Ask, held: Held) -> Step {
+    let cancel = Arc::clone(&held.claim.cancel);
+    let sent_on = OnceLock::new();
+    let started = tokio::select! {
+        biased;
+        started = start(&inner, &ask, &held, &sent_on) => started,
+        () = cancel.token.cancelled() => {
+            return match give_up(&ask, &held, sent_on.get()).await {
+                Some(error) => Step::Done(error),
+                None => Step::Cancelled,
+            };
+        }
+    };
+    match started {
+        Ok(Started::Answer(frame)) => {
+            settle(&held.cell, &ask, &frame);
+            Step::Done(frame.bytes().clone())
+        }
+        Ok(Started::Stream(first, stream)) => Step::Streaming(Box::new(Streaming {
+            first,
+            stream,
+            sent_on: sent_on.into_inner(),
+            ask,
+            held,
+        })),
+        Err(error) => Step::Done(error_message(ask.frame.id(), &error, Era::Session)),
+    }
+}
+
+enum Started {
+    Answer(Frame),
+    Stream(Frame, Box<CallStream>),
+}
+
+async fn start(
+    inner: &Arc<Inner>,
+    ask: &Ask,
+    held: &Held,
+    sent_on: &OnceLock<BoundSession>,
+) -> Result<Started, CallError> {
+    let cell = &held.cell;
+    let (revision, tasks) = {
+        let state = cell.state.lock();
+        let task = is_task_method(&ask.frame)
+            .then(|| ask.frame.param_str(&["taskId"]))
+            .flatten();
+        (state.hard.revision, task.and_then(|id| state.task(&id)))
+    };
+    let owner = |_: &str| {
+        let (server, tool) = tasks.clone()?;
+        Some((ask.table.server(server.as_str())?, tool))
+    };
+    let incoming = Incoming {
+        frame: &ask.frame,
+        table: &ask.table,
+        scope: ask.scope,
+        revision,
+        who: &ask.who,
+        session: Some(&cell.name),
+        trace: ask.trace.as_ref(),
+        params: &[],
+        cancel: Some(&held.claim.cancel.token),
+    };
+    let link = async |server: usize| {
+        let session = inner.bound(cell, &ask.table.servers[server]).await?;
+        // A call goes out on one session: it is set once.
+        let _only_once = sent_on.set(session.clone());
+        Ok(Link::Session(session))
+    };
+    let outcome = inner.pipeline.call(incoming, &owner, link).await?;
+    let mut stream = match outcome {
+        Outcome::Done { frame, .. } => return Ok(Started::Answer(frame)),
+        Outcome::Stream(stream) => stream,
+    };
+    let first = stream.next().await?;
+    match first {
+        Some(first) if is_answer(&first) => Ok(Started::Answer(first)),
+        Some(first) => Ok(Started::Stream(first, stream)),
+        None => Err(CallError::SessionEnded),
+    }
+}
+
+fn is_answer(frame: &Frame) -> bool {
+    matches!(frame.kind(), Kind::Result | Kind::Error)
+}
+
+fn is_task_method(frame: &Frame) -> bool {
+    frame.method().starts_with("tasks/")
+}
+
+/// Follows a streaming call to its end, whether or not anybody listens.
+async fn follow(mut streaming: Streaming, log: Arc<StreamLog>) {
+    let cancel = Arc::clone(&streaming.held.claim.cancel);
+    let last = tokio::select! {
+        biased;
+        last = relay(&mut streaming, &log) => last,
+        () = cancel.token.cancelled() => {
+            let last = give_up(&streaming.ask, &streaming.held, streaming.sent_on.as_ref()).await;
+            if last.is_none() {
+                // An answer that crossed the cancel on its way is not wanted any more; its end is.
+                let _in_time = tokio::time::timeout(CANCEL_GRACE, streaming.rest()).await;
+            }
+            streaming.stream.cancelled();
+            last
+        }
+    };
+    let now = Instant::now();
+    streaming.held.cell.touch(now);
+    match last {
+        Some(last) => log.finish(last, now),
+        None => log.end(now),
+    }
+}
+
+/// Passes on what the server says. Returns the last message for the client, if there is one.
+async fn relay(streaming: &mut Streaming, log: &StreamLog) -> Option<Bytes> {
+    let first = streaming.first.clone();
+    streaming.tell(first, log).await;
+    loop {
+        match streaming.stream.next().await {
+            Ok(Some(frame)) if is_answer(&frame) => {
+                settle(&streaming.held.cell, &streaming.ask, &frame);
+                return Some(frame.line());
+            }
+            Ok(Some(frame)) => streaming.tell(frame, log).await,
+            Ok(None) => return None,
+            Err(error) => {
+                let id = streaming.ask.frame.id();
+                return Some(error_message(id, &error, Era::Session));
+            }
+        }
+    }
+}
+
+impl Streaming {
+    async fn tell(&self, frame: Frame, log: &StreamLog) {
+        let server = &self.stream.entry().settings.name;
+        match hear(&self.held.cell, server, frame, Some(self.held.claim.serial)) {
+            Heard::Tell(frame) => log.push(frame.line()).await,
+            Heard::Refuse(answer) => send(self.sent_on.as_ref(), answer).await,
+            Heard::Drop => {}
+        }
+    }
+
+    /// Waits for the end of a call that was given up.
+    async fn rest(&mut self) {
+        while let Ok(Some(frame)) = self.stream.next().await {
+            if is_answer(&frame) {
+                return;
+            }
+        }
+    }
+}
+
+/// Tells the server that its answer is not wanted any more. Returns what is still owed to the client.
+async fn give_up(ask: &Ask, held: &Held, sent_on: Option<&BoundSession>) -> Option<Bytes> {
+    match held.claim.cancel.take_reason()? {
+        Reason::Client(notification) => {
+            send(sent_on, notification).await;
+            None
+        }
+        Reason::SessionEnded => {
+            if let Some(notification) = cancelled(ask) {
+                let told = send(sent_on, notification);
+                let _in_time = tokio::time::timeout(FAREWELL_WAIT, told).await;
+            }
+            let error = CallError::SessionEnded;
+            Some(error_message(ask.frame.id(), &error, Era::Session))
+        }
+    }
+}
+
+/// The gateway's own `notifications/cancelled` for a call.
+fn cancelled(ask: &Ask) -> Option<Frame> {
+    let (id, method) = (ask.frame.id()?, method::CANCELLED);
+    let text = format!(
+        r#"{{"jsonrpc":"2.0","method":"{method}","params":{{"requestId":{id},"reason":"session ended"}}}}"#
+    );
+    Frame::parse(text.into(), &Limits::default()).ok()
+}
+
+/// Sends to the session that the call went out on; if it went nowhere, there is nobody to tell.
+async fn send(session: Option<&BoundSession>, frame: Frame) {
+    if let Some(session) = session {
+        let _server_gone = session.send(Outgoing::plain(frame, SEND_WAIT)).await;
+    }
+}
+
+/// Notes what an answer changed in the session.
+fn settle(cell: &InUse, ask: &Ask, answer: &Frame) {
+    let method = ask.frame.method();
+    let changes = matches!(
+        &*method,
+        method::TOOLS_CALL | method::SUBSCRIBE | method::UNSUBSCRIBE | method::SET_LEVEL
+    );
+    if answer.kind() != Kind::Result || !changes {
+        return;
+    }
+    if *method == *method::TOOLS_CALL && ask.frame.param(&["task"]).is_none() {
+        return;
+    }
+    let revision = cell.state.lock().hard.revision;
+    let Ok(plan) = crate::route::plan(&ask.table, ask.scope, &ask.frame, revision, &|_| None)
+    else {
+        return;
+    };
+    let server = ask.table.servers[plan.server].settings.name.clone();
+    let mut state = cell.state.lock();
+    match &*method {
+        method::TOOLS_CALL => {
+            let task = answer.body().and_then(|body| {
+                let span = lockgate_proto::jsonrpc::find_path(body, &["task", "taskId"])?;
+                decode_str(span.of(body))
+            });
+            if let Some(task) = task {
+                state.note_task(&task, server, &plan.shown);
+            }
+        }
+        method::SUBSCRIBE => state.subscribe(server, plan.own.as_deref().unwrap_or(&plan.shown)),
+        method::UNSUBSCRIBE => {
+            state.unsubscribe(&server, plan.own.as_deref().unwrap_or(&plan.shown));
+        }
+        method::SET_LEVEL => {
+            let level = ask
+                .frame
+                .param(&["level"])
+                .map(|span| span.of(ask.frame.text()).to_owned());
+            state.log_level = level;
+        }
+        _ => {}
+    }
+}

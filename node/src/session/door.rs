@@ -1,0 +1,498 @@
+//! The door of the session era: a client's message in, an answer out. Transports (HTTP, stdio) stand in front of it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use futures_util::{Stream, StreamExt};
+use lockgate_proto::jsonrpc::{Batch, Frame, Kind, Limits, decode_str};
+use lockgate_proto::mcp::{Era, Revision, method};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use crate::answer::{Answer, Event, Events};
+use crate::config;
+use crate::error::{CallError, Object};
+use crate::identity::Authenticated;
+use crate::identity::Sealer;
+use crate::pipeline::{Incoming, Pipeline};
+use crate::route::{self, Scope, Table};
+use crate::telemetry::trace::Context;
+
+use super::batch::join_answers;
+use super::call::{self, Ask};
+use super::directory::{Directory, InUse};
+use super::handle::FAREWELLS_MAX;
+use super::id::SessionId;
+use super::stream::EventId;
+use super::upstreams::Need;
+
+/// What a transport knows about one client message.
+#[derive(Clone, Debug)]
+pub struct Request<'a> {
+    /// Who.
+    pub who: Arc<Authenticated>,
+    /// Path that the session is bound to.
+    pub route: &'a str,
+    /// Server of a server-scoped path.
+    pub server: Option<&'a str>,
+    /// `Mcp-Session-Id`.
+    pub session_id: Option<&'a str>,
+    /// `MCP-Protocol-Version`.
+    pub version: Option<&'a str>,
+    /// Trace context of the client.
+    pub trace: Option<Context>,
+}
+
+/// What goes back.
+#[derive(Debug)]
+pub struct Response {
+    /// Answer.
+    pub answer: Answer,
+    /// `Mcp-Session-Id` of a session that has just begun.
+    pub session_id: Option<String>,
+}
+
+impl From<Answer> for Response {
+    fn from(answer: Answer) -> Self {
+        Self {
+            answer,
+            session_id: None,
+        }
+    }
+}
+
+/// The session era of one node. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Door {
+    pub(super) inner: Arc<Inner>,
+}
+
+/// What all sessions share.
+pub(crate) struct Inner {
+    pub(super) pipeline: Arc<Pipeline>,
+    pub(super) directory: Directory,
+    pub(super) sealer: Arc<Sealer>,
+    pub(super) limits: config::Limits,
+    pub(super) settings: config::Session,
+    /// Session actors that run.
+    pub(super) actors: AtomicUsize,
+    /// Turns for telling servers that sessions have ended.
+    pub(super) farewells: Semaphore,
+    /// Milliseconds since 1970.
+    pub(super) clock: fn() -> u64,
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner")
+            .field("sessions", &self.directory.counts())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Door {
+    /// `clock` gives milliseconds since 1970.
+    pub fn new(
+        pipeline: Arc<Pipeline>,
+        sealer: Arc<Sealer>,
+        limits: config::Limits,
+        settings: config::Session,
+        clock: fn() -> u64,
+    ) -> Self {
+        let (directory, actors) = (Directory::default(), AtomicUsize::new(0));
+        let farewells = Semaphore::new(FAREWELLS_MAX);
+        Self {
+            inner: Arc::new(Inner {
+                pipeline,
+                directory,
+                sealer,
+                limits,
+                settings,
+                actors,
+                farewells,
+                clock,
+            }),
+        }
+    }
+
+    /// Bounds on messages.
+    pub fn message_limits(&self) -> Limits {
+        Limits {
+            body_bytes_max: self.inner.limits.body_bytes_max,
+            depth_max: self.inner.limits.depth_max,
+            batch_max: self.inner.limits.batch_max,
+        }
+    }
+
+    /// Takes the body of one POST.
+    pub async fn post(&self, request: &Request<'_>, body: Bytes) -> Response {
+        let batch = match Batch::parse(body, &self.message_limits()) {
+            Ok(batch) => batch,
+            Err(error) => return Answer::error(None, &error.into(), Era::Session).into(),
+        };
+        let first_id = match &batch {
+            Batch::One(frame) => frame.id().map(str::to_owned),
+            Batch::Many(_) => None,
+        };
+        match self.take(request, batch).await {
+            Ok(response) => response,
+            Err(error) => Answer::error(first_id.as_deref(), &error, Era::Session).into(),
+        }
+    }
+
+    async fn take(&self, request: &Request<'_>, batch: Batch) -> Result<Response, CallError> {
+        let frames = match batch {
+            Batch::One(frame) if is_initialize(&frame) => {
+                return self.initialize(request, &frame).await;
+            }
+            Batch::One(frame) => {
+                let cell = self.session(request)?;
+                return Ok(self.dispatch(request, &cell, frame).await.into());
+            }
+            Batch::Many(frames) => frames,
+        };
+        let cell = self.session(request)?;
+        if cell.state.lock().hard.revision != Revision::V2025_03_26 {
+            return Err(CallError::InvalidRequest {
+                what: "batches exist in revision 2025-03-26 only".into(),
+            });
+        }
+        if frames.iter().any(is_initialize) {
+            return Err(CallError::InvalidRequest {
+                what: "`initialize` cannot be part of a batch".into(),
+            });
+        }
+        let asked = frames.iter().any(|frame| frame.kind() == Kind::Request);
+        let answers = join_all(
+            frames
+                .into_iter()
+                .map(|frame| self.dispatch(request, &cell, frame)),
+        )
+        .await;
+        Ok(if asked {
+            join_answers(answers).into()
+        } else {
+            Answer::Accepted.into()
+        })
+    }
+
+    /// Opens the GET stream, or goes on with a broken one.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the session or the event is unknown.
+    pub fn listen(
+        &self,
+        request: &Request<'_>,
+        last_event: Option<&str>,
+    ) -> Result<Answer, CallError> {
+        let cell = self.session(request)?;
+        cell.touch(Instant::now());
+        let reader = match last_event {
+            Some(text) => EventId::parse(text)
+                .and_then(|event| cell.resume(event))
+                .ok_or_else(|| CallError::InvalidRequest {
+                    what: format!("no stream can go on after event `{text}`").into(),
+                })?,
+            None => {
+                cell.actor.listen();
+                let log = cell.get_stream();
+                log.attach(None).ok_or(CallError::SessionEnded)?
+            }
+        };
+        let revision = cell.state.lock().hard.revision;
+        let priming =
+            (revision >= Revision::V2025_11_25 && last_event.is_none()).then(|| reader.priming());
+        Ok(self.inner.keep_in_use(&cell, reader.into_stream(priming)))
+    }
+
+    /// Ends the session.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the session is unknown.
+    pub async fn end(&self, request: &Request<'_>) -> Result<(), CallError> {
+        let key = self.session(request)?.key;
+        self.inner.end(&key, "client").await;
+        Ok(())
+    }
+
+    /// Finds the session that a request names.
+    fn session(&self, request: &Request<'_>) -> Result<InUse, CallError> {
+        let Some(text) = request.session_id else {
+            return Err(CallError::InvalidRequest {
+                what: "`Mcp-Session-Id` header is missing".into(),
+            });
+        };
+        check_version(request.version)?;
+        let inner = &self.inner;
+        let Some(id) = SessionId::open(&inner.sealer, &request.who.caller, request.route, text)
+        else {
+            let audit = &inner.pipeline.audit;
+            audit.security("session_id_refused", &request.who.caller, request.route);
+            return Err(CallError::UnknownSession);
+        };
+        inner.find(&id.key).ok_or(CallError::UnknownSession)
+    }
+
+    /// Server-scoped paths reach one server, the others all.
+    fn scope(request: &Request<'_>, table: &Table) -> Result<Scope, CallError> {
+        let Some(name) = request.server else {
+            return Ok(Scope::All);
+        };
+        let unknown = || CallError::Unknown {
+            object: Object::Server,
+            name: name.to_owned(),
+        };
+        let at = table.server(name).ok_or_else(unknown)?;
+        if !request
+            .who
+            .access
+            .allows_server(&table.servers[at].settings.name)
+        {
+            return Err(unknown());
+        }
+        Ok(Scope::Server(at))
+    }
+
+    async fn initialize(
+        &self,
+        request: &Request<'_>,
+        frame: &Frame,
+    ) -> Result<Response, CallError> {
+        let Some(id) = frame.id() else {
+            return Err(CallError::InvalidRequest {
+                what: "`initialize` must be a request".into(),
+            });
+        };
+        let table = self.inner.pipeline.router.table(Era::Session);
+        let scope = Self::scope(request, &table)?;
+        let revision = requested_revision(frame)?;
+        let incoming = Incoming {
+            frame,
+            table: &table,
+            scope,
+            revision,
+            who: &request.who,
+            session: None,
+            trace: request.trace.as_ref(),
+            params: &[],
+            cancel: None,
+        };
+        self.inner
+            .pipeline
+            .local(&incoming, request.server.unwrap_or_default())?;
+        let cell = self.inner.begin(request, frame, revision)?;
+        let result = match scope {
+            Scope::All => route::initialize_result(&table.merged, revision),
+            Scope::Server(at) => match self.inner.bound(&cell, &table.servers[at]).await {
+                Ok(session) => {
+                    cell.state.lock().hard.revision = session.revision();
+                    session.initialize_result().to_string()
+                }
+                Err(error) => {
+                    let key = cell.key;
+                    drop(cell);
+                    self.inner.end(&key, "its server cannot be reached").await;
+                    return Err(error);
+                }
+            },
+        };
+        let session_id = self.inner.seal(&cell, request);
+        Ok(Response {
+            answer: Answer::result(id, result.into()),
+            session_id: Some(session_id),
+        })
+    }
+
+    /// One message of a session.
+    async fn dispatch(&self, request: &Request<'_>, cell: &InUse, frame: Frame) -> Answer {
+        match frame.kind() {
+            Kind::Notification => {
+                self.inner.notified(cell, &request.who, frame).await;
+                Answer::Accepted
+            }
+            Kind::Result | Kind::Error => {
+                self.inner.answered(cell, &frame).await;
+                Answer::Accepted
+            }
+            Kind::Request => {
+                let id = frame.id().map(str::to_owned);
+                let answer = self.request(request, cell, frame).await;
+                answer.unwrap_or_else(|error| Answer::error(id.as_deref(), &error, Era::Session))
+            }
+        }
+    }
+
+    async fn request(
+        &self,
+        request: &Request<'_>,
+        cell: &InUse,
+        frame: Frame,
+    ) -> Result<Answer, CallError> {
+        let inner = &self.inner;
+        let shared = inner.pipeline.router.table(Era::Session);
+        let scope = Self::scope(request, &shared)?;
+        cell.touch(Instant::now());
+        let id = frame.id().unwrap_or("null");
+        if frame.method() == method::PING {
+            return Ok(Answer::result(id, Bytes::from_static(b"{}")));
+        }
+        let who = Arc::clone(&request.who);
+        let trace = request.trace.clone();
+        let trace = trace.or_else(|| Context::of_meta(&frame));
+        if scope == Scope::All {
+            if let Some(kind) = route::kind_of(&frame.method()) {
+                let table = inner.table_for(cell, &who, Need::List).await;
+                inner.record_local(cell, &frame, &table, &who, trace.as_ref())?;
+                return route::page(&inner.sealer, &table, kind, &frame, &who);
+            }
+            if frame.method() == method::SET_LEVEL {
+                inner.record_local(cell, &frame, &shared, &who, trace.as_ref())?;
+                return inner.set_level(cell, &frame).await;
+            }
+        }
+        let known = scope != Scope::All || is_known(&shared, &frame);
+        let table = if known {
+            shared
+        } else {
+            inner.table_for(cell, &who, Need::Names).await
+        };
+        Ok(call::run(
+            inner,
+            cell,
+            Ask {
+                frame,
+                who,
+                scope,
+                table,
+                trace,
+            },
+        )
+        .await)
+    }
+}
+
+impl Inner {
+    fn record_local(
+        &self,
+        cell: &InUse,
+        frame: &Frame,
+        table: &Table,
+        who: &Arc<Authenticated>,
+        trace: Option<&Context>,
+    ) -> Result<(), CallError> {
+        let revision = cell.state.lock().hard.revision;
+        let (scope, session) = (Scope::All, Some(&cell.name));
+        let incoming = Incoming {
+            frame,
+            table,
+            scope,
+            revision,
+            who,
+            session,
+            trace,
+            params: &[],
+            cancel: None,
+        };
+        self.pipeline.local(&incoming, "")
+    }
+
+    /// `logging/setLevel` of an aggregated endpoint: every server that is connected, and those that will be.
+    async fn set_level(&self, cell: &InUse, frame: &Frame) -> Result<Answer, CallError> {
+        let level = frame.param_str(&["level"]);
+        let known = [
+            "debug",
+            "info",
+            "notice",
+            "warning",
+            "error",
+            "critical",
+            "alert",
+            "emergency",
+        ];
+        let Some(level) = level.filter(|level| known.contains(&&**level)) else {
+            return Err(CallError::InvalidParams {
+                what: "`params.level` must be a syslog severity".into(),
+            });
+        };
+        let raw = format!("\"{level}\"");
+        cell.state.lock().log_level = Some(raw.clone());
+        let timeout = std::time::Duration::from_secs(5);
+        let bound = cell.bound();
+        let told = bound
+            .iter()
+            .map(|(_, session)| super::upstreams::set_level(session, &raw, timeout));
+        for (result, (server, _)) in join_all(told).await.into_iter().zip(&bound) {
+            if let Err(error) = result {
+                tracing::debug!(%server, %error, "log level was not taken");
+            }
+        }
+        Ok(Answer::result(
+            frame.id().unwrap_or("null"),
+            Bytes::from_static(b"{}"),
+        ))
+    }
+
+    /// Wraps events so that the session cannot fall asleep while somebody reads them.
+    pub(super) fn keep_in_use(
+        &self,
+        cell: &InUse,
+        events: impl Stream<Item = Event> + Send + 'static,
+    ) -> Answer {
+        let cell = cell.clone();
+        let events = events.map(move |event| {
+            cell.touch(Instant::now());
+            event
+        });
+        Answer::Events(Events(Box::pin(events)))
+    }
+}
+
+fn is_initialize(frame: &Frame) -> bool {
+    frame.method() == method::INITIALIZE
+}
+
+/// Whether the shared table can route the request without asking the servers for this session's own lists.
+fn is_known(table: &Table, frame: &Frame) -> bool {
+    let text = |path: &[&str]| {
+        frame
+            .param(path)
+            .and_then(|span| decode_str(span.of(frame.text())))
+    };
+    match &*frame.method() {
+        method::TOOLS_CALL => text(&["name"]).is_none_or(|name| table.tool(&name).is_some()),
+        method::PROMPTS_GET => text(&["name"]).is_none_or(|name| table.prompt(&name).is_some()),
+        method::RESOURCES_READ | method::SUBSCRIBE => {
+            text(&["uri"]).is_none_or(|uri| table.resource(&uri).is_some())
+        }
+        _ => true,
+    }
+}
+
+fn requested_revision(frame: &Frame) -> Result<Revision, CallError> {
+    let Some(text) = frame.param_str(&["protocolVersion"]) else {
+        return Err(CallError::InvalidParams {
+            what: "`params.protocolVersion` must be a string".into(),
+        });
+    };
+    // An unknown or later revision is answered with the latest that has sessions; the client decides then.
+    let known = Revision::parse(&text).filter(|revision| revision.era() == Era::Session);
+    Ok(known.unwrap_or(Revision::SESSION_LATEST))
+}
+
+/// After `initialize` the header names a revision of this era; absent it means 2025-03-26 or the session's own.
+fn check_version(version: Option<&str>) -> Result<(), CallError> {
+    match version {
+        Some(text)
+            if Revision::parse(text).is_none_or(|revision| revision.era() != Era::Session) =>
+        {
+            let what = format!("`MCP-Protocol-Version: {text}` is not supported in a session");
+            Err(CallError::InvalidRequest { what: what.into() })
+        }
+        _ => Ok(()),
+    }
+}

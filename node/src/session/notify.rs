@@ -1,0 +1,120 @@
+//! What clients say without asking: notifications and answers to servers' requests.
+
+use std::sync::Arc;
+
+use lockgate_proto::id::ServerName;
+use lockgate_proto::jsonrpc::Frame;
+use lockgate_proto::mcp::{Era, method};
+use tokio::time::Instant;
+
+use crate::error::UpstreamError;
+use crate::identity::Authenticated;
+use crate::pipeline::Incoming;
+use crate::route::Scope;
+use crate::telemetry::trace::Context;
+use crate::upstream::BoundSession;
+use crate::upstream::link::{Outgoing, SEND_WAIT};
+
+use super::directory::InUse;
+use super::door::Inner;
+
+impl Inner {
+    /// Takes a notification of `who`.
+    pub(super) async fn notified(
+        self: &Arc<Self>,
+        cell: &InUse,
+        who: &Arc<Authenticated>,
+        frame: Frame,
+    ) {
+        cell.touch(Instant::now());
+        match &*frame.method() {
+            // The far ends were told when they were opened.
+            method::INITIALIZED => {}
+            method::CANCELLED => {
+                if let Some(span) = frame.param(&["requestId"]) {
+                    let id = span.of(frame.text()).to_owned();
+                    cell.cancel(&id, frame, Instant::now());
+                }
+            }
+            method::PROGRESS => {
+                let token = frame
+                    .param(&["progressToken"])
+                    .map(|span| span.of(frame.text()));
+                let server = token.and_then(|token| cell.state.lock().progress_for(token));
+                if let Some(server) = server {
+                    send_to(cell, &server, frame).await;
+                }
+            }
+            method::ROOTS_CHANGED => {
+                for (_, session) in cell.bound() {
+                    send(&session, frame.clone()).await;
+                }
+            }
+            name if name.starts_with("notifications/") => {
+                self.vendor_notified(cell, who, &frame).await;
+            }
+            // A request without an id: a lax server would run it, and nobody would see the answer.
+            name => tracing::debug!(method = name, session = %cell.name, "not a notification"),
+        }
+    }
+
+    /// What the specification does not know can be meant for one server only if there is only one. There it may do
+    /// anything, so it passes policy and leaves its lines in the audit log as a call does.
+    async fn vendor_notified(&self, cell: &InUse, who: &Arc<Authenticated>, frame: &Frame) {
+        let bound = cell.bound();
+        let [(server, session)] = bound.as_slice() else {
+            return;
+        };
+        let table = self.pipeline.router.table(Era::Session);
+        let Some(at) = table.server(server.as_str()) else {
+            return;
+        };
+        let trace = Context::of_meta(frame);
+        let incoming = Incoming {
+            frame,
+            table: &table,
+            scope: Scope::Server(at),
+            revision: session.revision(),
+            who,
+            session: Some(&cell.name),
+            trace: trace.as_ref(),
+            params: &[],
+            cancel: None,
+        };
+        match self.pipeline.notification(&incoming, &table.servers[at]) {
+            Ok(trail) => match deliver(session, frame.clone()).await {
+                Ok(()) => trail.succeeded(),
+                Err(error) => trail.failed(&error.into()),
+            },
+            Err(error) => tracing::debug!(%error, session = %cell.name, "notification refused"),
+        }
+    }
+
+    /// Takes the client's answer to a server's request.
+    pub(super) async fn answered(&self, cell: &InUse, frame: &Frame) {
+        cell.touch(Instant::now());
+        let asked = frame.id().and_then(|id| cell.state.lock().answer(id));
+        let Some(asked) = asked else {
+            tracing::debug!(session = %cell.name, "answer to a request that is not open");
+            return;
+        };
+        send_to(cell, &asked.server, frame.with_id(&asked.server_id)).await;
+    }
+}
+
+async fn send_to(cell: &InUse, server: &ServerName, frame: Frame) {
+    let bound = cell.bound();
+    let at = bound.iter().position(|(name, _)| name == server);
+    if let Some(at) = at {
+        send(&bound[at].1, frame).await;
+    }
+}
+
+async fn send(session: &BoundSession, frame: Frame) {
+    let _logged = deliver(session, frame).await;
+}
+
+async fn deliver(session: &BoundSession, frame: Frame) -> Result<(), UpstreamError> {
+    let sent = session.send(Outgoing::plain(frame, SEND_WAIT)).await;
+    sent.inspect_err(|error| tracing::debug!(%error, "message to a server was not delivered"))
+}

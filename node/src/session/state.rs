@@ -1,0 +1,259 @@
+//! What a session knows, as one serialisable struct. Pure: passivation, hand-over and restart are all this struct
+//! in another place (`CONTINUITY.md` section 1).
+
+use std::sync::Arc;
+
+use lockgate_proto::id::ServerName;
+use lockgate_proto::mcp::Revision;
+use serde::{Deserialize, Serialize};
+
+/// Requests of servers that one session may have open.
+const ASKED_MAX: usize = 256;
+/// Tasks remembered per session; the oldest goes first.
+const TASKS_MAX: usize = 1024;
+
+/// What was agreed when the session began. Never changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hard {
+    /// Agreed revision.
+    pub revision: Revision,
+    /// Capability bits (see [`super::id::capability`]).
+    pub capability_bits: u8,
+    /// Raw `ClientCapabilities`.
+    pub capabilities: Arc<str>,
+    /// Raw `Implementation` of the client.
+    pub client_info: Arc<str>,
+    /// Milliseconds since 1970.
+    pub created_ms: u64,
+}
+
+/// A request of a server that waits for the client's answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// Id towards the client.
+    pub id: u64,
+    /// Who asked.
+    pub server: ServerName,
+    /// Raw id that the server used.
+    pub server_id: String,
+    /// Raw progress token of the request, for the client's progress notifications.
+    pub token: Option<String>,
+    /// Call that it came with, by the serial of its claim; `None` from the listening stream.
+    pub call: Option<u64>,
+}
+
+/// A task that a call of this session started (2025-11-25).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Task {
+    id: String,
+    server: ServerName,
+    tool: String,
+}
+
+/// Everything about a session but its open streams and calls.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// Fixed part.
+    pub hard: Hard,
+    /// How often the session's home changed or it woke, from 1.
+    pub epoch: u32,
+    /// Level of the last `logging/setLevel`, raw JSON.
+    pub log_level: Option<String>,
+    next_stream: u32,
+    next_ask: u64,
+    asked: Vec<Asked>,
+    tasks: Vec<Task>,
+    subscriptions: Vec<(ServerName, String)>,
+}
+
+impl State {
+    /// A session that has just begun.
+    pub fn new(hard: Hard) -> Self {
+        Self {
+            hard,
+            epoch: 1,
+            log_level: None,
+            next_stream: 1,
+            next_ask: 1,
+            asked: Vec::new(),
+            tasks: Vec::new(),
+            subscriptions: Vec::new(),
+        }
+    }
+
+    /// Number for a new stream.
+    pub fn new_stream(&mut self) -> u32 {
+        let id = self.next_stream;
+        self.next_stream = self.next_stream.wrapping_add(1).max(1);
+        id
+    }
+
+    /// Notes a server's request and returns its id towards the client. `None` when too many are open.
+    pub fn ask(
+        &mut self,
+        server: ServerName,
+        server_id: &str,
+        token: Option<&str>,
+        call: Option<u64>,
+    ) -> Option<u64> {
+        if self.asked.len() >= ASKED_MAX {
+            return None;
+        }
+        let id = self.next_ask;
+        self.next_ask += 1;
+        let (server_id, token) = (server_id.to_owned(), token.map(str::to_owned));
+        self.asked.push(Asked {
+            id,
+            server,
+            server_id,
+            token,
+            call,
+        });
+        Some(id)
+    }
+
+    /// Takes the request that the client answers. `None` for an unknown or already answered id.
+    pub fn answer(&mut self, raw_id: &str) -> Option<Asked> {
+        let at = self
+            .asked
+            .iter()
+            .position(|asked| asked.id.to_string() == raw_id)?;
+        Some(self.asked.remove(at))
+    }
+
+    /// The server gave up its own request; returns the id towards the client.
+    pub fn withdraw(&mut self, server: &ServerName, server_id: &str) -> Option<u64> {
+        let at = self
+            .asked
+            .iter()
+            .position(|a| a.server == *server && a.server_id == server_id)?;
+        Some(self.asked.remove(at).id)
+    }
+
+    /// Forgets what a call left open, when it has ended.
+    pub fn forget_asked_by(&mut self, call: u64) {
+        self.asked.retain(|asked| asked.call != Some(call));
+    }
+
+    /// Server that waits for progress under `token` (raw).
+    pub fn progress_for(&self, token: &str) -> Option<ServerName> {
+        let asked = self
+            .asked
+            .iter()
+            .find(|asked| asked.token.as_deref() == Some(token))?;
+        Some(asked.server.clone())
+    }
+
+    /// Notes a task and the tool that started it.
+    pub fn note_task(&mut self, id: &str, server: ServerName, tool: &str) {
+        if self.tasks.len() >= TASKS_MAX {
+            self.tasks.remove(0);
+        }
+        self.tasks.push(Task {
+            id: id.to_owned(),
+            server,
+            tool: tool.to_owned(),
+        });
+    }
+
+    /// Who runs a task, and the tool that started it.
+    pub fn task(&self, id: &str) -> Option<(ServerName, String)> {
+        let task = self.tasks.iter().find(|task| task.id == id)?;
+        Some((task.server.clone(), task.tool.clone()))
+    }
+
+    /// Notes a subscription to a URI as the server knows it.
+    pub fn subscribe(&mut self, server: ServerName, uri: &str) {
+        if !self
+            .subscriptions
+            .iter()
+            .any(|(s, u)| *s == server && u == uri)
+        {
+            self.subscriptions.push((server, uri.to_owned()));
+        }
+    }
+
+    /// Forgets a subscription.
+    pub fn unsubscribe(&mut self, server: &ServerName, uri: &str) {
+        self.subscriptions.retain(|(s, u)| s != server || u != uri);
+    }
+
+    /// What the client subscribed to at a server, by the server's own URIs.
+    pub fn subscriptions(&self, server: &ServerName) -> impl Iterator<Item = &str> {
+        let of_server = self.subscriptions.iter().filter(move |(s, _)| s == server);
+        of_server.map(|(_, uri)| uri.as_str())
+    }
+
+    /// Whether a server has something to tell by itself.
+    pub fn has_subscriptions(&self) -> bool {
+        !self.subscriptions.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state() -> State {
+        State::new(Hard {
+            revision: Revision::V2025_11_25,
+            capability_bits: 0,
+            capabilities: "{}".into(),
+            client_info: "{}".into(),
+            created_ms: 0,
+        })
+    }
+
+    #[test]
+    fn an_answer_is_taken_once() {
+        let mut state = state();
+        let id = state.ask("a".into(), "7", None, Some(1)).unwrap();
+        assert_eq!(state.answer(&id.to_string()).unwrap().server_id, "7");
+        assert_eq!(state.answer(&id.to_string()), None);
+    }
+
+    #[test]
+    fn equal_ids_of_two_servers_stay_apart() {
+        let mut state = state();
+        let a = state.ask("a".into(), "1", None, None).unwrap();
+        let b = state.ask("b".into(), "1", None, None).unwrap();
+        assert_ne!(a, b);
+        assert_eq!(state.withdraw(&"b".into(), "1"), Some(b));
+        assert_eq!(state.answer(&a.to_string()).unwrap().server, "a".into());
+    }
+
+    #[test]
+    fn a_call_takes_its_questions_with_it() {
+        let mut state = state();
+        let id = state.ask("a".into(), "1", Some("5"), Some(9)).unwrap();
+        assert_eq!(state.progress_for("5"), Some("a".into()));
+        state.forget_asked_by(9);
+        assert_eq!(state.answer(&id.to_string()), None);
+    }
+
+    #[test]
+    fn questions_are_bounded() {
+        let mut state = state();
+        for n in 0..ASKED_MAX {
+            assert!(state.ask("a".into(), &n.to_string(), None, None).is_some());
+        }
+        assert_eq!(state.ask("a".into(), "x", None, None), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn survives_passivation(asks in proptest::collection::vec("[a-z0-9]{1,4}", 0..20), level in "[a-z]{0,6}") {
+            let mut state = state();
+            for ask in &asks {
+                state.ask("s".into(), ask, None, None);
+                state.note_task(ask, "s".into(), "tool");
+                state.subscribe("s".into(), ask);
+            }
+            state.log_level = Some(level);
+            let bytes = bincode::serde::encode_to_vec(&state, bincode::config::standard()).unwrap();
+            let (back, _): (State, usize) =
+                bincode::serde::decode_from_slice(&bytes, bincode::config::standard()).unwrap();
+            proptest::prop_assert_eq!(back, state);
+        }
+    }
+}

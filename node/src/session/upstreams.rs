@@ -1,0 +1,246 @@
+//! A session's far ends: opened on first use, once, and its own view of what they offer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use lockgate_proto::id::ServerName;
+use lockgate_proto::jsonrpc::{Frame, encode_str};
+use lockgate_proto::mcp::{Era, method};
+
+use crate::error::CallError;
+use crate::identity::Authenticated;
+use crate::route::{Entry, Table};
+use crate::task::spawn_named;
+use crate::upstream::catalog::{self, Catalog};
+use crate::upstream::link::{Outgoing, Reply, SessionInit};
+use crate::upstream::{BoundSession, CallClass, DRAIN_LIMIT, SessionKey};
+
+use super::directory::InUse;
+use super::door::Inner;
+use super::own::OwnTable;
+
+/// Longest wait for one server when lists are collected: a slow one is left out, not waited for.
+const LIST_WAIT: Duration = Duration::from_secs(5);
+
+/// What a session's own table is needed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    /// To show it: servers that did not answer before are asked again.
+    List,
+    /// To resolve a name: the servers that answered last will do.
+    Names,
+}
+
+/// A server that did not say what it offers.
+#[derive(Clone, Copy, Debug)]
+struct Missing;
+
+impl Inner {
+    /// The session's connection to a server, opened by whoever needs it first.
+    pub(super) async fn bound(
+        self: &Arc<Self>,
+        cell: &InUse,
+        entry: &Entry,
+    ) -> Result<BoundSession, CallError> {
+        loop {
+            let (slot, outlived) = cell.slot(&entry.handle)?;
+            if let Some(outlived) = outlived {
+                self.retire_later(outlived);
+            }
+            if let Some(session) = slot.get() {
+                return Ok(session.clone());
+            }
+            let session = slot
+                .get_or_try_init(|| self.open(cell, entry))
+                .await?
+                .clone();
+            if cell.ended.is_cancelled() {
+                // The end of the session may have found the slot still empty.
+                session.close().await;
+                return Err(CallError::SessionEnded);
+            }
+            // Another request opened it, through a handle that was replaced meanwhile.
+            if !session.is_outlived_by(&entry.handle) {
+                cell.actor.bound(entry.settings.name.clone());
+                return Ok(session);
+            }
+        }
+    }
+
+    /// Closes a session of a server that was replaced, when its calls have ended.
+    fn retire_later(self: &Arc<Self>, session: BoundSession) {
+        let inner = Arc::clone(self);
+        // Ends after the limit at the latest.
+        drop(spawn_named("end of a replaced session", async move {
+            session.until_retired(DRAIN_LIMIT).await;
+            // Never closed: the turn always comes.
+            let _turn = inner.farewells.acquire().await;
+            session.close().await;
+        }));
+    }
+
+    async fn open(&self, cell: &InUse, entry: &Entry) -> Result<BoundSession, CallError> {
+        let server = &entry.settings.name;
+        let (init, level, subscriptions) = {
+            let state = cell.state.lock();
+            let init = SessionInit {
+                revision: state.hard.revision,
+                capabilities: Arc::clone(&state.hard.capabilities),
+                client_info: Arc::clone(&state.hard.client_info),
+            };
+            let subscriptions: Vec<_> = state.subscriptions(server).map(encode_str).collect();
+            (init, state.log_level.clone(), subscriptions)
+        };
+        let owner = SessionKey {
+            session: Arc::clone(&cell.name),
+            principal: cell.caller.principal.clone(),
+        };
+        let session = entry.handle.open(init, &owner).await?;
+        if let Some(level) = level {
+            // A server without logging refuses; the client's level still holds for the others.
+            let _refused = set_level(&session, &level, entry.settings.timeout).await;
+        }
+        // There are some only when the session knew a predecessor of this server.
+        for uri in subscriptions {
+            let params = format!(r#"{{"uri":{uri}}}"#);
+            let told = tell(&session, method::SUBSCRIBE, &params, entry.settings.timeout);
+            if let Err(error) = told.await {
+                tracing::warn!(%server, %error, "a subscription is lost with the server's restart");
+            }
+        }
+        Ok(session)
+    }
+
+    /// The table that this session's names resolve by.
+    pub(super) async fn table_for(
+        self: &Arc<Self>,
+        cell: &InUse,
+        who: &Arc<Authenticated>,
+        need: Need,
+    ) -> Arc<Table> {
+        let shared = self.pipeline.router.table(Era::Session);
+        if cell.state.lock().hard.capability_bits == 0 {
+            return shared;
+        }
+        let seen = {
+            let own = cell.own.lock();
+            if let Some(table) = own.table(shared.id, need == Need::Names) {
+                return table;
+            }
+            own.generation()
+        };
+        let catalogs = join_all(
+            shared
+                .servers
+                .iter()
+                .map(|entry| self.own_catalog(cell, who, entry, seen)),
+        )
+        .await;
+        let is_whole = catalogs.iter().all(Result::is_ok);
+        let entries = shared.servers.iter().zip(catalogs);
+        let entries = entries
+            .map(|(entry, catalog)| Entry {
+                catalog: catalog.unwrap_or_default(),
+                ..entry.clone()
+            })
+            .collect();
+        let table = Arc::new(Table::new(Era::Session, entries));
+        let own = OwnTable {
+            shared_id: shared.id,
+            table: Arc::clone(&table),
+            is_whole,
+        };
+        cell.own.lock().keep_table(seen, own);
+        table
+    }
+
+    /// What one server offers to this session: nothing when it is out of reach for good, [`Missing`] when it did not
+    /// answer, which the log names.
+    async fn own_catalog(
+        self: &Arc<Self>,
+        cell: &InUse,
+        who: &Arc<Authenticated>,
+        entry: &Entry,
+        seen: u64,
+    ) -> Result<Option<Arc<Catalog>>, Missing> {
+        let name = &entry.settings.name;
+        if !who.access.allows_server(name) || entry.handle.speaks(Era::Session) == Some(false) {
+            return Ok(None);
+        }
+        let known = cell.own.lock().catalog(&entry.handle);
+        if known.is_some() {
+            return Ok(known);
+        }
+        let fetch = async {
+            let session = self.bound(cell, entry).await?;
+            let ask = Asking {
+                session: &session,
+                server: name,
+            };
+            let found = catalog::fetch(&ask, &session.initialize_result(), Era::Session).await?;
+            Ok::<_, CallError>(entry.handle.intern(found))
+        };
+        match tokio::time::timeout(LIST_WAIT, fetch).await {
+            Ok(Ok(found)) => {
+                let mut own = cell.own.lock();
+                own.keep_catalog(seen, &entry.handle, &found);
+                Ok(Some(found))
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(server = %name, %error, "list is missing a server");
+                Err(Missing)
+            }
+            Err(_elapsed) => {
+                tracing::warn!(server = %name, waited = ?LIST_WAIT, "list is missing a slow server");
+                Err(Missing)
+            }
+        }
+    }
+}
+
+/// `logging/setLevel` to one server.
+pub(super) async fn set_level(
+    session: &BoundSession,
+    level: &str,
+    timeout: Duration,
+) -> Result<(), CallError> {
+    let params = format!(r#"{{"level":{level}}}"#);
+    tell(session, method::SET_LEVEL, &params, timeout).await
+}
+
+/// A request of our own, with raw params, whose answer says nothing but that it was taken.
+async fn tell(
+    session: &BoundSession,
+    method: &str,
+    params: &str,
+    timeout: Duration,
+) -> Result<(), CallError> {
+    let text =
+        format!(r#"{{"jsonrpc":"2.0","id":"lockgate","method":"{method}","params":{params}}}"#);
+    let frame = Frame::parse(text.into(), &lockgate_proto::jsonrpc::Limits::default())?;
+    let out = Outgoing::plain(frame, timeout);
+    let reply = session.call(out, CallClass::of(method, true)).await?;
+    if let Reply::Stream(mut stream) = reply {
+        stream.answer(&session.settings().name).await?;
+    }
+    Ok(())
+}
+
+/// Asks a server through a session's own connection, for [`catalog::fetch`].
+struct Asking<'a> {
+    session: &'a BoundSession,
+    server: &'a ServerName,
+}
+
+impl catalog::Ask for Asking<'_> {
+    async fn ask(&self, frame: Frame) -> Result<Frame, crate::error::UpstreamError> {
+        let class = CallClass::of(&frame.method(), true);
+        let out = Outgoing::plain(frame, LIST_WAIT);
+        let reply = self.session.call(out, class).await?;
+        match reply {
+            Reply::Single { frame, .. } => Ok(frame),
+            Reply::Stream(mut stream) => stream.answer(self.server).await,
+        }
+    }
+}

@@ -1,0 +1,385 @@
+//! The door of the stateless era: one POST in, one answer or one stream out. Dropping either cancels the call.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{Stream, stream};
+use http::HeaderMap;
+use lockgate_proto::jsonrpc::{Frame, Kind, decode_str, elements};
+use lockgate_proto::mcp::{Era, Revision, method};
+use tokio_util::sync::CancellationToken;
+
+use crate::answer::{Answer, Event, Events, error_message};
+use crate::error::{CallError, Object};
+use crate::identity::Authenticated;
+use crate::identity::Sealer;
+use crate::pipeline::{CallStream, Incoming, Link, Outcome, Pipeline};
+use crate::route::{self, Entry, Scope, Table};
+use crate::telemetry::trace::Context;
+
+use super::{listen, validate};
+
+/// A silent call is turned into a stream after this, so that keep-alives can flow; until then the server's HTTP
+/// status can still be passed on.
+const COMMIT_AFTER: Duration = Duration::from_secs(15);
+
+/// What a transport knows about one client message.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// Who.
+    pub who: Arc<Authenticated>,
+    /// Server of a server-scoped path.
+    pub server: Option<&'a str>,
+    /// All headers.
+    pub headers: &'a HeaderMap,
+    /// Trace context of the client.
+    pub trace: Option<Context>,
+    /// Fires when the client cancels, where it can say so.
+    pub cancel: Option<CancellationToken>,
+}
+
+/// The stateless era of one node. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Door {
+    pub(super) pipeline: Arc<Pipeline>,
+    sealer: Arc<Sealer>,
+    /// Fires when listening streams have to end politely.
+    pub(super) closing: CancellationToken,
+}
+
+/// One request that has passed the checks; owns what it needs, because it may outlive the POST's head.
+#[derive(Debug)]
+pub(super) struct Ask {
+    pub(super) frame: Frame,
+    pub(super) who: Arc<Authenticated>,
+    pub(super) scope: Scope,
+    pub(super) table: Arc<Table>,
+    pub(super) trace: Option<Context>,
+    cancel: Option<CancellationToken>,
+    params: Vec<(http::HeaderName, http::HeaderValue)>,
+}
+
+enum Started {
+    Answer(u16, Frame),
+    Stream(Frame, Box<CallStream>),
+}
+
+impl Door {
+    /// `closing` ends listening streams.
+    pub fn new(pipeline: Arc<Pipeline>, sealer: Arc<Sealer>, closing: CancellationToken) -> Self {
+        Self {
+            pipeline,
+            sealer,
+            closing,
+        }
+    }
+
+    /// Takes one message.
+    pub async fn post(&self, request: Request<'_>, frame: Frame) -> Answer {
+        let id = frame.id().map(str::to_owned);
+        match self.take(request, frame).await {
+            Ok(answer) => answer,
+            Err(error) => Answer::error(id.as_deref(), &error, Era::Stateless),
+        }
+    }
+
+    async fn take(&self, request: Request<'_>, frame: Frame) -> Result<Answer, CallError> {
+        let table = self.pipeline.router.table(Era::Stateless);
+        let scope = scope(&request, &table)?;
+        let supported = supported(&table, scope, &request.who);
+        if !validate::check(&frame, request.headers, &supported)? {
+            return Ok(Answer::Accepted);
+        }
+        let params = validate::sent_params(request.headers);
+        let ask = Ask {
+            frame,
+            who: request.who,
+            scope,
+            table,
+            trace: request.trace,
+            cancel: request.cancel,
+            params,
+        };
+        let method = ask.frame.method();
+        if scope == Scope::All {
+            if let Some(kind) = route::kind_of(&method) {
+                self.pipeline.local(&ask.incoming(), "")?;
+                return route::page(&self.sealer, &ask.table, kind, &ask.frame, &ask.who);
+            }
+            if method == method::DISCOVER {
+                self.pipeline.local(&ask.incoming(), "")?;
+                let result = route::discover_result(&ask.table.merged, &supported);
+                return Ok(Answer::result(
+                    ask.frame.id().unwrap_or("null"),
+                    result.into(),
+                ));
+            }
+        }
+        if method == method::LISTEN {
+            allow_subscriptions(&self.pipeline, &ask)?;
+            return match scope {
+                Scope::All => {
+                    self.pipeline.local(&ask.incoming(), "")?;
+                    Ok(listen::open(self.clone(), ask).await)
+                }
+                Scope::Server(at) => {
+                    let server = &ask.table.servers[at].settings.name;
+                    self.pipeline.local(&ask.incoming(), server.as_str())?;
+                    listen::open_at(self, &ask, at).await
+                }
+            };
+        }
+        if let Some(tool) = called_tool(&ask) {
+            validate::check_params(&ask.frame, request.headers, tool)?;
+        }
+        drop(method);
+        Ok(run(Arc::clone(&self.pipeline), ask).await)
+    }
+}
+
+impl Ask {
+    fn incoming(&self) -> Incoming<'_> {
+        Incoming {
+            frame: &self.frame,
+            table: &self.table,
+            scope: self.scope,
+            revision: Revision::V2026_07_28,
+            who: &self.who,
+            session: None,
+            trace: self.trace.as_ref(),
+            params: &self.params,
+            cancel: self.cancel.as_ref(),
+        }
+    }
+}
+
+fn scope(request: &Request<'_>, table: &Table) -> Result<Scope, CallError> {
+    let Some(name) = request.server else {
+        return Ok(Scope::All);
+    };
+    let unknown = || CallError::Unknown {
+        object: Object::Server,
+        name: name.to_owned(),
+    };
+    let at = table.server(name).ok_or_else(unknown)?;
+    if !request
+        .who
+        .access
+        .allows_server(&table.servers[at].settings.name)
+    {
+        return Err(unknown());
+    }
+    Ok(Scope::Server(at))
+}
+
+/// Revisions that this endpoint serves to this caller: an era is offered when every server in reach speaks it, so
+/// that a client which can choose never loses a server by its choice.
+fn supported(table: &Table, scope: Scope, who: &Authenticated) -> Vec<Revision> {
+    if let Scope::Server(at) = scope
+        && let Some(versions) = own_versions(&table.servers[at])
+    {
+        return versions;
+    }
+    let in_scope = |at: usize, entry: &Entry| {
+        (scope == Scope::All || scope == Scope::Server(at))
+            && who.access.allows_server(&entry.settings.name)
+    };
+    let reach: Vec<&Entry> = table
+        .servers
+        .iter()
+        .enumerate()
+        .filter(|(at, entry)| in_scope(*at, entry))
+        .map(|(_, entry)| entry)
+        .collect();
+    let lacks = |era: Era| {
+        reach
+            .iter()
+            .any(|entry| entry.handle.speaks(era) == Some(false))
+    };
+    let stateless = !lacks(Era::Stateless);
+    let session = !stateless || !lacks(Era::Session);
+    Revision::ALL
+        .into_iter()
+        .filter(|revision| match revision.era() {
+            // The transport of 2024-11-05 is another one.
+            Era::Session => session && *revision >= Revision::V2025_03_26,
+            Era::Stateless => stateless,
+        })
+        .rev()
+        .collect()
+}
+
+/// Revisions that a server names itself: its own route promises what it promises.
+fn own_versions(entry: &Entry) -> Option<Vec<Revision>> {
+    let raw = entry.catalog.as_deref()?.server.versions.as_deref()?;
+    let names = elements(raw).filter_map(|span| decode_str(span.of(raw)));
+    Some(names.filter_map(|name| Revision::parse(&name)).collect())
+}
+
+/// A subscription reads: every URI must be allowed, and for tasks the method that reads them.
+fn allow_subscriptions(pipeline: &Pipeline, ask: &Ask) -> Result<(), CallError> {
+    route::check_clear(&ask.frame)?;
+    let own = match ask.scope {
+        Scope::Server(at) => ask.table.servers.get(at),
+        Scope::All => None,
+    };
+    for uri in validate::subscriptions(&ask.frame) {
+        let found = || ask.table.servers.get(ask.table.resource(&uri)?);
+        let Some(entry) = own.or_else(found) else {
+            continue;
+        };
+        let shown = match own {
+            Some(own) => own.settings.shown_uri(&uri),
+            None => uri,
+        };
+        pipeline.allow(&ask.incoming(), Object::Resource, &shown, Some(entry))?;
+    }
+    if validate::follows_tasks(&ask.frame) {
+        pipeline.allow(&ask.incoming(), Object::Method, method::TASKS_GET, own)?;
+    }
+    Ok(())
+}
+
+fn called_tool(ask: &Ask) -> Option<&crate::upstream::catalog::Item> {
+    if ask.frame.method() != method::TOOLS_CALL {
+        return None;
+    }
+    let name = ask.frame.param_str(&["name"])?;
+    let (target, catalog) = match ask.scope {
+        Scope::All => {
+            let target = ask.table.tool(&name)?;
+            (
+                target.item,
+                ask.table.servers.get(target.server)?.catalog.as_deref()?,
+            )
+        }
+        Scope::Server(at) => {
+            let catalog = ask.table.servers.get(at)?.catalog.as_deref()?;
+            (
+                catalog
+                    .tools
+                    .items()
+                    .iter()
+                    .position(|tool| *tool.key == *name)?,
+                catalog,
+            )
+        }
+    };
+    catalog.tools.items().get(target)
+}
+
+type Starting = Pin<Box<dyn Future<Output = Result<Started, CallError>> + Send>>;
+
+async fn run(pipeline: Arc<Pipeline>, ask: Ask) -> Answer {
+    let id = ask.frame.id().unwrap_or("null").to_owned();
+    let mut starting: Starting = Box::pin(start(pipeline, ask));
+    match tokio::time::timeout(COMMIT_AFTER, &mut starting).await {
+        Ok(Ok(Started::Answer(status, frame))) => {
+            Answer::with_status(passed_on(status), frame.bytes().clone())
+        }
+        Ok(Ok(Started::Stream(first, stream))) => {
+            Answer::Events(Events(Box::pin(events(id, Some(first), stream))))
+        }
+        Ok(Err(error)) => Answer::error(Some(&id), &error, Era::Stateless),
+        Err(_elapsed) => Answer::Events(Events(Box::pin(late(id, starting)))),
+    }
+}
+
+/// Statuses that the specification ties to answers go on to the client. Any other one (401 above all) is a matter
+/// between this gateway and the server: the client would take it for the gateway's own word.
+fn passed_on(status: u16) -> u16 {
+    if matches!(status, 400 | 404) {
+        status
+    } else {
+        200
+    }
+}
+
+async fn start(pipeline: Arc<Pipeline>, ask: Ask) -> Result<Started, CallError> {
+    let link = async |_server: usize| Ok(Link::Stateless);
+    let outcome = pipeline.call(ask.incoming(), &|_| None, link).await?;
+    let mut stream = match outcome {
+        Outcome::Done { status, frame } => return Ok(Started::Answer(status, frame)),
+        Outcome::Stream(stream) => stream,
+    };
+    let first = stream.next().await?;
+    match first {
+        Some(first) if is_answer(&first) => Ok(Started::Answer(200, first)),
+        Some(first) => Ok(Started::Stream(first, stream)),
+        None => Err(CallError::SessionEnded),
+    }
+}
+
+pub(super) fn is_answer(frame: &Frame) -> bool {
+    matches!(frame.kind(), Kind::Result | Kind::Error)
+}
+
+pub(super) fn event(frame: &Frame) -> Event {
+    Event {
+        id: None,
+        retry_ms: None,
+        data: frame.line(),
+    }
+}
+
+/// Events of a call that has begun to stream.
+fn events(
+    id: String,
+    first: Option<Frame>,
+    stream: Box<CallStream>,
+) -> impl Stream<Item = Event> + Send + 'static {
+    stream::unfold(
+        (id, first, Some(stream)),
+        |(id, first, stream)| async move {
+            if let Some(first) = first {
+                return Some((event(&first), (id, None, stream)));
+            }
+            let mut stream = stream?;
+            match stream.next().await {
+                Ok(Some(frame)) => {
+                    let rest = (!stream.is_answered()).then_some(stream);
+                    Some((event(&frame), (id, None, rest)))
+                }
+                Ok(None) => None,
+                Err(error) => Some((failed(&id, &error), (id, None, None))),
+            }
+        },
+    )
+}
+
+pub(super) fn failed(id: &str, error: &CallError) -> Event {
+    Event {
+        id: None,
+        retry_ms: None,
+        data: error_message(Some(id), error, Era::Stateless),
+    }
+}
+
+/// Events of a call that is silent for so long that the stream was opened without it.
+fn late(id: String, starting: Starting) -> impl Stream<Item = Event> + Send + 'static {
+    use futures_util::StreamExt;
+    stream::once(async move {
+        match starting.await {
+            Ok(Started::Answer(_, frame)) => stream::iter([event(&frame)]).boxed(),
+            Ok(Started::Stream(first, rest)) => events(id, Some(first), rest).boxed(),
+            Err(error) => stream::iter([failed(&id, &error)]).boxed(),
+        }
+    })
+    .flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_challenge_of_a_server_is_not_put_to_the_client() {
+        for (theirs, ours) in [(200, 200), (400, 400), (404, 404)] {
+            assert_eq!(passed_on(theirs), ours);
+        }
+        for theirs in [201, 202, 301, 401, 403, 405, 407, 429, 500, 503] {
+            assert_eq!(passed_on(theirs), 200, "{theirs}");
+        }
+    }
+}

@@ -1,0 +1,395 @@
+//! `subscriptions/listen` over several servers: one acknowledgement, one stream. List changes come from the gateway's
+//! own tables, resource updates from one listen per server.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use futures_util::{Stream, StreamExt, stream};
+use http::{HeaderName, HeaderValue};
+use lockgate_proto::id::ServerName;
+use lockgate_proto::jsonrpc::{Frame, Kind, Limits, Splice, encode_str};
+use lockgate_proto::mcp::{Era, headers, method};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::answer::{Answer, Event, Events};
+use crate::error::{CallError, UpstreamError};
+use crate::route::{Entry, Table, changed_method, changes, prefix_notification};
+use crate::upstream::CallClass;
+use crate::upstream::link::{MessageStream, Outgoing, Reply};
+
+use super::door::{Ask, Door, event, failed, is_answer};
+use super::validate;
+
+const SUBSCRIPTION_KEY: &str = "io.modelcontextprotocol/subscriptionId";
+/// Longest wait for a server's own acknowledgement; a slower one is left out of ours.
+const ACKNOWLEDGE_WAIT: Duration = Duration::from_secs(5);
+/// A listening stream may be silent for long.
+const SILENCE_MAX: Duration = Duration::from_secs(30 * 86_400);
+/// First wait before a server whose listen ended is asked again; doubles up to [`RETRY_MAX`].
+const RETRY_MIN: Duration = Duration::from_millis(250);
+/// Longest such wait. A listen that lasted longer begins with the first wait again.
+const RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// One server's listen.
+struct Part {
+    entry: Entry,
+    uris: Vec<String>,
+    messages: MessageStream,
+}
+
+/// Opens the merged listen and answers with its stream.
+pub(super) async fn open(door: Door, ask: Ask) -> Answer {
+    let wanted = |kind: &str| {
+        ask.frame
+            .param(&["notifications", kind])
+            .is_some_and(|span| span.of(ask.frame.text()) == "true")
+    };
+    let kinds: Vec<(&'static str, &'static str)> = [
+        ("toolsListChanged", "tools"),
+        ("promptsListChanged", "prompts"),
+        ("resourcesListChanged", "resources"),
+    ]
+    .into_iter()
+    .filter(|(flag, _)| wanted(flag))
+    .collect();
+    let parts = subscribe(&ask).await;
+    let ask = Arc::new(ask);
+    let id = ask.frame.id().unwrap_or("null").to_owned();
+    let acknowledged = acknowledgement(&id, &kinds, &parts);
+    let capabilities = kinds.iter().map(|(_, capability)| *capability).collect();
+    let updates = parts
+        .into_iter()
+        .map(|part| Box::pin(updates(Following::new(&door, &ask, part))));
+    let events = stream::iter([acknowledged])
+        .chain(stream::select(
+            list_changes(door.clone(), id.clone(), capabilities),
+            stream::select_all(updates),
+        ))
+        .take_until(door.closing.clone().cancelled_owned())
+        .chain(stream::iter([goodbye(&id)]));
+    Answer::Events(Events(Box::pin(events)))
+}
+
+/// Opens the listen of a server's own route: the server's stream as it stands, however long it is silent.
+///
+/// # Errors
+///
+/// Fails when the server cannot be reached, or says nothing at all within its timeout.
+pub(super) async fn open_at(door: &Door, ask: &Ask, at: usize) -> Result<Answer, CallError> {
+    let entry = &ask.table.servers[at];
+    let (server, limit) = (&entry.settings.name, entry.settings.timeout);
+    let opening = async {
+        let reply = call(ask, entry, ask.frame.clone()).await?;
+        let mut messages = match reply {
+            Reply::Single { status, frame } => {
+                return Ok(Answer::with_status(status, frame.bytes().clone()));
+            }
+            Reply::Stream(messages) => messages,
+        };
+        let first = messages.next().await?;
+        let first = first.ok_or_else(|| ended_early(server))?;
+        if is_answer(&first) {
+            return Ok(Answer::with_status(200, first.bytes().clone()));
+        }
+        let opened = Opened {
+            id: ask.frame.id().unwrap_or("null").to_owned(),
+            server: server.clone(),
+            messages,
+            closing: door.closing.clone(),
+        };
+        let events = stream::iter([event(&first)]).chain(opened.events());
+        Ok(Answer::Events(Events(Box::pin(events))))
+    };
+    match tokio::time::timeout(limit, opening).await {
+        Ok(answer) => answer,
+        Err(_elapsed) => {
+            let server = server.clone();
+            Err(UpstreamError::Timeout { server, limit }.into())
+        }
+    }
+}
+
+fn ended_early(server: &ServerName) -> CallError {
+    let error = UpstreamError::Broken {
+        server: server.clone(),
+        what: "the stream ended without an answer".to_owned(),
+    };
+    error.into()
+}
+
+/// The listen of a server's own route, after its first message.
+struct Opened {
+    id: String,
+    server: ServerName,
+    messages: MessageStream,
+    closing: CancellationToken,
+}
+
+impl Opened {
+    fn events(self) -> impl Stream<Item = Event> + Send + 'static {
+        stream::unfold(Some(self), |opened| async move {
+            let mut opened = opened?;
+            let next = tokio::select! {
+                biased;
+                () = opened.closing.cancelled() => return Some((goodbye(&opened.id), None)),
+                next = opened.messages.next() => next,
+            };
+            let error = match next {
+                Ok(Some(frame)) => {
+                    let rest = (!is_answer(&frame)).then_some(opened);
+                    return Some((event(&frame), rest));
+                }
+                Ok(None) => ended_early(&opened.server),
+                Err(error) => error.into(),
+            };
+            Some((failed(&opened.id, &error), None))
+        })
+    }
+}
+
+/// Asks a server to let us listen.
+async fn call(ask: &Ask, entry: &Entry, frame: Frame) -> Result<Reply, UpstreamError> {
+    let mut headers = vec![(
+        HeaderName::from_static(headers::METHOD),
+        HeaderValue::from_static(method::LISTEN),
+    )];
+    headers.extend(ask.trace.iter().flat_map(|trace| trace.headers()));
+    let out = Outgoing {
+        frame,
+        headers,
+        timeout: SILENCE_MAX,
+    };
+    let class = CallClass::of(method::LISTEN, true);
+    entry
+        .handle
+        .call(out, class, &ask.who.caller.principal)
+        .await
+}
+
+/// One listen at each server that has one of the wanted resources.
+async fn subscribe(ask: &Ask) -> Vec<Part> {
+    let mut by_server: Vec<(usize, Vec<String>)> = Vec::new();
+    for uri in validate::subscriptions(&ask.frame) {
+        let Some(server) = ask.table.resource(&uri) else {
+            continue;
+        };
+        match by_server.iter_mut().find(|(at, _)| *at == server) {
+            Some((_, uris)) => uris.push(uri),
+            None => by_server.push((server, vec![uri])),
+        }
+    }
+    let opened = by_server
+        .into_iter()
+        .map(|(server, uris)| listen_at(ask, ask.table.servers[server].clone(), uris));
+    join_all(opened).await.into_iter().flatten().collect()
+}
+
+async fn listen_at(ask: &Ask, entry: Entry, uris: Vec<String>) -> Option<Part> {
+    let own: Vec<String> = uris
+        .iter()
+        .map(|uri| encode_str(entry.settings.own_uri(uri)))
+        .collect();
+    let params = ask.frame.params_span()?;
+    let mut splice = Splice::new(ask.frame.text());
+    let filter = format!(r#"{{"resourceSubscriptions":[{}]}}"#, own.join(","));
+    splice.set_member(params, "notifications", &filter);
+    let frame = Frame::edited(splice).ok()?;
+    let opening = async {
+        let Ok(Reply::Stream(mut messages)) = call(ask, &entry, frame).await else {
+            return None;
+        };
+        // The first message is the acknowledgement; ours stands for it.
+        let first = messages.next().await.ok()??;
+        (first.method() == method::LISTEN_ACKNOWLEDGED).then_some(messages)
+    };
+    let messages = tokio::time::timeout(ACKNOWLEDGE_WAIT, opening)
+        .await
+        .ok()
+        .flatten();
+    if messages.is_none() {
+        tracing::warn!(server = %entry.settings.name, "server takes no subscriptions");
+    }
+    Some(Part {
+        messages: messages?,
+        entry,
+        uris,
+    })
+}
+
+fn acknowledgement(id: &str, kinds: &[(&str, &str)], parts: &[Part]) -> Event {
+    let mut honoured: Vec<String> = kinds
+        .iter()
+        .map(|(flag, _)| format!(r#""{flag}":true"#))
+        .collect();
+    let uris: Vec<String> = parts
+        .iter()
+        .flat_map(|part| &part.uris)
+        .map(|uri| encode_str(uri))
+        .collect();
+    if !uris.is_empty() {
+        honoured.push(format!(r#""resourceSubscriptions":[{}]"#, uris.join(",")));
+    }
+    let method = method::LISTEN_ACKNOWLEDGED;
+    message(format!(
+        r#"{{"jsonrpc":"2.0","method":"{method}","params":{{"_meta":{{"{SUBSCRIPTION_KEY}":{id}}},"notifications":{{{}}}}}}}"#,
+        honoured.join(",")
+    ))
+}
+
+fn goodbye(id: &str) -> Event {
+    message(format!(
+        r#"{{"jsonrpc":"2.0","id":{id},"result":{{"resultType":"complete","_meta":{{"{SUBSCRIPTION_KEY}":{id}}}}}}}"#
+    ))
+}
+
+fn message(text: String) -> Event {
+    Event {
+        id: None,
+        retry_ms: None,
+        data: text.into(),
+    }
+}
+
+/// Resource updates of one server, under the client's subscription id and the client's URIs.
+fn updates(following: Following) -> impl Stream<Item = Event> + Send + 'static {
+    stream::unfold(following, |mut following| async move {
+        let event = following.next().await?;
+        Some((event, following))
+    })
+}
+
+/// What keeps the client's subscriptions at one server, over restarts of that server.
+struct Following {
+    door: Door,
+    ask: Arc<Ask>,
+    id: String,
+    part: Part,
+    /// Resources that may have changed while nobody listened.
+    missed: Vec<String>,
+    since: Instant,
+    wait: Duration,
+}
+
+impl Following {
+    fn new(door: &Door, ask: &Arc<Ask>, part: Part) -> Self {
+        Self {
+            door: door.clone(),
+            id: ask.frame.id().unwrap_or("null").to_owned(),
+            ask: Arc::clone(ask),
+            part,
+            missed: Vec::new(),
+            since: Instant::now(),
+            wait: RETRY_MIN,
+        }
+    }
+
+    /// `None` when the server was taken out of the configuration.
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some(uri) = self.missed.pop() {
+                return Some(updated_event(&self.id, &uri));
+            }
+            match self.part.messages.next().await {
+                Ok(Some(frame)) if frame.kind() == Kind::Notification => {
+                    let Some(frame) = under(&self.id, &frame) else {
+                        continue;
+                    };
+                    let settings = &self.part.entry.settings;
+                    return Some(event(
+                        &prefix_notification(settings, &frame).unwrap_or(frame),
+                    ));
+                }
+                Ok(_) => {
+                    tracing::debug!(server = %self.part.entry.settings.name, "listen ended");
+                }
+                Err(error) => {
+                    tracing::warn!(server = %self.part.entry.settings.name, %error, "listen broke");
+                }
+            }
+            self.listen_again().await?;
+        }
+    }
+
+    async fn listen_again(&mut self) -> Option<()> {
+        if self.since.elapsed() >= RETRY_MAX {
+            self.wait = RETRY_MIN;
+        }
+        loop {
+            tokio::time::sleep(self.wait).await;
+            self.wait = (self.wait * 2).min(RETRY_MAX);
+            let table = self.door.pipeline.router.table(Era::Stateless);
+            let at = table.server(self.part.entry.settings.name.as_str())?;
+            let entry = table.servers[at].clone();
+            if let Some(part) = listen_at(&self.ask, entry, self.part.uris.clone()).await {
+                self.missed.clone_from(&part.uris);
+                self.part = part;
+                self.since = Instant::now();
+                return Some(());
+            }
+        }
+    }
+}
+
+fn updated_event(id: &str, uri: &str) -> Event {
+    let (method, uri) = (method::RESOURCE_UPDATED, encode_str(uri));
+    message(format!(
+        r#"{{"jsonrpc":"2.0","method":"{method}","params":{{"_meta":{{"{SUBSCRIPTION_KEY}":{id}}},"uri":{uri}}}}}"#
+    ))
+}
+
+fn under(id: &str, frame: &Frame) -> Option<Frame> {
+    let params = frame.params_span()?;
+    let mut splice = Splice::new(frame.text());
+    match lockgate_proto::jsonrpc::find(params.of(frame.text()), "_meta") {
+        Some(meta) => splice.set_member(meta.shift(params.start), SUBSCRIPTION_KEY, id),
+        None => splice.set_member(
+            params,
+            "_meta",
+            &format!(r#"{{"{SUBSCRIPTION_KEY}":{id}}}"#),
+        ),
+    };
+    Frame::parse(splice.finish(), &Limits::default()).ok()
+}
+
+/// List changes, from the gateway's own tables.
+fn list_changes(
+    door: Door,
+    id: String,
+    capabilities: Vec<&'static str>,
+) -> impl Stream<Item = Event> + Send + 'static {
+    let seen = door.pipeline.router.table(Era::Stateless);
+    let version = door.pipeline.router.changes();
+    stream::unfold(
+        (door, id, capabilities, seen, version),
+        |(door, id, capabilities, seen, mut version)| async move {
+            let mut seen: Arc<Table> = seen;
+            loop {
+                version.changed().await.ok()?;
+                let now = door.pipeline.router.table(Era::Stateless);
+                let changed: Vec<_> = changes(&seen, &now)
+                    .into_iter()
+                    .map(|(_, capability)| capability)
+                    .collect();
+                seen = now;
+                let told: Vec<Event> = capabilities
+                    .iter()
+                    .filter(|capability| changed.contains(capability))
+                    .map(|capability| changed_event(&id, capability))
+                    .collect();
+                if !told.is_empty() {
+                    return Some((stream::iter(told), (door, id, capabilities, seen, version)));
+                }
+            }
+        },
+    )
+    .flatten()
+}
+
+fn changed_event(id: &str, capability: &str) -> Event {
+    let method = changed_method(capability);
+    message(format!(
+        r#"{{"jsonrpc":"2.0","method":"{method}","params":{{"_meta":{{"{SUBSCRIPTION_KEY}":{id}}}}}}}"#
+    ))
+}

@@ -1,0 +1,221 @@
+//! Counters that the call path touches. Writing never blocks on a reader.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, UNIX_EPOCH};
+
+use lockgate_proto::id::{ServerName, Tenant};
+use papaya::HashMap;
+
+use super::exposition::{CONTENT_TYPE, Exposition, Kind};
+use super::gauges::Gauges;
+use super::histogram::{DURATION, Histogram};
+use super::names;
+use super::process::Process;
+use super::series::{Calls, nanos};
+
+/// Servers whose latency is measured. Servers come and go by the API, series stay; beyond this many names, new ones
+/// are left out.
+const SERVERS_MAX: usize = 4096;
+
+/// Labels of one finished call. All values are bounded: `tool` is a name from a catalog or empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallLabels<'a> {
+    /// Server, or empty when none was chosen.
+    pub server: Option<&'a ServerName>,
+    /// Method from MCP's own list, or `other`.
+    pub method: &'static str,
+    /// Tool, when the call was for one that a catalog knows.
+    pub tool: Option<&'a str>,
+    /// Tenant.
+    pub tenant: Option<&'a Tenant>,
+    /// `ok`, `tool_error`, or the verdict of the error table.
+    pub verdict: &'static str,
+}
+
+/// All metrics of a node.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    calls: Calls,
+    servers: HashMap<ServerName, Histogram>,
+    limited: HashMap<&'static str, AtomicU64>,
+    auth_failed: AtomicU64,
+}
+
+impl Metrics {
+    /// Content type of what [`Self::render`] returns.
+    pub const CONTENT_TYPE: &'static str = CONTENT_TYPE;
+
+    /// With all counters at zero.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Counts a finished call.
+    pub fn call_ended(&self, labels: CallLabels<'_>, took: Duration, request_bytes: usize) {
+        self.calls.record(labels, took, request_bytes);
+    }
+
+    /// Counts time that a server took until its first answer.
+    pub fn server_answered(&self, server: &ServerName, took: Duration) {
+        let servers = self.servers.pin();
+        if let Some(latency) = servers.get(server) {
+            return latency.observe(nanos(took));
+        }
+        if servers.len() < SERVERS_MAX {
+            servers
+                .get_or_insert_with(server.clone(), || Histogram::new(&DURATION))
+                .observe(nanos(took));
+        }
+    }
+
+    /// Counts a refused credential.
+    pub fn auth_failed(&self) {
+        self.auth_failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a call refused by `limit` (`session`, `node`, `connections`, `sessions`).
+    pub fn limited(&self, limit: &'static str) {
+        let limited = self.limited.pin();
+        limited
+            .get_or_insert_with(limit, AtomicU64::default)
+            .fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// All metrics in the Prometheus text format. Walks every series: run it where a few milliseconds hurt nobody.
+    pub fn render(&self, gauges: &Gauges, process: Process) -> String {
+        let mut out = Exposition::default();
+        self.render_calls(&mut out);
+        self.render_servers(&mut out, gauges);
+        self.render_refusals(&mut out);
+        render_sessions(&mut out, gauges);
+        render_process(&mut out, gauges, process);
+        out.finish()
+    }
+
+    fn render_calls(&self, out: &mut Exposition) {
+        out.family(names::REQUESTS, Kind::Counter, "Calls that have ended.");
+        for (key, count) in self.calls.counts() {
+            let labels = key.labels();
+            let labels = [
+                ("server", labels.server.map_or("", ServerName::as_str)),
+                ("method", labels.method),
+                ("tool", labels.tool.unwrap_or_default()),
+                ("tenant", labels.tenant.map_or("", Tenant::as_str)),
+                ("verdict", labels.verdict),
+            ];
+            out.sample(&labels, count);
+        }
+        let routes = self.calls.routes();
+        out.family(
+            names::REQUEST_DURATION,
+            Kind::Histogram,
+            "Time from the accepted request to the end of its answer.",
+        );
+        for ((server, method), series) in &routes {
+            let server = server.as_ref().map_or("", ServerName::as_str);
+            let labels = [("server", server), ("method", *method)];
+            out.histogram(&labels, &series.duration.read());
+        }
+        out.family(names::REQUEST_SIZE, Kind::Histogram, "Size of requests.");
+        for ((server, method), series) in &routes {
+            let server = server.as_ref().map_or("", ServerName::as_str);
+            let labels = [("server", server), ("method", *method)];
+            out.histogram(&labels, &series.size.read());
+        }
+    }
+
+    fn render_servers(&self, out: &mut Exposition, gauges: &Gauges) {
+        out.family(
+            names::SERVER_LATENCY,
+            Kind::Histogram,
+            "Time that a server took to answer.",
+        );
+        let servers = self.servers.pin();
+        let mut servers: Vec<_> = servers.iter().collect();
+        servers.sort_by_key(|(name, _)| *name);
+        for (name, latency) in servers {
+            out.histogram(&[("server", name.as_str())], &latency.read());
+        }
+        out.family(
+            names::SERVER_UP,
+            Kind::Gauge,
+            "Whether a server answered when last asked.",
+        );
+        for server in &gauges.servers {
+            out.sample(&[("server", &server.name)], u8::from(server.up));
+        }
+        out.family(
+            names::HIDDEN_ITEMS,
+            Kind::Gauge,
+            "Items that a name collision hides from clients.",
+        );
+        for server in &gauges.servers {
+            out.sample(&[("server", &server.name)], server.hidden);
+        }
+        out.family(
+            names::BREAKER_STATE,
+            Kind::Gauge,
+            "Breaker of an endpoint: 0 closed, 1 open, 2 half open.",
+        );
+        for server in &gauges.servers {
+            for endpoint in &server.endpoints {
+                let labels = [("server", &*server.name), ("endpoint", &*endpoint.address)];
+                out.sample(&labels, endpoint.breaker_value());
+            }
+        }
+    }
+
+    fn render_refusals(&self, out: &mut Exposition) {
+        out.family(
+            names::RATE_LIMITED,
+            Kind::Counter,
+            "Calls that were refused by a limit.",
+        );
+        let limited = self.limited.pin();
+        let mut limited: Vec<_> = limited.iter().collect();
+        limited.sort_by_key(|(limit, _)| **limit);
+        for (limit, count) in limited {
+            out.sample(&[("limit", limit)], count.load(Ordering::Relaxed));
+        }
+        out.family(
+            names::AUTH_FAILURES,
+            Kind::Counter,
+            "Requests without a valid credential.",
+        );
+        out.sample(&[], self.auth_failed.load(Ordering::Relaxed));
+    }
+}
+
+fn render_sessions(out: &mut Exposition, gauges: &Gauges) {
+    out.family(
+        names::SESSIONS,
+        Kind::Gauge,
+        "Live sessions: active ones have an actor, passive ones sleep.",
+    );
+    out.sample(&[("state", "active")], gauges.sessions_active);
+    out.sample(&[("state", "passive")], gauges.sessions_passive);
+}
+
+fn render_process(out: &mut Exposition, gauges: &Gauges, process: Process) {
+    if let Some(bytes) = process.rss_bytes {
+        let help = "Memory of this process that is in RAM.";
+        out.family(names::PROCESS_RESIDENT_MEMORY, Kind::Gauge, help);
+        out.sample(&[], bytes);
+    }
+    if let Some(fds) = process.open_fds {
+        let help = "File descriptors that this process holds.";
+        out.family(names::PROCESS_OPEN_FDS, Kind::Gauge, help);
+        out.sample(&[], fds);
+    }
+    // A clock before 1970 reads as 1970.
+    let started = gauges
+        .started
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let help = "Start of this process in seconds since 1970.";
+    out.family(names::PROCESS_START_TIME, Kind::Gauge, help);
+    out.sample(
+        &[],
+        format_args!("{}.{:03}", started.as_secs(), started.subsec_millis()),
+    );
+}

@@ -1,0 +1,28 @@
+//! Every metric name, with its unit and labels. Label values are closed sets or bounded by the configuration.
+
+/// Calls by `server`, `method`, `tool`, `tenant`, `verdict`. Count.
+pub const REQUESTS: &str = "mcp_gateway_requests_total";
+/// Accepted request to last byte of the answer, by `server`, `method`. Seconds.
+pub const REQUEST_DURATION: &str = "mcp_gateway_request_duration_seconds";
+/// Size of request bodies by `server`, `method`. Bytes.
+pub const REQUEST_SIZE: &str = "mcp_gateway_request_size_bytes";
+/// Whether a server answers, by `server`. 0 or 1.
+pub const SERVER_UP: &str = "mcp_server_up";
+/// Items that a name collision hides from clients, by `server`. Gauge.
+pub const HIDDEN_ITEMS: &str = "mcp_gateway_hidden_items";
+/// Time a server took, by `server`. Seconds.
+pub const SERVER_LATENCY: &str = "mcp_server_latency_seconds";
+/// Calls refused by a limit, by `limit`. Count.
+pub const RATE_LIMITED: &str = "mcp_gateway_rate_limited_total";
+/// Requests without a valid credential. Count.
+pub const AUTH_FAILURES: &str = "mcp_gateway_auth_failures_total";
+/// Live sessions by `state` (`active`, `passive`). Gauge.
+pub const SESSIONS: &str = "mcp_gateway_sessions";
+/// State of each breaker by `server`, `endpoint`: 0 closed, 1 open, 2 half open. Gauge.
+pub const BREAKER_STATE: &str = "mcp_gateway_breaker_state";
+/// Memory of this process that is in RAM. Bytes.
+pub const PROCESS_RESIDENT_MEMORY: &str = "process_resident_memory_bytes";
+/// File descriptors that this process holds. Gauge.
+pub const PROCESS_OPEN_FDS: &str = "process_open_fds";
+/// Start of this process. Seconds since 1970.
+pub const PROCESS_START_TIME: &str = "process_start_time_seconds";

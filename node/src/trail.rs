@@ -1,0 +1,220 @@
+//! What one call leaves behind: two audit lines, counters, and a trace span.
+
+use std::sync::Arc;
+
+use lockgate_proto::id::ServerName;
+use lockgate_proto::jsonrpc::{Frame, Kind, find};
+use lockgate_proto::mcp::method;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::audit::{Audit, Completed, Decision, Received};
+use crate::error::{CallError, Object};
+use crate::identity::Authenticated;
+use crate::pipeline::Incoming;
+use crate::route::Entry;
+use crate::telemetry::metrics::CallLabels;
+use crate::telemetry::trace::Context;
+use crate::telemetry::{CallSpan, Metrics, Tracer};
+
+/// What a call is about.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// Prefixed name, URI or method.
+    pub shown: &'a str,
+    /// Kind.
+    pub object: Object,
+    /// Server that was chosen.
+    pub entry: Option<&'a Entry>,
+    /// Whether a catalog knows it: only then it may become a label.
+    pub known: bool,
+}
+
+/// Where a call leaves its marks.
+#[derive(Clone, Copy, Debug)]
+pub struct Recorders<'a> {
+    /// Audit lines.
+    pub audit: &'a Arc<Audit>,
+    /// Counters.
+    pub metrics: &'a Arc<Metrics>,
+    /// Spans.
+    pub tracer: &'a Tracer,
+}
+
+/// An open intent: the first line is written, the second is owed.
+#[derive(Debug)]
+pub struct Trail {
+    audit: Arc<Audit>,
+    metrics: Arc<Metrics>,
+    span: Option<CallSpan>,
+    serial: u64,
+    started: Instant,
+    method: &'static str,
+    server: Option<ServerName>,
+    tool: Option<Box<str>>,
+    who: Arc<Authenticated>,
+    session: Option<Arc<str>>,
+    request_bytes: usize,
+    cancel: Option<CancellationToken>,
+    closed: bool,
+}
+
+impl Trail {
+    /// Writes the first line.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the audit log cannot take it: no audit, no call.
+    pub fn begin(
+        recorders: Recorders<'_>,
+        serial: u64,
+        incoming: &Incoming<'_>,
+        subject: &Subject<'_>,
+        decision: Decision<'_>,
+    ) -> Result<Self, CallError> {
+        let frame = incoming.frame;
+        let method = frame.method();
+        let server = subject.entry.map(|entry| entry.settings.name.clone());
+        let target = (!subject.shown.is_empty()).then_some(subject.shown);
+        let label = known_method(&method);
+        let span = recorders
+            .tracer
+            .start(incoming.trace, label, target, server.as_ref());
+        let span = span.map(|span| span.with_id(serial));
+        let trace = span.as_ref().map(CallSpan::context).or(incoming.trace);
+        let arguments = frame.param(&["arguments"]);
+        recorders.audit.received(&Received {
+            serial,
+            caller: &incoming.who.caller,
+            session: incoming.session.map(|name| &**name),
+            method: &method,
+            target,
+            server: server.as_ref(),
+            arguments: arguments.map(|span| span.of(frame.text()).as_bytes()),
+            decision,
+            trace_id: trace.map(Context::trace_id),
+        })?;
+        let tool = (subject.known && subject.object == Object::Tool).then(|| subject.shown.into());
+        Ok(Self {
+            audit: Arc::clone(recorders.audit),
+            metrics: Arc::clone(recorders.metrics),
+            span,
+            serial,
+            started: Instant::now(),
+            method: label,
+            server,
+            tool,
+            who: Arc::clone(incoming.who),
+            session: incoming.session.cloned(),
+            request_bytes: frame.bytes().len(),
+            cancel: incoming.cancel.cloned(),
+            closed: false,
+        })
+    }
+
+    /// Trace context for the next hop; `None` when nothing is traced here.
+    pub fn context(&self) -> Option<&Context> {
+        self.span.as_ref().map(CallSpan::context)
+    }
+
+    /// The server answered.
+    pub fn answered(mut self, answer: &Frame) {
+        self.close(match answer.kind() {
+            Kind::Error => "server_error",
+            _ if self.method == method::TOOLS_CALL && is_tool_error(answer) => "tool_error",
+            _ => "ok",
+        });
+    }
+
+    /// The gateway answered.
+    pub fn succeeded(mut self) {
+        self.close("ok");
+    }
+
+    /// The call ended without an answer of the server.
+    pub fn failed(mut self, error: &CallError) {
+        self.close(error.wire().verdict);
+    }
+
+    fn close(&mut self, status: &'static str) {
+        if std::mem::replace(&mut self.closed, true) {
+            return;
+        }
+        let took = self.started.elapsed();
+        self.audit.completed(&Completed {
+            serial: self.serial,
+            caller: &self.who.caller,
+            session: self.session.as_deref(),
+            method: self.method,
+            tool: self.tool.as_deref(),
+            server: self.server.as_ref(),
+            status,
+            took,
+        });
+        let labels = CallLabels {
+            server: self.server.as_ref(),
+            method: self.method,
+            tool: self.tool.as_deref(),
+            tenant: self.who.caller.tenant.as_ref(),
+            verdict: status,
+        };
+        self.metrics.call_ended(labels, took, self.request_bytes);
+        if let Some(server) = &self.server {
+            self.metrics.server_answered(server, took);
+        }
+        if let Some(span) = self.span.take() {
+            span.end(status);
+        }
+    }
+}
+
+/// A call that is dropped on its way (its client cancelled it, or closed the connection) still owes its second line.
+impl Drop for Trail {
+    fn drop(&mut self) {
+        let cancelled = self
+            .cancel
+            .as_ref()
+            .is_some_and(CancellationToken::is_cancelled);
+        self.close(if cancelled { "cancelled" } else { "abandoned" });
+    }
+}
+
+fn is_tool_error(answer: &Frame) -> bool {
+    // `isError` stands at the end of the result in every SDK; the whole result is scanned only when the bytes occur at all.
+    let Some(result) = answer.body() else {
+        return false;
+    };
+    memchr::memmem::find(result.as_bytes(), b"\"isError\"").is_some()
+        && find(result, "isError").is_some_and(|span| span.of(result) == "true")
+}
+
+/// Method as a label: one of MCP's own, or `other`.
+fn known_method(name: &str) -> &'static str {
+    const KNOWN: [&str; 21] = [
+        method::TOOLS_CALL,
+        method::TOOLS_LIST,
+        method::PROMPTS_LIST,
+        method::PROMPTS_GET,
+        method::RESOURCES_LIST,
+        method::TEMPLATES_LIST,
+        method::RESOURCES_READ,
+        method::SUBSCRIBE,
+        method::UNSUBSCRIBE,
+        method::COMPLETE,
+        method::SET_LEVEL,
+        method::PING,
+        method::INITIALIZE,
+        method::DISCOVER,
+        method::LISTEN,
+        method::TASKS_GET,
+        method::TASKS_RESULT,
+        method::TASKS_LIST,
+        method::TASKS_CANCEL,
+        method::TASKS_UPDATE,
+        method::CANCELLED,
+    ];
+    KNOWN
+        .into_iter()
+        .find(|known| *known == name)
+        .unwrap_or("other")
+}

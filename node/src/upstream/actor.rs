@@ -1,0 +1,371 @@
+//! Actor of one server. Holds no rules: it feeds the core, performs its effects in tasks and publishes what they found.
+//!
+//! When it fails its supervisor starts it again over the same shared state: what was published stays in force until
+//! the new one has found out more, and no session notices.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lockgate_proto::mcp::Era;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{info, warn};
+
+use crate::config::Transport;
+use crate::error::UpstreamError;
+use crate::task::spawn_named;
+
+use super::bound::BoundSession;
+use super::catalog::Catalog;
+use super::core::{Effect, Eras, Event, Machine, Phase, Settings, Timer};
+use super::errand;
+use super::shared::{Published, Shared, bit};
+
+/// Everything that can happen to a server.
+#[derive(Debug)]
+pub(super) enum Message {
+    Probed(Result<Eras, UpstreamError>),
+    Fetched {
+        era: Era,
+        result: Box<Result<Fetched, UpstreamError>>,
+    },
+    ListChanged(Era),
+    ListenEnded {
+        era: Era,
+        offered: bool,
+        lasted: Duration,
+    },
+    Checked {
+        endpoint: usize,
+        result: Result<(), UpstreamError>,
+    },
+    Refused(usize),
+    Wanted,
+    /// The server answered as if it did not speak an era.
+    ErasDoubted,
+    TimerOver(Timer),
+    /// A task of ours ended without a word (it panicked).
+    Lost(Errand),
+    #[cfg(test)]
+    Crash,
+}
+
+/// What a fetch brings home.
+#[derive(Debug)]
+pub(super) struct Fetched {
+    pub(super) catalog: Catalog,
+    /// Session that it was fetched over, in the session era.
+    pub(super) session: Option<BoundSession>,
+}
+
+/// What a task was sent out for. One of each at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Errand {
+    Probe,
+    Fetch(Era),
+    Listen(Era),
+    Check(usize),
+    Wait(Timer),
+}
+
+#[derive(Debug)]
+pub(super) struct UpstreamActor;
+
+#[derive(Debug)]
+pub(super) struct ActorState {
+    shared: Arc<Shared>,
+    machine: Machine,
+    published: Published,
+    /// The gateway's own session, over which it lists and listens.
+    own: Option<BoundSession>,
+    /// What opened it when the catalog was fetched last.
+    introduction: Option<Arc<str>>,
+    /// Ends with the actor.
+    tasks: HashMap<Errand, AbortOnDropHandle<()>>,
+}
+
+impl Actor for UpstreamActor {
+    type Msg = Message;
+    type State = ActorState;
+    type Arguments = Arc<Shared>;
+
+    async fn pre_start(
+        &self,
+        me: ActorRef<Message>,
+        shared: Arc<Shared>,
+    ) -> Result<ActorState, ActorProcessingErr> {
+        let published = Published::clone(&shared.published.load());
+        let settings = Settings {
+            era: shared.settings.era,
+            endpoints: shared.endpoints.len(),
+            check_interval: shared.settings.health.interval,
+        };
+        shared.actor.store(Some(Arc::new(me)));
+        Ok(ActorState {
+            machine: Machine::new(settings, published.eras),
+            published,
+            shared,
+            own: None,
+            introduction: None,
+            tasks: HashMap::new(),
+        })
+    }
+
+    async fn post_start(
+        &self,
+        me: ActorRef<Message>,
+        state: &mut ActorState,
+    ) -> Result<(), ActorProcessingErr> {
+        state.feed(&me, Event::Started);
+        Ok(())
+    }
+
+    async fn handle(
+        &self,
+        me: ActorRef<Message>,
+        message: Message,
+        state: &mut ActorState,
+    ) -> Result<(), ActorProcessingErr> {
+        let event = state.take(message)?;
+        state.feed(&me, event);
+        if matches!(
+            event,
+            Event::TimerOver {
+                timer: Timer::Health,
+                ..
+            }
+        ) && state.was_reopened()
+        {
+            state.feed(&me, Event::ListChanged(Era::Session));
+            // It may be another version, too.
+            state.feed(&me, Event::ErasDoubted);
+        }
+        Ok(())
+    }
+
+    async fn post_stop(
+        &self,
+        _me: ActorRef<Message>,
+        state: &mut ActorState,
+    ) -> Result<(), ActorProcessingErr> {
+        if let Some(own) = state.own.take() {
+            // Bounded by the transport.
+            own.close().await;
+        }
+        Ok(())
+    }
+}
+
+impl ActorState {
+    /// Keeps what a message brings, and says what it means.
+    fn take(&mut self, message: Message) -> Result<Event, ActorProcessingErr> {
+        Ok(match message {
+            Message::Probed(Ok(eras)) => {
+                self.published.eras_at = Some(Instant::now());
+                Event::Probed(Some(eras))
+            }
+            Message::Probed(Err(error)) => {
+                self.note(&error);
+                Event::Probed(None)
+            }
+            Message::Fetched { era, result } => self.take_catalog(era, *result),
+            Message::ListChanged(era) => Event::ListChanged(era),
+            Message::ListenEnded {
+                era,
+                offered,
+                lasted,
+            } => Event::ListenEnded {
+                era,
+                offered,
+                lasted,
+            },
+            Message::Checked { endpoint, result } => {
+                if let Err(error) = &result {
+                    self.note(error);
+                }
+                Event::Checked {
+                    endpoint,
+                    passed: result.is_ok(),
+                }
+            }
+            Message::Refused(endpoint) => Event::Refused(endpoint),
+            Message::Wanted => Event::Wanted,
+            Message::ErasDoubted => Event::ErasDoubted,
+            Message::TimerOver(timer) => Event::TimerOver {
+                timer,
+                silent: self.silent_endpoints(),
+            },
+            Message::Lost(errand) => errand.lost(),
+            #[cfg(test)]
+            Message::Crash => return Err("crashed by a test".into()),
+        })
+    }
+
+    fn take_catalog(&mut self, era: Era, result: Result<Fetched, UpstreamError>) -> Event {
+        let (done, ttl) = match result {
+            Ok(Fetched { catalog, session }) => {
+                let ttl = catalog.ttl;
+                let catalog = self.shared.interner.intern(catalog);
+                match era {
+                    Era::Session => self.published.session = Some(catalog),
+                    Era::Stateless => self.published.stateless = Some(catalog),
+                }
+                if let Some(session) = session {
+                    self.introduction = Some(session.initialize_result());
+                    self.own = Some(session);
+                }
+                (true, ttl)
+            }
+            Err(error) => {
+                self.note(&error);
+                (false, None)
+            }
+        };
+        Event::Fetched { era, done, ttl }
+    }
+
+    fn feed(&mut self, me: &ActorRef<Message>, event: Event) {
+        let mut effects = Vec::new();
+        self.machine.on(event, Instant::now(), &mut effects);
+        // Published first: whoever an effect wakes reads what it was woken for.
+        self.publish();
+        for effect in effects {
+            self.perform(me, effect);
+        }
+    }
+
+    fn perform(&mut self, me: &ActorRef<Message>, effect: Effect) {
+        let shared = Arc::clone(&self.shared);
+        match effect {
+            Effect::Probe => self.send_out(me, Errand::Probe, errand::probe(shared)),
+            Effect::Fetch { era, anew } => {
+                let own = self.own.clone();
+                self.send_out(
+                    me,
+                    Errand::Fetch(era),
+                    errand::fetch(shared, era, own, anew),
+                );
+            }
+            Effect::Listen(era) => {
+                let listen = errand::listen(shared, era, self.own.clone(), me.clone());
+                self.send_out(me, Errand::Listen(era), listen);
+            }
+            Effect::Check(endpoint) => {
+                self.send_out(me, Errand::Check(endpoint), errand::check(shared, endpoint));
+            }
+            Effect::Arm(timer, after) => {
+                self.send_out(me, Errand::Wait(timer), errand::wait(timer, after));
+            }
+            Effect::Health { endpoint, healthy } => {
+                let endpoint = &shared.endpoints[endpoint];
+                if endpoint.set_healthy(healthy) {
+                    let (server, endpoint) = (&shared.settings.name, &endpoint.label);
+                    info!(%server, %endpoint, healthy, "health of endpoint changed");
+                }
+                if healthy {
+                    endpoint.breaker.check_passed();
+                }
+            }
+            Effect::Announce => shared.news.send_modify(|n| *n = n.wrapping_add(1)),
+        }
+    }
+
+    /// Sends a task out; what it says comes back as a message, even when it panics.
+    fn send_out(
+        &mut self,
+        me: &ActorRef<Message>,
+        errand: Errand,
+        work: impl Future<Output = Message> + Send + 'static,
+    ) {
+        let me = me.clone();
+        let work = AbortOnDropHandle::new(spawn_named("upstream errand", work));
+        let task = spawn_named("upstream errand's answer", async move {
+            let message = work.await.unwrap_or(Message::Lost(errand));
+            // Fails only when the actor has ended, and then nobody wants it.
+            let _ended = me.cast(message);
+        });
+        self.tasks.insert(errand, AbortOnDropHandle::new(task));
+    }
+
+    fn publish(&mut self) {
+        let next = Published {
+            phase: self.machine.phase(),
+            settled: self.published.settled || self.machine.is_settled(),
+            eras: self.machine.eras(),
+            ..self.published.clone()
+        };
+        let before = self.shared.published.load();
+        if next.says_the_same(&before) {
+            return;
+        }
+        if next.phase != before.phase {
+            let server = &self.shared.settings.name;
+            match next.phase {
+                Phase::Probing => {}
+                Phase::Up => info!(%server, eras = %next.eras, "server is up"),
+                Phase::Down => {
+                    warn!(%server, error = next.last_error.as_deref(), "server is down");
+                }
+            }
+        }
+        self.published = next.clone();
+        self.shared.published.store(Arc::new(next));
+        self.shared.changes.send_modify(|n| *n = n.wrapping_add(1));
+    }
+
+    /// Whether the transport has opened the own session again since the catalog was fetched: the server was restarted
+    /// while nobody looked, and may offer something else.
+    fn was_reopened(&mut self) -> bool {
+        let now = self.own.as_ref().map(BoundSession::initialize_result);
+        let same = match (&now, &self.introduction) {
+            (Some(now), Some(then)) => Arc::ptr_eq(now, then),
+            _ => true,
+        };
+        if !same {
+            self.introduction = now;
+        }
+        !same
+    }
+
+    fn note(&mut self, error: &UpstreamError) {
+        self.published.last_error = Some(errand::describe(error).into());
+    }
+
+    /// Endpoints that no call has proved alive. Children are none: their end is noticed when it happens.
+    fn silent_endpoints(&self) -> u64 {
+        if matches!(self.shared.settings.transport, Transport::Stdio { .. }) {
+            return 0;
+        }
+        let (now, interval) = (Instant::now(), self.shared.settings.health.interval);
+        let endpoints = self.shared.endpoints.iter();
+        endpoints
+            .filter(|endpoint| endpoint.silent_for(now) >= interval)
+            .fold(0, |set, endpoint| set | bit(endpoint.index))
+    }
+}
+
+impl Errand {
+    /// The event that ends this errand when its task panicked.
+    fn lost(self) -> Event {
+        match self {
+            Self::Probe => Event::Probed(None),
+            Self::Fetch(era) => Event::Fetched {
+                era,
+                done: false,
+                ttl: None,
+            },
+            Self::Listen(era) => Event::ListenEnded {
+                era,
+                offered: true,
+                lasted: Duration::ZERO,
+            },
+            Self::Check(endpoint) => Event::Checked {
+                endpoint,
+                passed: false,
+            },
+            Self::Wait(timer) => Event::TimerOver { timer, silent: 0 },
+        }
+    }
+}

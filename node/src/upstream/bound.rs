@@ -1,0 +1,260 @@
+//! A session at an upstream, bound to one of its endpoints, with everything that guards its calls.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use lockgate_proto::jsonrpc::encode_str;
+use lockgate_proto::mcp::{Era, Revision, method};
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+use crate::config;
+use crate::error::UpstreamError;
+use crate::task::spawn_named;
+
+use super::admission::Place;
+use super::breaker::Gate;
+use super::dispatch::{self, Trail};
+use super::endpoint::Endpoint;
+use super::handle::UpstreamHandle;
+use super::link::{MessageStream, Outgoing, Reply, SessionInit, UpstreamSession};
+use super::own_request;
+use super::retry::CallClass;
+use super::session_key::SessionKey;
+use super::shared::{Shared, bit};
+use super::transport::http::Replay;
+
+/// A session of the session era. Cheap to clone; all clones are the same session.
+///
+/// When its endpoint is dead and another is well, it is opened there anew, once per call, if nothing of the call was
+/// sent: [`Self::generation`] then grows.
+#[derive(Clone, Debug)]
+pub struct BoundSession {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    shared: Arc<Shared>,
+    init: SessionInit,
+    key: SessionKey,
+    link: ArcSwap<Link>,
+    generation: AtomicU64,
+    closed: AtomicBool,
+    /// Taken by the one call that opens the session anew; the others wait for it.
+    reopening: Mutex<()>,
+}
+
+/// Where the session lives.
+#[derive(Debug)]
+struct Link {
+    session: UpstreamSession,
+    endpoint: Arc<Endpoint>,
+}
+
+impl BoundSession {
+    /// Opens a session at the endpoint that the balance chooses.
+    ///
+    /// # Errors
+    ///
+    /// See [`UpstreamError`].
+    pub(super) async fn open(
+        shared: Arc<Shared>,
+        init: SessionInit,
+        key: SessionKey,
+    ) -> Result<Self, UpstreamError> {
+        shared.expect_era(Era::Session)?;
+        let link = Link::open(&shared, &init, &key).await?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                shared,
+                init,
+                key,
+                link: ArcSwap::from_pointee(link),
+                generation: AtomicU64::new(0),
+                closed: AtomicBool::new(false),
+                reopening: Mutex::new(()),
+            }),
+        })
+    }
+
+    /// Sends a request, and again where [`super::retry::decide`] finds it safe.
+    ///
+    /// # Errors
+    ///
+    /// See [`UpstreamError`].
+    pub async fn call(&self, out: Outgoing, class: CallClass) -> Result<Reply, UpstreamError> {
+        let shared = &self.inner.shared;
+        let place = Place::take(shared)?;
+        let mut trail = Trail::default();
+        let mut moved = false;
+        loop {
+            let link = self.inner.link.load_full();
+            if !moved && self.should_move(&link, &trail) {
+                moved = true;
+                self.reopen(&link).await?;
+                continue;
+            }
+            let claimed = dispatch::admit_at(shared, &link.endpoint).await;
+            let admission = match claimed {
+                // The breaker opened only just now: the next turn moves the session.
+                Err(_) if !moved && self.should_move(&link, &trail) => continue,
+                claimed => claimed?,
+            };
+            match link.session.call(out.clone()).await {
+                Ok(reply) => return Ok(dispatch::guard(reply, admission, place)),
+                Err(error) => {
+                    dispatch::settle_failure(shared, admission, &error);
+                    trail
+                        .note(shared, class, link.endpoint.index, error)
+                        .await?;
+                }
+            }
+        }
+    }
+
+    /// Sends a notification, or the answer to a server request.
+    ///
+    /// # Errors
+    ///
+    /// See [`UpstreamError`].
+    pub async fn send(&self, out: Outgoing) -> Result<(), UpstreamError> {
+        self.inner.link.load_full().session.send(out).await
+    }
+
+    /// Opens the stream of messages that belong to no call. `None` when the server offers none.
+    ///
+    /// # Errors
+    ///
+    /// See [`UpstreamError`].
+    pub async fn listen(&self) -> Result<Option<MessageStream>, UpstreamError> {
+        self.inner.link.load_full().session.listen().await
+    }
+
+    /// Settings of its server.
+    pub fn settings(&self) -> &Arc<config::Server> {
+        &self.inner.shared.settings
+    }
+
+    /// Raw `InitializeResult` that opened it.
+    pub fn initialize_result(&self) -> Arc<str> {
+        self.inner.link.load().session.initialize_result()
+    }
+
+    /// Revision that the server agreed to.
+    pub fn revision(&self) -> Revision {
+        self.inner.link.load().session.revision()
+    }
+
+    /// How often it was opened anew at another endpoint. Whoever listens has to listen again when this has grown.
+    pub fn generation(&self) -> u64 {
+        self.inner.generation.load(Ordering::Acquire)
+    }
+
+    /// Whether `other` is a clone of this very session.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
+    /// Whether it was opened through a predecessor of `handle`, which takes no calls any more.
+    pub fn is_outlived_by(&self, handle: &UpstreamHandle) -> bool {
+        let shared = &self.inner.shared;
+        shared.is_draining() && !Arc::ptr_eq(shared, &handle.shared)
+    }
+
+    /// Waits, for at most `limit`, until its server, which drains, has no call in flight.
+    pub async fn until_retired(&self, limit: Duration) {
+        // Calls that take longer are cut off.
+        let _in_time = timeout(limit, self.inner.shared.until_idle()).await;
+    }
+
+    /// Ends it. A second time does nothing.
+    pub async fn close(&self) {
+        if !self.inner.closed.swap(true, Ordering::SeqCst) {
+            self.inner.link.load_full().session.close().await;
+        }
+    }
+
+    /// Whether the session's endpoint is dead, by this call's experience or by that of others, and another is well.
+    fn should_move(&self, link: &Link, trail: &Trail) -> bool {
+        let home = bit(link.endpoint.index);
+        let dead = trail.tried() & home != 0
+            || !link.endpoint.is_healthy()
+            || matches!(link.endpoint.breaker.gate(), Gate::Open { .. });
+        dead && self.inner.shared.has_other(home | trail.tried())
+    }
+
+    /// Opens the session at another endpoint, unless another call has done so since `seen`.
+    async fn reopen(&self, seen: &Arc<Link>) -> Result<(), UpstreamError> {
+        let inner = &self.inner;
+        let _only_one = inner.reopening.lock().await;
+        if !Arc::ptr_eq(&inner.link.load(), seen) {
+            return Ok(());
+        }
+        let link = Link::open(&inner.shared, &inner.init, &inner.key).await?;
+        if let UpstreamSession::Http(old) = &seen.session {
+            restore(
+                &link.session,
+                &old.binding().replay,
+                inner.shared.settings.timeout,
+            )
+            .await?;
+        }
+        let old = inner.link.swap(Arc::new(link));
+        inner.generation.fetch_add(1, Ordering::AcqRel);
+        if inner.closed.load(Ordering::SeqCst) {
+            // Whoever closed it may have seen the old link only.
+            inner.link.load_full().session.close().await;
+        }
+        // Ends by itself: transports bound the time that a farewell may take.
+        let _farewell = spawn_named("close of a moved session", async move {
+            old.session.close().await;
+        });
+        Ok(())
+    }
+}
+
+impl Link {
+    async fn open(
+        shared: &Arc<Shared>,
+        init: &SessionInit,
+        key: &SessionKey,
+    ) -> Result<Self, UpstreamError> {
+        let attempt =
+            |endpoint: Arc<Endpoint>| async move { endpoint.far.open(init.clone(), key).await };
+        // `initialize` has no effect that a second one would double.
+        let (session, admission) = dispatch::run(shared, CallClass::Repeatable, attempt).await?;
+        let endpoint = Arc::clone(&admission.endpoint);
+        admission.succeed();
+        Ok(Self { session, endpoint })
+    }
+}
+
+/// Tells a new session what the old one had told its server. What the new server refuses is lost with the old one.
+async fn restore(
+    session: &UpstreamSession,
+    replay: &Replay,
+    limit: Duration,
+) -> Result<(), UpstreamError> {
+    let level = replay.log_level.as_deref().map(|params| {
+        // Raw params are an object; its members go into another.
+        let members = params
+            .strip_prefix('{')
+            .and_then(|rest| rest.strip_suffix('}'));
+        own_request::frame(method::SET_LEVEL, members.unwrap_or_default(), Era::Session)
+    });
+    let subscriptions = replay.subscriptions.iter().map(|uri| {
+        let members = format!(r#""uri":{}"#, encode_str(uri));
+        own_request::frame(method::SUBSCRIBE, &members, Era::Session)
+    });
+    for frame in level.into_iter().chain(subscriptions) {
+        let out = own_request::outgoing(frame, Era::Session, limit);
+        let reply = session.call(out).await?;
+        if let Reply::Stream(mut stream) = reply {
+            while stream.next().await?.is_some() {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,448 @@
+//! Scripts and a simulated world for the core.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+
+const SETTINGS: Settings = Settings {
+    era: EraChoice::Auto,
+    endpoints: 2,
+    check_interval: Duration::from_secs(10),
+};
+
+const BOTH: Eras = Eras {
+    session: Some(true),
+    stateless: Some(true),
+};
+
+fn era(word: &str) -> Era {
+    match word {
+        "s" => Era::Session,
+        "t" => Era::Stateless,
+        other => panic!("unknown era {other:?}"),
+    }
+}
+
+/// One word of a script: the event that it stands for.
+fn event(word: &str) -> Event {
+    let (verb, rest) = word.split_once(':').unwrap_or((word, ""));
+    let index = || rest.parse().unwrap();
+    let fetched = |done, ttl| Event::Fetched {
+        era: era(rest),
+        done,
+        ttl,
+    };
+    let ended = |offered, secs| Event::ListenEnded {
+        era: era(rest),
+        offered,
+        lasted: Duration::from_secs(secs),
+    };
+    match verb {
+        "start" => Event::Started,
+        "probed" => Event::Probed(match rest {
+            "none" => None,
+            eras => Some(Eras {
+                session: Some(eras.contains('s')),
+                stateless: Some(eras.contains('t')),
+            }),
+        }),
+        "fetched" => fetched(true, None),
+        "hasty" => fetched(true, Some(Duration::ZERO)),
+        "unfetched" => fetched(false, None),
+        "changed" => Event::ListChanged(era(rest)),
+        "deaf" => ended(false, 0),
+        "dropped" => ended(true, 1),
+        "worn" => ended(true, 3600),
+        "refused" => Event::Refused(index()),
+        "passed" => Event::Checked {
+            endpoint: index(),
+            passed: true,
+        },
+        "failed" => Event::Checked {
+            endpoint: index(),
+            passed: false,
+        },
+        "wanted" => Event::Wanted,
+        "alien" => Event::ErasDoubted,
+        "silent" => Event::TimerOver {
+            timer: Timer::Health,
+            silent: index() as u64,
+        },
+        "due" => Event::TimerOver {
+            timer: match rest {
+                "probe" => Timer::Probe,
+                "s" | "t" => Timer::Fetch(era(rest)),
+                index => Timer::Check(index.parse().unwrap()),
+            },
+            silent: 0,
+        },
+        other => panic!("unknown event {other:?}"),
+    }
+}
+
+fn word(effect: Effect) -> String {
+    let short = |era| match era {
+        Era::Session => "s",
+        Era::Stateless => "t",
+    };
+    match effect {
+        Effect::Probe => "probe".to_owned(),
+        Effect::Fetch { era, anew } => {
+            format!("fetch:{}{}", short(era), if anew { "!" } else { "" })
+        }
+        Effect::Listen(era) => format!("listen:{}", short(era)),
+        Effect::Check(endpoint) => format!("check:{endpoint}"),
+        Effect::Arm(timer, after) => {
+            let timer = match timer {
+                Timer::Probe => "probe".to_owned(),
+                Timer::Fetch(era) => short(era).to_owned(),
+                Timer::Check(endpoint) => endpoint.to_string(),
+                Timer::Health => "health".to_owned(),
+            };
+            format!("{timer}@{}", after.as_millis())
+        }
+        Effect::Health { endpoint, healthy } => {
+            format!("{endpoint}{}", if healthy { '+' } else { '-' })
+        }
+        Effect::Announce => "news".to_owned(),
+    }
+}
+
+/// Plays `script`, words as in [`event`] or `+MS` to let time pass, and returns the effects of each event, `|` between.
+fn play(settings: Settings, script: &str) -> (String, Machine) {
+    let mut machine = Machine::new(settings, Eras::decreed(settings.era));
+    let mut now = Instant::now();
+    let mut lines = Vec::new();
+    for step in script.split_whitespace() {
+        if let Some(ms) = step.strip_prefix('+') {
+            now += Duration::from_millis(ms.parse().unwrap());
+            continue;
+        }
+        let mut effects = Vec::new();
+        machine.on(event(step), now, &mut effects);
+        let words: Vec<String> = effects.into_iter().map(word).collect();
+        lines.push(words.join(" "));
+    }
+    (lines.join(" | "), machine)
+}
+
+#[track_caller]
+fn check(script: &str, want: &str) {
+    assert_eq!(play(SETTINGS, script).0, want, "after {script:?}");
+}
+
+#[track_caller]
+fn check_decreed(choice: EraChoice, script: &str, want: &str) {
+    let settings = Settings {
+        era: choice,
+        ..SETTINGS
+    };
+    assert_eq!(play(settings, script).0, want, "after {script:?}");
+}
+
+fn phase(script: &str) -> (Phase, bool) {
+    let machine = play(SETTINGS, script).1;
+    (machine.phase(), machine.is_settled())
+}
+
+#[test]
+fn a_server_is_probed_listed_and_listened_to() {
+    check(
+        "start probed:st fetched:s fetched:t",
+        "health@10000 probe | fetch:s! fetch:t! news | listen:s news | listen:t news",
+    );
+}
+
+#[test]
+fn only_spoken_eras_are_fetched() {
+    check("start probed:t", "health@10000 probe | fetch:t! news");
+}
+
+#[test]
+fn a_silent_server_is_probed_again_with_back_off() {
+    check(
+        "start probed:none due:probe probed:none due:probe probed:none",
+        "health@10000 probe | probe@500 news | probe | probe@1000 news | probe | probe@2000 news",
+    );
+}
+
+#[test]
+fn back_off_ends_at_half_a_minute() {
+    assert_eq!(backoff(1), Duration::from_millis(500));
+    assert_eq!(backoff(7), Duration::from_secs(30));
+    assert_eq!(backoff(u32::MAX), Duration::from_secs(30));
+}
+
+#[test]
+fn a_call_that_wants_a_dead_server_has_it_tried_at_once_and_once() {
+    check(
+        "start probed:none +200 wanted wanted probed:st",
+        "health@10000 probe | probe@500 news | probe |  | fetch:s! fetch:t! news",
+    );
+}
+
+#[test]
+fn a_fresh_verdict_answers_a_call_without_another_attempt() {
+    check(
+        "start probed:none +50 wanted",
+        "health@10000 probe | probe@500 news | news",
+    );
+}
+
+#[test]
+fn a_call_that_wants_a_living_server_gets_its_verdict() {
+    check(
+        "start probed:s +200 wanted",
+        "health@10000 probe | fetch:s! news | news",
+    );
+}
+
+#[test]
+fn several_changes_lead_to_one_fetch() {
+    check(
+        "start probed:s fetched:s changed:s changed:s due:s changed:s fetched:s due:s",
+        "health@10000 probe | fetch:s! news | listen:s news | s@100 |  | fetch:s |  | s@100 news | fetch:s",
+    );
+}
+
+#[test]
+fn without_a_stream_of_changes_the_list_is_fetched_when_its_life_is_over() {
+    check(
+        "start probed:t fetched:t deaf:t due:t fetched:t due:t hasty:t",
+        "health@10000 probe | fetch:t! news | listen:t news | t@60000 | fetch:t | t@60000 news | fetch:t | t@5000 news",
+    );
+}
+
+#[test]
+fn a_stream_that_breaks_again_and_again_is_opened_ever_later() {
+    check(
+        "start probed:s fetched:s dropped:s due:s fetched:s dropped:s due:s fetched:s worn:s",
+        "health@10000 probe | fetch:s! news | listen:s news | s@500 | fetch:s! | listen:s news | s@1000 | fetch:s! | listen:s news | s@500",
+    );
+}
+
+#[test]
+fn a_server_without_any_catalog_is_down() {
+    check(
+        "start probed:s unfetched:s",
+        "health@10000 probe | fetch:s! news | s@500 probe@500 news",
+    );
+    assert_eq!(phase("start probed:s unfetched:s"), (Phase::Down, true));
+    assert_eq!(
+        phase("start probed:st unfetched:s fetched:t"),
+        (Phase::Up, true)
+    );
+}
+
+#[test]
+fn it_settles_when_the_first_attempts_have_ended() {
+    assert_eq!(phase("start"), (Phase::Probing, false));
+    assert_eq!(phase("start probed:none"), (Phase::Down, true));
+    assert_eq!(phase("start probed:st fetched:s"), (Phase::Up, false));
+    assert_eq!(
+        phase("start probed:st fetched:s fetched:t"),
+        (Phase::Up, true)
+    );
+    assert_eq!(phase("start probed:"), (Phase::Down, true));
+}
+
+#[test]
+fn a_refused_call_has_the_endpoint_checked() {
+    check(
+        "start probed:s refused:1 refused:1 due:1 failed:1 due:1 passed:1 due:1",
+        "health@10000 probe | fetch:s! news | 1- 1@500 |  | check:1 | 1- 1@1000 news | check:1 | 1+ news | ",
+    );
+}
+
+#[test]
+fn a_silent_endpoint_is_checked_in_each_round() {
+    check(
+        "start probed:s silent:2 silent:3 passed:1",
+        "health@10000 probe | fetch:s! news | check:1 health@10000 | check:0 health@10000 | 1+ news",
+    );
+}
+
+#[test]
+fn a_call_that_wants_a_dead_endpoint_has_it_checked_at_once() {
+    check(
+        "start probed:s refused:0 +200 wanted wanted passed:0",
+        "health@10000 probe | fetch:s! news | 0- 0@500 | check:0 |  | 0+ news",
+    );
+}
+
+#[test]
+fn a_passed_check_revives_a_server_that_was_down() {
+    check(
+        "start probed:none refused:0 due:0 passed:0",
+        "health@10000 probe | probe@500 news | 0- 0@500 | check:0 | 0+ news probe",
+    );
+}
+
+#[test]
+fn a_refused_era_is_probed_again_but_not_all_the_time() {
+    check(
+        "start probed:st +1000 alien +5000 alien alien probed:none alien",
+        "health@10000 probe | fetch:s! fetch:t! news |  | probe |  | news | ",
+    );
+}
+
+#[test]
+fn silence_does_not_disprove_an_era() {
+    let machine = play(SETTINGS, "start probed:st +6000 alien probed:none").1;
+    assert_eq!(machine.eras(), BOTH);
+    assert_eq!(machine.phase(), Phase::Up);
+}
+
+#[test]
+fn a_decreed_era_is_not_probed() {
+    check_decreed(
+        EraChoice::Session,
+        "start unfetched:s +200 wanted fetched:s alien",
+        "health@10000 fetch:s! | s@500 news | fetch:s! | listen:s news | ",
+    );
+    let machine = Machine::new(SETTINGS, Eras::decreed(EraChoice::Stateless));
+    assert_eq!(machine.eras().speaks(Era::Session), Some(false));
+}
+
+/// A server that lives and dies, and the tasks and timers that the actor would run.
+struct World {
+    machine: Machine,
+    now: Instant,
+    alive: bool,
+    timers: BTreeMap<String, (Instant, Timer)>,
+    errands: Vec<Effect>,
+    listening: BTreeSet<Era>,
+    n_attempts: usize,
+}
+
+impl World {
+    fn new() -> Self {
+        let mut world = Self {
+            machine: Machine::new(SETTINGS, Eras::default()),
+            now: Instant::now(),
+            alive: true,
+            timers: BTreeMap::new(),
+            errands: Vec::new(),
+            listening: BTreeSet::new(),
+            n_attempts: 0,
+        };
+        world.feed(Event::Started);
+        world
+    }
+
+    fn feed(&mut self, event: Event) {
+        let mut effects = Vec::new();
+        self.machine.on(event, self.now, &mut effects);
+        for effect in effects {
+            match effect {
+                Effect::Arm(timer, after) => {
+                    let due = self.now + after;
+                    self.timers.insert(format!("{timer:?}"), (due, timer));
+                }
+                Effect::Listen(era) => {
+                    self.listening.insert(era);
+                }
+                Effect::Probe | Effect::Fetch { .. } | Effect::Check(_) => {
+                    let twin = |other: &Effect| match (other, &effect) {
+                        (Effect::Fetch { era: a, .. }, Effect::Fetch { era: b, .. }) => a == b,
+                        (other, effect) => other == effect,
+                    };
+                    assert!(!self.errands.iter().any(twin), "{effect:?} runs twice");
+                    self.n_attempts += 1;
+                    self.errands.push(effect);
+                }
+                Effect::Health { .. } | Effect::Announce => {}
+            }
+        }
+    }
+
+    /// Ends what runs, as the server's state has it, and lets time pass in steps of 50 ms.
+    fn elapse(&mut self, ms: u64) {
+        for _ in 0..=ms / 50 {
+            for errand in std::mem::take(&mut self.errands) {
+                self.finish(errand);
+            }
+            if !self.alive {
+                for era in std::mem::take(&mut self.listening) {
+                    self.feed(Event::ListenEnded {
+                        era,
+                        offered: true,
+                        lasted: Duration::ZERO,
+                    });
+                }
+            }
+            self.now += Duration::from_millis(50);
+            let now = self.now;
+            for (_, (_, timer)) in self
+                .timers
+                .extract_if(.., |_, (due, _)| *due <= now)
+                .collect::<Vec<_>>()
+            {
+                self.feed(Event::TimerOver { timer, silent: 3 });
+            }
+        }
+    }
+
+    fn finish(&mut self, errand: Effect) {
+        let alive = self.alive;
+        self.feed(match errand {
+            Effect::Probe => Event::Probed(alive.then_some(BOTH)),
+            Effect::Fetch { era, .. } => Event::Fetched {
+                era,
+                done: alive,
+                ttl: None,
+            },
+            Effect::Check(endpoint) => Event::Checked {
+                endpoint,
+                passed: alive,
+            },
+            other => panic!("{other:?} is no errand"),
+        });
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_server_that_lives_is_found_listed_and_listened_to(
+        steps in prop::collection::vec((0_u8..6, 0_u64..5_000), 0..40)
+    ) {
+        let mut world = World::new();
+        for (step, ms) in steps {
+            match step {
+                0 => world.alive = true,
+                1 => world.alive = false,
+                2 => world.feed(Event::Wanted),
+                3 => world.feed(Event::Refused(ms as usize % 2)),
+                4 => world.feed(Event::ListChanged(Era::Session)),
+                _ => world.elapse(ms),
+            }
+        }
+        world.alive = true;
+        // Longest back-off, and what follows it.
+        world.elapse(31_000);
+        world.elapse(1_000);
+        prop_assert_eq!(world.machine.phase(), Phase::Up);
+        prop_assert_eq!(world.listening.len(), 2);
+
+        // Well again, it is left alone but for the rounds of health checks.
+        world.n_attempts = 0;
+        world.elapse(60_000);
+        prop_assert!(world.n_attempts <= 14, "{} attempts in a quiet minute", world.n_attempts);
+    }
+
+    #[test]
+    fn a_dead_server_is_not_stormed(wants in 0_usize..200) {
+        let mut world = World::new();
+        world.alive = false;
+        world.elapse(60_000);
+        world.n_attempts = 0;
+        for _ in 0..wants {
+            world.feed(Event::Wanted);
+            world.elapse(0);
+        }
+        // 50 ms apart: at most every second one can find the last verdict stale, for the probe and both endpoints.
+        prop_assert!(world.n_attempts <= wants * 2 + 6, "{} attempts", world.n_attempts);
+    }
+}

@@ -1,0 +1,187 @@
+//! The far end of an endpoint: one of the transports, behind one face.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lockgate_proto::id::{Principal, ServerName};
+use lockgate_proto::mcp::{Era, method};
+
+use crate::config;
+use crate::error::UpstreamError;
+
+use super::link::{Outgoing, Reply, SessionInit, UpstreamSession};
+use super::own_request;
+use super::session_key::SessionKey;
+use super::transport::http::{EndpointSettings, HttpEndpoint, Verdict};
+use super::transport::stdio::{Child, ChildSettings, Children, Declared, child_key};
+
+/// Children of one server that may live at once. A machine that is asked for more has a client that opens sessions
+/// without end.
+const CHILDREN_MAX: u32 = 256;
+
+/// One address, or the children of one command.
+#[derive(Debug)]
+pub(super) enum Far {
+    /// Streamable HTTP.
+    Http(HttpEndpoint),
+    /// Child processes.
+    Stdio {
+        /// How one is started.
+        settings: Arc<ChildSettings>,
+        /// Those that run.
+        children: Children,
+    },
+}
+
+impl Far {
+    /// One for each endpoint of `server`. Connects to nothing and starts nothing.
+    pub(super) fn of(
+        server: &config::Server,
+        answer_bytes_max: usize,
+    ) -> Result<Vec<Self>, UpstreamError> {
+        match &server.transport {
+            config::Transport::Http {
+                endpoints,
+                headers,
+                connect_timeout,
+                ..
+            } => {
+                let headers: Arc<[_]> = headers.as_slice().into();
+                endpoints
+                    .iter()
+                    .map(|endpoint| {
+                        HttpEndpoint::new(EndpointSettings {
+                            server: server.name.clone(),
+                            url: endpoint.url.clone(),
+                            headers: Arc::clone(&headers),
+                            connect_timeout: *connect_timeout,
+                            timeout: server.timeout,
+                            answer_bytes_max,
+                        })
+                        .map(Self::Http)
+                    })
+                    .collect()
+            }
+            config::Transport::Stdio {
+                command,
+                args,
+                env,
+                cwd,
+                scope,
+            } => {
+                let settings = Arc::new(ChildSettings {
+                    server: server.name.clone(),
+                    command: command.clone(),
+                    args: args.clone(),
+                    env: env.clone(),
+                    cwd: cwd.clone(),
+                    answer_bytes_max,
+                });
+                let children = Children::new(Arc::clone(&settings), *scope, CHILDREN_MAX);
+                Ok(vec![Self::Stdio { settings, children }])
+            }
+        }
+    }
+
+    /// One request of the stateless era by `principal`.
+    pub(super) async fn call(
+        &self,
+        out: Outgoing,
+        principal: &Principal,
+    ) -> Result<Reply, UpstreamError> {
+        match self {
+            Self::Http(endpoint) => endpoint.call(out).await,
+            Self::Stdio { children, .. } => children.stateless(principal).await?.call(out).await,
+        }
+    }
+
+    /// Opens a session.
+    pub(super) async fn open(
+        &self,
+        init: SessionInit,
+        key: &SessionKey,
+    ) -> Result<UpstreamSession, UpstreamError> {
+        match self {
+            Self::Http(endpoint) => endpoint.open(init).await.map(UpstreamSession::Http),
+            Self::Stdio { children, .. } => {
+                let declared = Declared::of(&init.capabilities);
+                let child = child_key(children.scope(), declared, &key.session, &key.principal);
+                let session = children.session(child, init).await?;
+                Ok(UpstreamSession::Stdio(session))
+            }
+        }
+    }
+
+    /// Finds out which eras the server speaks.
+    pub(super) async fn probe(&self) -> Result<Verdict, UpstreamError> {
+        match self {
+            Self::Http(endpoint) => endpoint.probe().await,
+            Self::Stdio { settings, .. } => Child::probe(Arc::clone(settings)).await,
+        }
+    }
+
+    /// Whether anybody is there: whether the address answers at all, or the command starts.
+    pub(super) async fn is_alive(
+        &self,
+        server: &ServerName,
+        era: Era,
+        limit: Duration,
+    ) -> Result<(), UpstreamError> {
+        match (self, era) {
+            (Self::Http(endpoint), _) => answers(endpoint, server, era, limit).await,
+            (Self::Stdio { children, .. }, Era::Stateless) => {
+                let principal = own_request::session_key().principal;
+                children.stateless(&principal).await.map(drop)
+            }
+            (Self::Stdio { .. }, Era::Session) => {
+                let key = own_request::session_key();
+                let session = self.open(own_request::session_init(), &key).await?;
+                session.close().await;
+                Ok(())
+            }
+        }
+    }
+
+    /// Live child processes.
+    pub(super) fn children(&self) -> usize {
+        match self {
+            Self::Http(_) => 0,
+            Self::Stdio { children, .. } => children.counts().live,
+        }
+    }
+
+    /// Ends what it owns: children are stopped and reaped; connections end with their last user.
+    pub(super) async fn end(&self) {
+        if let Self::Stdio { children, .. } = self {
+            children.stop().await;
+        }
+    }
+}
+
+/// Whether an address answers within `limit`: any answer will do, be it a refusal, unless the server itself says that
+/// it fails. No session is needed: `ping` is allowed without, and whoever wants one refuses it, which is an answer.
+async fn answers(
+    endpoint: &HttpEndpoint,
+    server: &ServerName,
+    era: Era,
+    limit: Duration,
+) -> Result<(), UpstreamError> {
+    let method = match era {
+        Era::Session => method::PING,
+        Era::Stateless => method::DISCOVER,
+    };
+    let out = own_request::outgoing(own_request::frame(method, "", era), era, limit);
+    match endpoint.call(out).await {
+        Ok(Reply::Single { status, .. }) if status >= 500 => Err(UpstreamError::Status {
+            server: server.clone(),
+            status,
+        }),
+        Err(
+            error @ (UpstreamError::Unreachable { .. }
+            | UpstreamError::Timeout { .. }
+            | UpstreamError::Broken { .. }
+            | UpstreamError::Status { status: 500.., .. }),
+        ) => Err(error),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}

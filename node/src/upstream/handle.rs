@@ -1,0 +1,213 @@
+//! Typed handle: all that other modules see of a server.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lockgate_proto::id::Principal;
+use lockgate_proto::mcp::Era;
+use ractor::SpawnErr;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::config;
+use crate::error::UpstreamError;
+
+use super::actor::UpstreamActor;
+use super::bound::BoundSession;
+use super::breaker::BreakerHandle;
+use super::catalog::Catalog;
+use super::core::Phase;
+use super::dispatch;
+use super::endpoint::Endpoint;
+use super::far::Far;
+use super::link::{Outgoing, Reply, SessionInit};
+use super::retry::CallClass;
+use super::session_key::SessionKey;
+use super::shared::Shared;
+use super::status::{EndpointStatus, ErasStatus, Status};
+use super::supervision::SupervisorHandle;
+
+/// One configured server. Cheap to clone. Calls and reads never wait on its actor.
+#[derive(Clone, Debug)]
+pub struct UpstreamHandle {
+    pub(super) shared: Arc<Shared>,
+}
+
+impl UpstreamHandle {
+    /// Starts the server's actor, and a breaker for each endpoint, under `supervisor`. Returns before the server has
+    /// answered anything: see [`Self::settled`].
+    ///
+    /// # Errors
+    ///
+    /// Fails when an actor cannot be started, or when the settings cannot work at all (a header value that is none).
+    pub async fn spawn(
+        server: Arc<config::Server>,
+        answer_bytes_max: usize,
+        supervisor: &SupervisorHandle,
+    ) -> Result<Self, SpawnErr> {
+        let news = watch::Sender::new(0);
+        let fars = Far::of(&server, answer_bytes_max)
+            .map_err(|error| SpawnErr::StartupFailed(Box::new(error)))?;
+        let mut endpoints = Vec::with_capacity(fars.len());
+        for (index, far) in fars.into_iter().enumerate() {
+            let (label, weight) = label_and_weight(&server, index);
+            let name = supervisor.name_for(&format!("{}/breaker", server.name));
+            let news = news.clone();
+            let breaker =
+                BreakerHandle::spawn(server.breaker, name, &label, news, supervisor).await?;
+            endpoints.push(Endpoint::new(index, label.into(), weight, far, breaker));
+        }
+        let name = supervisor.name_for(server.name.as_str());
+        let shared = Arc::new(Shared::new(server, endpoints, news));
+        let actor = || UpstreamActor;
+        supervisor.adopt(name, actor, Arc::clone(&shared)).await?;
+        Ok(Self { shared })
+    }
+
+    /// What the configuration says about it.
+    pub fn settings(&self) -> &Arc<config::Server> {
+        &self.shared.settings
+    }
+
+    /// Whether `other` is a handle of the very same actor.
+    pub(crate) fn is_same_as(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    /// How it is doing.
+    pub fn status(&self) -> Arc<Status> {
+        let shared = &self.shared;
+        let published = shared.published.load();
+        let up = published.phase == Phase::Up;
+        // Addresses are asked for signs of life. A command gives one only by being up.
+        let is_command = matches!(shared.settings.transport, config::Transport::Stdio { .. });
+        let endpoints = shared.endpoints.iter().map(|endpoint| {
+            let (breaker, retry_after_secs) = EndpointStatus::gate(endpoint.breaker.gate());
+            EndpointStatus {
+                address: endpoint.label.to_string(),
+                healthy: endpoint.is_healthy() && (up || !is_command),
+                breaker,
+                retry_after_secs,
+                in_flight: endpoint.in_flight(),
+            }
+        });
+        let catalog = |era| published.catalog(era).map(|catalog| (&**catalog).into());
+        Arc::new(Status {
+            name: shared.settings.name.clone(),
+            up,
+            settled: published.settled,
+            eras: ErasStatus {
+                session: published.eras.session,
+                stateless: published.eras.stateless,
+                found_secs_ago: published.eras_at.map(|at| at.elapsed().as_secs()),
+            },
+            endpoints: endpoints.collect(),
+            in_flight: shared.calls.in_flight(),
+            children: shared.children(),
+            last_error: published.last_error.as_deref().map(str::to_owned),
+            session_catalog: catalog(Era::Session),
+            stateless_catalog: catalog(Era::Stateless),
+        })
+    }
+
+    /// Whether it answered when last asked.
+    pub fn is_up(&self) -> bool {
+        self.shared.published.load().phase == Phase::Up
+    }
+
+    /// What it offers in `era`; `None` until known. Outlives an outage of the server.
+    pub fn catalog(&self, era: Era) -> Option<Arc<Catalog>> {
+        self.shared.published.load().catalog(era).cloned()
+    }
+
+    /// The same catalog, over lists that are shared with every other holder of equal ones.
+    pub fn intern(&self, catalog: Catalog) -> Arc<Catalog> {
+        self.shared.interner.intern(catalog)
+    }
+
+    /// Whether it speaks `era`; `None` while not known.
+    pub fn speaks(&self, era: Era) -> Option<bool> {
+        self.shared.published.load().eras.speaks(era)
+    }
+
+    /// Counts changes of status and catalogs. Counters that calls move (in flight, breaker) are none.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.shared.changes.subscribe()
+    }
+
+    /// Waits until the first attempt to reach the server and to fetch its catalogs has ended, either way, but not
+    /// longer than `limit`.
+    pub async fn settled(&self, limit: Duration) {
+        let mut changes = self.changes();
+        let settled = async {
+            // An error means that the server is being removed: settled enough.
+            while !self.shared.published.load().settled && changes.changed().await.is_ok() {}
+        };
+        // A server that takes longer is shown as not settled.
+        let _in_time = timeout(limit, settled).await;
+    }
+
+    /// Sends a request of the stateless era by `principal`, who decides which child it reaches.
+    ///
+    /// # Errors
+    ///
+    /// See [`UpstreamError`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future, or the stream of the reply, cancels the request at the server.
+    pub async fn call(
+        &self,
+        out: Outgoing,
+        class: CallClass,
+        principal: &Principal,
+    ) -> Result<Reply, UpstreamError> {
+        dispatch::call(&self.shared, out, class, principal).await
+    }
+
+    /// Opens a session of the session era, at an endpoint or child that suits `key`.
+    ///
+    /// # Errors
+    ///
+    /// See [`UpstreamError`].
+    pub async fn open(
+        &self,
+        init: SessionInit,
+        key: &SessionKey,
+    ) -> Result<BoundSession, UpstreamError> {
+        BoundSession::open(Arc::clone(&self.shared), init, key.clone()).await
+    }
+
+    /// Takes no new calls, lets those in flight end for at most `limit`, then ends everything: actors, children,
+    /// connections.
+    pub async fn drain(&self, limit: Duration) {
+        self.shared.drain();
+        if timeout(limit, self.shared.until_idle()).await.is_err() {
+            let n_calls = self.shared.calls.in_flight();
+            tracing::warn!(server = %self.shared.settings.name, n_calls, "calls of a removed server are cut off");
+        }
+        self.shared.end().await;
+    }
+}
+
+/// Address of an endpoint as people see it, and its share.
+fn label_and_weight(server: &config::Server, index: usize) -> (String, u32) {
+    match &server.transport {
+        config::Transport::Http { endpoints, .. } => {
+            let endpoint = &endpoints[index];
+            (without_credentials(&endpoint.url), endpoint.weight)
+        }
+        config::Transport::Stdio { command, .. } => (command.clone(), 1),
+    }
+}
+
+/// The URL without user, password and query, which may hold secrets.
+fn without_credentials(url: &http::Uri) -> String {
+    let scheme = url.scheme_str().unwrap_or("http");
+    let host = url.host().unwrap_or_default();
+    let port = url
+        .port()
+        .map(|port| format!(":{port}"))
+        .unwrap_or_default();
+    format!("{scheme}://{host}{port}{}", url.path())
+}

@@ -1,0 +1,284 @@
+//! What calls, the actor and its successor after a crash have in common.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use lockgate_proto::mcp::Era;
+use ractor::ActorRef;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::config;
+use crate::error::UpstreamError;
+
+use super::actor::Message;
+use super::admission::{Admission, Calls};
+use super::balance;
+use super::breaker::{Cause, Gate, Rejected};
+use super::catalog::{Catalog, Interner};
+use super::core::{Eras, Phase};
+use super::endpoint::Endpoint;
+use super::retry::Budget;
+
+/// What the actor publishes.
+#[derive(Clone, Debug)]
+pub(super) struct Published {
+    pub(super) phase: Phase,
+    pub(super) settled: bool,
+    pub(super) eras: Eras,
+    /// When the eras were found out.
+    pub(super) eras_at: Option<Instant>,
+    pub(super) session: Option<Arc<Catalog>>,
+    pub(super) stateless: Option<Arc<Catalog>>,
+    pub(super) last_error: Option<Arc<str>>,
+}
+
+impl Published {
+    pub(super) fn catalog(&self, era: Era) -> Option<&Arc<Catalog>> {
+        match era {
+            Era::Session => self.session.as_ref(),
+            Era::Stateless => self.stateless.as_ref(),
+        }
+    }
+
+    /// Whether a reader could not tell the two apart.
+    pub(super) fn says_the_same(&self, other: &Self) -> bool {
+        let same_catalog = |era| match (self.catalog(era), other.catalog(era)) {
+            (Some(a), Some(b)) => a.same_as(b),
+            (None, None) => true,
+            _ => false,
+        };
+        self.phase == other.phase
+            && self.settled == other.settled
+            && self.eras == other.eras
+            && self.eras_at == other.eras_at
+            && self.last_error == other.last_error
+            && same_catalog(Era::Session)
+            && same_catalog(Era::Stateless)
+    }
+}
+
+/// One server.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) settings: Arc<config::Server>,
+    pub(super) endpoints: Box<[Arc<Endpoint>]>,
+    pub(super) calls: Calls,
+    pub(super) budget: Arc<Budget>,
+    pub(super) interner: Interner,
+    pub(super) published: ArcSwap<Published>,
+    /// Counts what was published.
+    pub(super) changes: watch::Sender<u64>,
+    /// Counts verdicts on whether somebody is there, and changes of breakers.
+    pub(super) news: watch::Sender<u64>,
+    pub(super) actor: ArcSwapOption<ActorRef<Message>>,
+    draining: AtomicBool,
+    /// Notified when the last call has ended while draining.
+    idle: tokio::sync::Notify,
+}
+
+/// Longest list of endpoints that needs no allocation to choose from.
+type Views = smallvec::SmallVec<[balance::View; 8]>;
+
+impl Shared {
+    /// `news` is bumped by the breakers of `endpoints`, too.
+    pub(super) fn new(
+        settings: Arc<config::Server>,
+        endpoints: Vec<Endpoint>,
+        news: watch::Sender<u64>,
+    ) -> Self {
+        let published = Published {
+            phase: Phase::Probing,
+            settled: false,
+            eras: Eras::decreed(settings.era),
+            eras_at: None,
+            session: None,
+            stateless: None,
+            last_error: None,
+        };
+        Self {
+            settings,
+            endpoints: endpoints.into_iter().map(Arc::new).collect(),
+            calls: Calls::default(),
+            budget: Arc::default(),
+            interner: Interner::default(),
+            published: ArcSwap::from_pointee(published),
+            changes: watch::Sender::new(0),
+            news,
+            actor: ArcSwapOption::empty(),
+            draining: AtomicBool::new(false),
+            idle: tokio::sync::Notify::new(),
+        }
+    }
+
+    /// Claims an endpoint for one attempt; `tried` has a bit for each that has failed this call already.
+    pub(super) fn admit(&self, tried: u64) -> Result<Admission, Rejected> {
+        let mut tried = tried;
+        // Each failed claim marks an endpoint, so this ends.
+        for _ in 0..=self.endpoints.len() {
+            let Some(choice) = self.choose(tried) else {
+                break;
+            };
+            let endpoint = &self.endpoints[choice.index];
+            let permit = if choice.bypass {
+                Ok(endpoint.breaker.bypass())
+            } else {
+                endpoint.breaker.claim()
+            };
+            match permit {
+                Ok(permit) => return Ok(Admission::new(Arc::clone(endpoint), permit)),
+                Err(_taken_meanwhile) => tried |= bit(choice.index),
+            }
+        }
+        Err(self.rejection())
+    }
+
+    /// Whether a call that failed at all of `tried` has somewhere else to go at once.
+    pub(super) fn has_other(&self, tried: u64) -> bool {
+        self.endpoints.iter().any(|endpoint| {
+            tried & bit(endpoint.index) == 0
+                && endpoint.is_healthy()
+                && !matches!(endpoint.breaker.gate(), Gate::Open { .. })
+        })
+    }
+
+    /// Whether no endpoint gave a good sign last.
+    pub(super) fn nobody_is_there(&self) -> bool {
+        !self.endpoints.iter().any(|endpoint| endpoint.is_healthy())
+    }
+
+    fn choose(&self, tried: u64) -> Option<balance::Choice> {
+        let views: Views = self
+            .endpoints
+            .iter()
+            .map(|endpoint| endpoint.view(tried & bit(endpoint.index) != 0))
+            .collect();
+        let balance = match &self.settings.transport {
+            config::Transport::Http { balance, .. } => *balance,
+            config::Transport::Stdio { .. } => config::Balance::Failover,
+        };
+        let ejected_max = self.settings.breaker.max_ejection_percent;
+        balance::choose(balance, self.calls.ticket(), &views, ejected_max)
+    }
+
+    /// The kindest of the endpoints' rejections.
+    fn rejection(&self) -> Rejected {
+        let gates = self
+            .endpoints
+            .iter()
+            .map(|endpoint| endpoint.breaker.gate());
+        let rejections = gates.map(|gate| match gate {
+            Gate::Closed | Gate::HalfOpen { .. } => (Duration::ZERO, true),
+            Gate::Open { retry_after, cause } => (retry_after, cause == Cause::Silent),
+        });
+        let (retry_after, may_recover) = rejections
+            .fold((Duration::MAX, false), |kindest, next| {
+                (kindest.0.min(next.0), kindest.1 || next.1)
+            });
+        Rejected {
+            retry_after,
+            may_recover,
+        }
+    }
+
+    /// Tells the actor, if there is one just now.
+    pub(super) fn cast(&self, message: Message) {
+        if let Some(actor) = &*self.actor.load() {
+            // Fails only between a crash and the restart, which finds out everything anew.
+            let _stopped = actor.cast(message);
+        }
+    }
+
+    /// Refuses new calls from now on.
+    pub(super) fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// The last call in flight has ended.
+    pub(super) fn on_idle(&self) {
+        if self.is_draining() {
+            self.idle.notify_waiters();
+        }
+    }
+
+    /// Waits for the end of the last call in flight. Only for a server that drains.
+    pub(super) async fn until_idle(&self) {
+        loop {
+            let mut notified = std::pin::pin!(self.idle.notified());
+            // Registered before the look, so that the last call cannot end in between unseen.
+            notified.as_mut().enable();
+            if self.calls.in_flight() == 0 {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    /// Error for a server that has nowhere to be reached.
+    pub(super) fn nowhere(&self) -> UpstreamError {
+        UpstreamError::Unreachable {
+            server: self.settings.name.clone(),
+            source: std::io::ErrorKind::NotFound.into(),
+        }
+    }
+
+    /// Refuses an era that the server is known not to speak: it would be misunderstood, and a child would be spoilt.
+    pub(super) fn expect_era(&self, era: Era) -> Result<(), UpstreamError> {
+        if self.published.load().eras.speaks(era) == Some(false) {
+            return Err(UpstreamError::NoEra {
+                server: self.settings.name.clone(),
+                era,
+            });
+        }
+        Ok(())
+    }
+
+    /// Error for a call that was refused by every breaker.
+    pub(super) fn breaker_open(&self, rejected: Rejected) -> UpstreamError {
+        UpstreamError::BreakerOpen {
+            server: self.settings.name.clone(),
+            retry_after: rejected.retry_after,
+        }
+    }
+
+    /// Live child processes.
+    pub(super) fn children(&self) -> usize {
+        self.endpoints
+            .iter()
+            .map(|endpoint| endpoint.far.children())
+            .sum()
+    }
+
+    /// Ends actors, children and connections, for good.
+    pub(super) async fn end(&self) {
+        self.drain();
+        if let Some(actor) = self.actor.swap(None) {
+            actor.stop(None);
+        }
+        for endpoint in &self.endpoints {
+            endpoint.breaker.stop();
+            endpoint.far.end().await;
+        }
+    }
+
+    /// How long a call waits for a server to come back.
+    pub(super) fn patience(&self) -> Duration {
+        match &self.settings.transport {
+            config::Transport::Http {
+                connect_timeout, ..
+            } => *connect_timeout,
+            config::Transport::Stdio { .. } => self.settings.timeout,
+        }
+    }
+}
+
+/// Bit of an endpoint in a set of them; those beyond the 63rd share the last.
+pub(super) fn bit(index: usize) -> u64 {
+    1 << index.min(63)
+}

@@ -1,0 +1,325 @@
+//! A small MCP server over HTTP that does as it is told.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use http::{Method, Request, Response};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Empty, Full, StreamBody};
+use hyper::body::{Frame as BodyFrame, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use lockgate_proto::jsonrpc::{Frame, Limits};
+use parking_lot::Mutex;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::task::spawn_named;
+
+type Body = BoxBody<Bytes, Infallible>;
+
+/// How `tools/call` is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// With a result.
+    Well,
+    /// With a stream: one progress message, and the result once [`World::release`] is told.
+    Stream,
+    /// Never.
+    Hang,
+    /// The first time the connection breaks after the tool has run, then well.
+    BreakOnce,
+    /// With this HTTP status.
+    Status(u16),
+}
+
+/// What outlives a restart of the server.
+#[derive(Debug)]
+pub(super) struct World {
+    /// Speaks the session era.
+    pub(super) session: bool,
+    /// Speaks the stateless era.
+    pub(super) stateless: bool,
+    pub(super) mode: Mutex<Mode>,
+    /// The one session id that is known.
+    pub(super) session_id: Mutex<String>,
+    pub(super) tools: Mutex<Vec<String>>,
+    /// Tools that ran.
+    pub(super) executed: AtomicUsize,
+    /// Method of every message, in order of arrival.
+    pub(super) seen: Mutex<Vec<String>>,
+    pub(super) release: Notify,
+    /// Counts changes of the list; streams that listen tell of each.
+    pub(super) changed: watch::Sender<u64>,
+}
+
+impl World {
+    pub(super) fn new(session: bool, stateless: bool) -> Arc<Self> {
+        Arc::new(Self {
+            session,
+            stateless,
+            mode: Mutex::new(Mode::Well),
+            session_id: Mutex::new("s-1".to_owned()),
+            tools: Mutex::new(vec!["a".to_owned(), "b".to_owned(), "c".to_owned()]),
+            executed: AtomicUsize::new(0),
+            seen: Mutex::default(),
+            release: Notify::new(),
+            changed: watch::Sender::new(0),
+        })
+    }
+
+    pub(super) fn executed(&self) -> usize {
+        self.executed.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn count(&self, method: &str) -> usize {
+        self.seen
+            .lock()
+            .iter()
+            .filter(|seen| *seen == method)
+            .count()
+    }
+
+    /// Replaces the tools and tells whoever listens.
+    pub(super) fn offer(&self, tools: &[&str]) {
+        *self.tools.lock() = tools.iter().map(|&tool| tool.to_owned()).collect();
+        self.changed.send_modify(|n| *n += 1);
+    }
+}
+
+/// A running server. Dropping it breaks all its connections.
+#[derive(Debug)]
+pub(super) struct Fake {
+    pub(super) address: SocketAddr,
+    task: AbortOnDropHandle<()>,
+}
+
+impl Fake {
+    pub(super) async fn start(world: &Arc<World>) -> Self {
+        Self::start_at("127.0.0.1:0".parse().unwrap(), world).await
+    }
+
+    /// Starts at a given address, as a server does that comes back.
+    pub(super) async fn start_at(address: SocketAddr, world: &Arc<World>) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let task = spawn_named("fake server", serve(listener, Arc::clone(world)));
+        Self {
+            address,
+            task: AbortOnDropHandle::new(task),
+        }
+    }
+
+    /// Ends it and all its connections; returns its address when both are gone.
+    pub(super) async fn stop(self) -> SocketAddr {
+        self.task.abort();
+        let _aborted = self.task.await;
+        self.address
+    }
+
+    pub(super) fn url(&self) -> http::Uri {
+        url(self.address)
+    }
+}
+
+pub(super) fn url(address: SocketAddr) -> http::Uri {
+    format!("http://{address}/mcp").parse().unwrap()
+}
+
+/// An address where nobody listens.
+pub(super) async fn nowhere() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    listener.local_addr().unwrap()
+}
+
+async fn serve(listener: TcpListener, world: Arc<World>) {
+    let mut connections = JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        connections.spawn(talk(stream, Arc::clone(&world)));
+    }
+}
+
+async fn talk(stream: TcpStream, world: Arc<World>) {
+    let service = service_fn(move |request| answer(request, Arc::clone(&world)));
+    // A connection that breaks is part of many tests.
+    let _broken = http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+}
+
+/// An error breaks the connection.
+async fn answer(
+    request: Request<Incoming>,
+    world: Arc<World>,
+) -> Result<Response<Body>, &'static str> {
+    let session = request.headers().get("mcp-session-id");
+    if session.is_some_and(|id| id.as_bytes() != world.session_id.lock().as_bytes()) {
+        return Ok(status(404));
+    }
+    match *request.method() {
+        Method::GET => return Ok(listen(&world)),
+        Method::DELETE => return Ok(status(200)),
+        _ => {}
+    }
+    let has_session = session.is_some();
+    let body = request.into_body().collect().await.map_err(|_| "no body")?;
+    let frame = Frame::parse(body.to_bytes(), &Limits::default()).map_err(|_| "no message")?;
+    let method = frame.method().into_owned();
+    world.seen.lock().push(method.clone());
+    let stateless = frame
+        .param(&["_meta", "io.modelcontextprotocol/protocolVersion"])
+        .is_some();
+    if stateless && !world.stateless {
+        return Ok(refusal(
+            400,
+            "null",
+            -32000,
+            "Bad Request: Server not initialized",
+        ));
+    }
+    if !stateless && !world.session {
+        return Ok(refusal(400, "null", -32602, "missing _meta"));
+    }
+    if !stateless && !has_session && method != "initialize" {
+        return Ok(refusal(400, "null", -32000, "Bad Request: no session"));
+    }
+    let Some(id) = frame.id().map(str::to_owned) else {
+        return Ok(status(202));
+    };
+    match method.as_str() {
+        "tools/call" => call(&id, &world).await,
+        "subscriptions/listen" => Ok(listen(&world)),
+        _ => Ok(respond(&frame, &method, &id, &world)),
+    }
+}
+
+fn respond(frame: &Frame, method: &str, id: &str, world: &World) -> Response<Body> {
+    let capabilities = r#""capabilities":{"tools":{"listChanged":true},"logging":{}}"#;
+    match method {
+        "initialize" => {
+            let result = format!(
+                r#"{{"protocolVersion":"2025-11-25",{capabilities},"serverInfo":{{"name":"fake","version":"1"}}}}"#
+            );
+            let mut response = json(200, id, &format!(r#""result":{result}"#));
+            let id = world.session_id.lock().parse().unwrap();
+            response.headers_mut().insert("mcp-session-id", id);
+            response
+        }
+        "server/discover" => json(
+            200,
+            id,
+            &format!(
+                r#""result":{{"resultType":"complete","supportedVersions":["2026-07-28"],{capabilities},"ttlMs":0,"cacheScope":"public"}}"#
+            ),
+        ),
+        "tools/list" => json(200, id, &format!(r#""result":{}"#, page(frame, world))),
+        "ping" | "logging/setLevel" => json(200, id, r#""result":{}"#),
+        _ => refusal(404, id, -32601, "no such method"),
+    }
+}
+
+/// Two tools a page.
+fn page(frame: &Frame, world: &World) -> String {
+    let from: usize = frame
+        .param_str(&["cursor"])
+        .and_then(|cursor| cursor.parse().ok())
+        .unwrap_or(0);
+    let tools = world.tools.lock();
+    let page: Vec<String> = tools
+        .iter()
+        .skip(from)
+        .take(2)
+        .map(|name| format!(r#"{{"name":"{name}","inputSchema":{{"type":"object"}}}}"#))
+        .collect();
+    let next = if from + 2 < tools.len() {
+        format!(r#","nextCursor":"{}""#, from + 2)
+    } else {
+        String::new()
+    };
+    format!(
+        r#"{{"resultType":"complete","ttlMs":0,"cacheScope":"public","tools":[{}]{next}}}"#,
+        page.join(",")
+    )
+}
+
+async fn call(id: &str, world: &Arc<World>) -> Result<Response<Body>, &'static str> {
+    let mode = *world.mode.lock();
+    world.executed.fetch_add(1, Ordering::SeqCst);
+    let result = r#""result":{"resultType":"complete","content":[]}"#;
+    match mode {
+        Mode::Well => Ok(json(200, id, result)),
+        Mode::Stream => {
+            let progress = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1,"progress":1}}"#;
+            let done = format!(r#"{{"jsonrpc":"2.0","id":{id},{result}}}"#);
+            let world = Arc::clone(world);
+            let rest = futures_util::stream::once(async move {
+                world.release.notified().await;
+                event(&done)
+            });
+            let events = futures_util::stream::iter([event(progress)]).chain(rest);
+            Ok(stream(events))
+        }
+        Mode::Hang => std::future::pending().await,
+        Mode::BreakOnce => {
+            *world.mode.lock() = Mode::Well;
+            Err("broken on purpose")
+        }
+        Mode::Status(code) => Ok(status(code)),
+    }
+}
+
+/// A stream that tells of changes to come.
+fn listen(world: &Arc<World>) -> Response<Body> {
+    let changes = world.changed.subscribe();
+    world.seen.lock().push("listening".to_owned());
+    let events = futures_util::stream::unfold(changes, |mut changes| async move {
+        changes.changed().await.ok()?;
+        let text = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
+        Some((event(text), changes))
+    });
+    stream(events)
+}
+
+fn event(text: &str) -> Result<BodyFrame<Bytes>, Infallible> {
+    Ok(BodyFrame::data(Bytes::from(format!("data: {text}\n\n"))))
+}
+
+fn stream(
+    events: impl futures_util::Stream<Item = Result<BodyFrame<Bytes>, Infallible>>
+    + Send
+    + Sync
+    + 'static,
+) -> Response<Body> {
+    Response::builder()
+        .header("content-type", "text/event-stream")
+        .body(BodyExt::boxed(StreamBody::new(events)))
+        .unwrap()
+}
+
+fn json(status: u16, id: &str, members: &str) -> Response<Body> {
+    let text = format!(r#"{{"jsonrpc":"2.0","id":{id},{members}}}"#);
+    Response::builder()
+        .status(status)
+        .header("content-type", "application/json")
+        .body(Full::new(Bytes::from(text)).boxed())
+        .unwrap()
+}
+
+fn refusal(status: u16, id: &str, code: i32, message: &str) -> Response<Body> {
+    let error = format!(r#""error":{{"code":{code},"message":"{message}"}}"#);
+    json(status, id, &error)
+}
+
+fn status(code: u16) -> Response<Body> {
+    Response::builder()
+        .status(code)
+        .body(Empty::new().boxed())
+        .unwrap()
+}

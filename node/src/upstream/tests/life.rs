@@ -1,0 +1,205 @@
+//! Eras, catalogs, health and crashes.
+
+use super::fake::{Fake, World, nowhere, url};
+use super::*;
+use crate::upstream::actor::Message;
+
+#[tokio::test]
+async fn eras_and_catalogs_are_found_out() {
+    for (session, stateless) in [(true, true), (true, false), (false, true)] {
+        let world = World::new(session, stateless);
+        let fake = Fake::start(&world).await;
+        let handle = spawn(server("jira", &[fake.url()])).await;
+        assert_eq!(handle.speaks(Era::Session), Some(session));
+        assert_eq!(handle.speaks(Era::Stateless), Some(stateless));
+        assert!(handle.is_up());
+        let all = vec!["a".to_owned(), "b".to_owned(), "c".to_owned()];
+        let expected = |offered: bool| offered.then(|| all.clone());
+        assert_eq!(tools(&handle, Era::Session), expected(session));
+        assert_eq!(tools(&handle, Era::Stateless), expected(stateless));
+    }
+}
+
+#[tokio::test]
+async fn a_changed_list_is_fetched_again() {
+    for (session, stateless, era) in [(true, false, Era::Session), (false, true, Era::Stateless)] {
+        let world = World::new(session, stateless);
+        let fake = Fake::start(&world).await;
+        let handle = spawn(server("jira", &[fake.url()])).await;
+        until(&handle, |_| world.count("listening") > 0).await;
+        world.offer(&["z"]);
+        until(&handle, |handle| {
+            tools(handle, era) == Some(vec!["z".to_owned()])
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_catalog_survives_an_outage_and_is_renewed_after_it() {
+    let world = World::new(true, false);
+    let fake = Fake::start(&world).await;
+    let handle = spawn(watched("jira", &[fake.url()])).await;
+    until(&handle, |_| world.count("listening") > 0).await;
+    let address = fake.stop().await;
+    until(&handle, |handle| !handle.is_up()).await;
+    assert_eq!(tools(&handle, Era::Session).unwrap().len(), 3);
+    *world.tools.lock() = vec!["new".to_owned()];
+    let _back = Fake::start_at(address, &world).await;
+    until(&handle, |handle| {
+        tools(handle, Era::Session) == Some(vec!["new".to_owned()])
+    })
+    .await;
+    assert!(handle.is_up());
+}
+
+#[tokio::test]
+async fn a_restart_that_nobody_saw_renews_the_catalog() {
+    let world = World::new(true, false);
+    let fake = Fake::start(&world).await;
+    let mut settings = server("jira", &[fake.url()]);
+    settings.health.interval = Duration::from_secs(1);
+    let handle = spawn(settings).await;
+    until(&handle, |_| world.count("listening") > 0).await;
+    let address = fake.stop().await;
+    "s-2".clone_into(&mut world.session_id.lock());
+    *world.tools.lock() = vec!["new".to_owned()];
+    let _back = Fake::start_at(address, &world).await;
+    until(&handle, |handle| {
+        tools(handle, Era::Session) == Some(vec!["new".to_owned()])
+    })
+    .await;
+    assert!(handle.is_up());
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_at_the_start_is_found_later() {
+    let dead = nowhere().await;
+    let handle = spawn(server("jira", &[url(dead)])).await;
+    let status = handle.status();
+    assert!(!status.up && status.settled);
+    assert!(
+        status.last_error.as_deref().unwrap().contains("jira"),
+        "{status:?}"
+    );
+    assert_eq!(handle.speaks(Era::Session), None);
+    let world = World::new(true, false);
+    let _back = Fake::start_at(dead, &world).await;
+    until(&handle, |handle| {
+        handle.is_up() && tools(handle, Era::Session).is_some()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_decreed_era_is_taken_at_its_word() {
+    let world = World::new(true, true);
+    let fake = Fake::start(&world).await;
+    let settings = config::Server {
+        era: config::EraChoice::Session,
+        ..server("jira", &[fake.url()])
+    };
+    let handle = spawn(settings).await;
+    assert_eq!(handle.speaks(Era::Stateless), Some(false));
+    assert_eq!(tools(&handle, Era::Session).unwrap().len(), 3);
+    assert_eq!(world.count("server/discover"), 0);
+}
+
+#[tokio::test]
+async fn a_server_that_lost_an_era_is_probed_again() {
+    let both = World::new(true, true);
+    let fake = Fake::start(&both).await;
+    let handle = spawn(server("jira", &[fake.url()])).await;
+    assert_eq!(handle.speaks(Era::Stateless), Some(true));
+    let address = fake.stop().await;
+    let old = World::new(true, false);
+    let _other = Fake::start_at(address, &old).await;
+    // Its refusals count as evidence once the first verdict is some seconds old.
+    until(&handle, |handle| {
+        handle.speaks(Era::Stateless) == Some(false)
+    })
+    .await;
+    assert_eq!(handle.speaks(Era::Session), Some(true));
+}
+
+#[tokio::test]
+async fn a_crashed_actor_starts_again_and_nobody_notices() {
+    let world = World::new(true, true);
+    let fake = Fake::start(&world).await;
+    let handle = spawn(server("jira", &[fake.url()])).await;
+    let session = handle.open(init(), &key()).await.unwrap();
+    until(&handle, |_| world.count("listening") == 2).await;
+
+    handle.shared.cast(Message::Crash);
+    session
+        .call(request("ping", ""), CallClass::Repeatable)
+        .await
+        .unwrap();
+    call(&handle, CallClass::Effect).await.unwrap();
+    assert_eq!(tools(&handle, Era::Session).unwrap().len(), 3);
+
+    // The new actor listens again, and keeps the catalogs current.
+    until(&handle, |_| world.count("listening") >= 4).await;
+    world.offer(&["z"]);
+    until(&handle, |handle| {
+        tools(handle, Era::Session) == Some(vec!["z".to_owned()])
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn equal_lists_are_held_once() {
+    let world = World::new(true, true);
+    let fake = Fake::start(&world).await;
+    let handle = spawn(server("jira", &[fake.url()])).await;
+    let session = handle.catalog(Era::Session).unwrap();
+    let stateless = handle.catalog(Era::Stateless).unwrap();
+    assert!(Arc::ptr_eq(&session.tools, &stateless.tools));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_command_is_listed_called_and_started_again() {
+    let script = r#"
+        while read -r line; do
+            id=$(printf '%s' "$line" | sed -n 's/.*"id":\([0-9]*\).*/\1/p')
+            case "$line" in
+                *server/discover*) printf '{"jsonrpc":"2.0","id":%s,"error":{"code":-32601,"message":"no"}}\n' "$id" ;;
+                *'"initialize"'*) printf '{"jsonrpc":"2.0","id":%s,"result":{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"sh","version":"1"}}}\n' "$id" ;;
+                *tools/list*) printf '{"jsonrpc":"2.0","id":%s,"result":{"tools":[{"name":"die"}]}}\n' "$id" ;;
+                *tools/call*) exit 1 ;;
+                *ping*) printf '{"jsonrpc":"2.0","id":%s,"result":{}}\n' "$id" ;;
+            esac
+        done
+    "#;
+    let settings = config::Server {
+        transport: config::Transport::Stdio {
+            command: "sh".to_owned(),
+            args: vec!["-c".to_owned(), script.to_owned()],
+            env: Vec::new(),
+            cwd: None,
+            scope: config::Scope::Auto,
+        },
+        ..server("sh", &[])
+    };
+    let handle = spawn(settings).await;
+    assert_eq!(handle.speaks(Era::Stateless), Some(false));
+    assert_eq!(tools(&handle, Era::Session), Some(vec!["die".to_owned()]));
+    assert_eq!(handle.status().children, 1);
+
+    let session = handle.open(init(), &key()).await.unwrap();
+    let died = session
+        .call(request("tools/call", r#""name":"die""#), CallClass::Effect)
+        .await;
+    assert!(
+        matches!(died, Err(UpstreamError::Broken { .. })),
+        "{died:?}"
+    );
+    session
+        .call(request("ping", ""), CallClass::Repeatable)
+        .await
+        .unwrap();
+
+    handle.drain(SOON).await;
+    assert_eq!(handle.status().children, 0);
+}

@@ -1,0 +1,54 @@
+//! Sessions of the session era, and how they move.
+
+use super::fake::{Fake, World};
+use super::*;
+
+#[tokio::test]
+async fn a_session_moves_to_the_endpoint_that_lives() {
+    let (first, second) = (World::new(true, false), World::new(true, false));
+    let (one, two) = (Fake::start(&first).await, Fake::start(&second).await);
+    let handle = spawn(server("jira", &[one.url(), two.url()])).await;
+    let session = handle.open(init(), &key()).await.unwrap();
+    let level = request("logging/setLevel", r#""level":"debug""#);
+    session.call(level, CallClass::Repeatable).await.unwrap();
+    assert_eq!(session.generation(), 0);
+    one.stop().await;
+
+    let out = request("tools/call", r#""name":"a""#);
+    session.call(out, CallClass::Effect).await.unwrap();
+    assert_eq!(session.generation(), 1);
+    assert_eq!((first.executed(), second.executed()), (0, 1));
+    assert_eq!(second.count("logging/setLevel"), 1);
+}
+
+#[tokio::test]
+async fn many_calls_move_a_session_once() {
+    let (first, second) = (World::new(true, false), World::new(true, false));
+    let (one, two) = (Fake::start(&first).await, Fake::start(&second).await);
+    let handle = spawn(server("jira", &[one.url(), two.url()])).await;
+    let session = handle.open(init(), &key()).await.unwrap();
+    one.stop().await;
+    let calls = (0..4).map(|_| session.call(request("ping", ""), CallClass::Repeatable));
+    for result in futures_util::future::join_all(calls).await {
+        result.unwrap();
+    }
+    assert_eq!(session.generation(), 1);
+}
+
+#[tokio::test]
+async fn a_session_outlasts_a_restart_of_its_only_server() {
+    let world = World::new(true, false);
+    let fake = Fake::start(&world).await;
+    let handle = spawn(server("jira", &[fake.url()])).await;
+    let session = handle.open(init(), &key()).await.unwrap();
+    let address = fake.stop().await;
+    let (answer, _back) = tokio::join!(
+        session.call(request("tools/call", r#""name":"a""#), CallClass::Effect),
+        async {
+            until(&handle, |handle| !handle.status().endpoints[0].healthy).await;
+            Fake::start_at(address, &world).await
+        }
+    );
+    answer.unwrap();
+    assert_eq!(world.executed(), 1);
+}

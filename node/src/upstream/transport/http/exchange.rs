@@ -1,0 +1,137 @@
+//! One response on its connection: the body as it comes, and what becomes of the connection afterwards.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use hyper::body::{Body, Incoming};
+use tokio::time::timeout;
+
+use super::connection::Connection;
+use super::pool::{Pool, describe};
+use crate::task::spawn_named;
+
+/// How long the end of a body is awaited whose last message has come. Servers write the end right behind it.
+const TAIL_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A response body that is being read. Dropping it closes the connection.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    connection: Connection,
+    body: Incoming,
+    pool: Arc<Pool>,
+    idle: Duration,
+}
+
+/// Why a body could not be read whole.
+#[derive(Debug)]
+pub(super) enum BodyError {
+    Broken(String),
+    TooLarge { max: usize },
+}
+
+impl Exchange {
+    pub(super) fn new(
+        connection: Connection,
+        body: Incoming,
+        pool: Arc<Pool>,
+        idle: Duration,
+    ) -> Self {
+        Self {
+            connection,
+            body,
+            pool,
+            idle,
+        }
+    }
+
+    /// Next piece of the body, `None` at its end.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub(super) async fn chunk(&mut self) -> Option<Result<Bytes, String>> {
+        let data = poll_fn(|cx| self.connection.poll_data(&mut self.body, cx)).await?;
+        Some(data.map_err(|error| describe(&error)))
+    }
+
+    /// Reads the whole body and gives the connection back. A body that came in one piece is not copied; a longer one
+    /// is copied once.
+    pub(super) async fn read_all(mut self, bytes_max: usize) -> Result<Bytes, BodyError> {
+        let too_large = || BodyError::TooLarge { max: bytes_max };
+        let announced = usize::try_from(self.body.size_hint().lower()).map_err(|_| too_large())?;
+        if announced > bytes_max {
+            return Err(too_large());
+        }
+        let first = match self.chunk().await {
+            None => Bytes::new(),
+            Some(chunk) => chunk.map_err(BodyError::Broken)?,
+        };
+        let mut whole = BytesMut::new();
+        if first.len() > bytes_max {
+            return Err(too_large());
+        }
+        while !self.body.is_end_stream() {
+            let Some(chunk) = self.chunk().await else {
+                break;
+            };
+            let chunk = chunk.map_err(BodyError::Broken)?;
+            if whole.is_empty() {
+                whole.reserve(announced.max(first.len() + chunk.len()));
+                whole.extend_from_slice(&first);
+            }
+            if whole.len() + chunk.len() > bytes_max {
+                return Err(too_large());
+            }
+            whole.extend_from_slice(&chunk);
+        }
+        self.give_back().await;
+        Ok(if whole.is_empty() {
+            first
+        } else {
+            whole.freeze()
+        })
+    }
+
+    /// Ends an exchange that has nothing more to say: the connection goes back at once when the end of the body has
+    /// come, otherwise as soon as it comes. One that goes on talking is closed.
+    pub(super) async fn settle(mut self) {
+        match poll_fn(|cx| Poll::Ready(self.poll_end(cx))).await {
+            Poll::Ready(true) => self.give_back().await,
+            Poll::Ready(false) => {}
+            Poll::Pending => {
+                if let Some(permit) = self.pool.tail_permit() {
+                    // Ends by itself after `TAIL_TIMEOUT`.
+                    drop(spawn_named("http-tail", async move {
+                        self.settle_later().await;
+                        drop(permit);
+                    }));
+                }
+            }
+        }
+    }
+
+    async fn settle_later(mut self) {
+        if let Ok(true) = timeout(TAIL_TIMEOUT, poll_fn(|cx| self.poll_end(cx))).await {
+            self.give_back().await;
+        }
+    }
+
+    async fn give_back(mut self) {
+        if poll_fn(|cx| Poll::Ready(self.connection.rest(cx))).await {
+            self.pool.put(self.connection, self.idle);
+        }
+    }
+
+    /// Whether the body ends here, without a further byte.
+    fn poll_end(&mut self, cx: &Context<'_>) -> Poll<bool> {
+        if self.body.is_end_stream() {
+            return Poll::Ready(true);
+        }
+        self.connection
+            .poll_data(&mut self.body, cx)
+            .map(|data| data.is_none())
+    }
+}

@@ -1,0 +1,45 @@
+//! Streamable HTTP towards a server, both eras.
+//!
+//! ```text
+//! endpoint ── session ── handshake      a session: opened, forgotten, opened again
+//!    │           └────── listen_stream  its GET stream
+//!    ├── probe                          which eras
+//!    ├── heard ── answer                what came back, and whether it answers the request
+//!    │     └── call_stream ── inbox     an event stream, message by message
+//!    └── pool ── connection             reuse, without sending anything twice
+//! ```
+
+mod answer;
+mod binding;
+mod blame;
+mod call_stream;
+mod connection;
+mod connector;
+mod endpoint;
+mod events;
+mod exchange;
+mod forgotten;
+mod gate;
+mod handshake;
+mod heard;
+mod inbox;
+mod io;
+mod listen_stream;
+mod pool;
+mod probe;
+mod replay;
+mod retry_wait;
+mod session;
+mod settings;
+mod stream;
+mod template;
+#[cfg(test)]
+mod tests;
+
+pub use self::binding::Binding;
+pub use self::endpoint::HttpEndpoint;
+pub use self::probe::Verdict;
+pub use self::replay::Replay;
+pub use self::session::HttpSession;
+pub use self::settings::EndpointSettings;
+pub use self::stream::HttpStream;

@@ -1,0 +1,238 @@
+//! Connections to one address that wait for their next request.
+
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::HeaderMap;
+use http::response::Parts;
+use http::{HeaderName, Request};
+use http_body_util::Full;
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::blame::Blame;
+use super::connection::Connection;
+use super::connector::Connector;
+use super::exchange::Exchange;
+use crate::error::UpstreamError;
+use crate::task::spawn_named;
+
+/// Most connections that wait. More may be in use at once: calls in flight are limited elsewhere.
+const IDLE_MAX: usize = 256;
+
+/// Most connections whose answer is complete while the end of the body has yet to come.
+const TAILS_MAX: usize = 256;
+
+/// How long a connection waits when the server says nothing about it. A request that crosses the server's own idle
+/// close is lost without a safe retry, so this stays below the 5 s of Node.js and uvicorn (undici waits 4 s as well).
+const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(4);
+/// No `Keep-Alive: timeout=` makes a connection wait longer.
+const IDLE_TIMEOUT_MAX: Duration = Duration::from_secs(60);
+/// Distance kept from the server's announced timeout.
+const IDLE_MARGIN: Duration = Duration::from_secs(1);
+
+/// A connection that waited longer than this may have been closed without our reactor having looked: it looks then.
+const REST_UNSEEN_MAX: Duration = Duration::from_millis(10);
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+
+/// Connections to one address. The one used last is used first, so that surplus ones grow old and are closed.
+#[derive(Debug)]
+pub(super) struct Pool {
+    connector: Connector,
+    blame: Blame,
+    idle: Mutex<Vec<Idle>>,
+    reaping: AtomicBool,
+    tails: Arc<Semaphore>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    connection: Connection,
+    since: Instant,
+    until: Instant,
+}
+
+impl Pool {
+    pub(super) fn new(connector: Connector, blame: Blame) -> Arc<Self> {
+        Arc::new(Self {
+            connector,
+            blame,
+            idle: Mutex::new(Vec::new()),
+            reaping: AtomicBool::new(false),
+            tails: Arc::new(Semaphore::new(TAILS_MAX)),
+        })
+    }
+
+    /// Sends a request and waits until `limit` after its start for the response head. A waiting connection that turns
+    /// out to be closed before a byte of the request left is replaced; nothing is ever written twice.
+    ///
+    /// # Errors
+    ///
+    /// `Unreachable` when nothing was sent, `Timeout` and `Broken` when the server may have acted.
+    pub(super) async fn send(
+        self: &Arc<Self>,
+        request: impl Fn() -> Request<Full<Bytes>>,
+        limit: Duration,
+    ) -> Result<(Parts, Exchange), UpstreamError> {
+        loop {
+            let (mut connection, fresh) = match self.take().await {
+                Some(connection) => (connection, false),
+                None => (self.connect().await?, true),
+            };
+            let deadline = deadline_after(limit);
+            let failed = match timeout_at(deadline, connection.send(request())).await {
+                Err(_) => return Err(self.blame.timeout(limit)),
+                Ok(Ok(response)) => {
+                    let (head, body) = response.into_parts();
+                    let idle = idle_timeout(&head.headers);
+                    let exchange = Exchange::new(connection, body, Arc::clone(self), idle);
+                    return Ok((head, exchange));
+                }
+                Ok(Err(failed)) => failed,
+            };
+            match (failed.unsent, fresh) {
+                (true, false) => {}
+                (true, true) => {
+                    let cause = std::io::Error::other(failed.error);
+                    return Err(self.blame.unreachable(cause));
+                }
+                (false, _) => return Err(self.blame.broken(describe(&failed.error))),
+            }
+        }
+    }
+
+    /// Takes back a connection whose exchange is over, at rest.
+    pub(super) fn put(self: &Arc<Self>, connection: Connection, idle: Duration) {
+        if idle.is_zero() {
+            return;
+        }
+        let since = Instant::now();
+        let until = since + idle;
+        {
+            let mut waiting = self.idle.lock();
+            if waiting.len() >= IDLE_MAX {
+                return;
+            }
+            waiting.push(Idle {
+                connection,
+                since,
+                until,
+            });
+        }
+        if !self.reaping.swap(true, Ordering::AcqRel) {
+            // Ends by itself when nothing waits any more or the pool is gone.
+            drop(spawn_named("http-idle", reap(Arc::downgrade(self), until)));
+        }
+    }
+
+    /// Leave to wait for the end of one more body; without it the connection is closed.
+    pub(super) fn tail_permit(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.tails).try_acquire_owned().ok()
+    }
+
+    async fn connect(&self) -> Result<Connection, UpstreamError> {
+        let unreachable = |error| self.blame.unreachable(error);
+        let io = self.connector.connect().await.map_err(unreachable)?;
+        Connection::new(io).await.map_err(unreachable)
+    }
+
+    async fn take(&self) -> Option<Connection> {
+        loop {
+            // The statement ends the lock; a dead connection is closed outside of it.
+            let idle = self.idle.lock().pop()?;
+            let mut connection = idle.connection;
+            let now = Instant::now();
+            if idle.until <= now {
+                continue;
+            }
+            if now - idle.since > REST_UNSEEN_MAX {
+                // A task that yields runs again after its worker has asked the kernel for events, so a close that
+                // has come by now, such as that of a restarted server, is seen before the request is at stake.
+                yield_now().await;
+            }
+            if poll_fn(|cx| Poll::Ready(connection.is_alive(cx))).await {
+                return Some(connection);
+            }
+        }
+    }
+
+    /// Closes what has waited long enough; returns when to look again.
+    fn sweep(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let mut waiting = self.idle.lock();
+        let over: Vec<Idle> = waiting.extract_if(.., |idle| idle.until <= now).collect();
+        let next = waiting.iter().map(|idle| idle.until).min();
+        if next.is_none() {
+            // Under the lock, so that a `put` which comes now starts the next reaper.
+            self.reaping.store(false, Ordering::Release);
+        }
+        drop(waiting);
+        drop(over);
+        next
+    }
+
+    #[cfg(test)]
+    pub(super) fn n_idle(&self) -> usize {
+        self.idle.lock().len()
+    }
+}
+
+/// `limit` from now; a limit beyond the clock's range means a month.
+pub(super) fn deadline_after(limit: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(limit)
+        .unwrap_or_else(|| now + Duration::from_secs(30 * 24 * 3600))
+}
+
+/// Message of `error` and of its causes, which hyper keeps apart.
+pub(super) fn describe(error: &hyper::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}
+
+/// Sleeps before it looks: under load the pool is empty most of the time, and would end and start this with every call.
+async fn reap(pool: Weak<Pool>, first: Instant) {
+    let mut next = first;
+    loop {
+        sleep_until(next).await;
+        let Some(later) = pool.upgrade().and_then(|pool| pool.sweep()) else {
+            return;
+        };
+        next = later;
+    }
+}
+
+fn idle_timeout(headers: &HeaderMap) -> Duration {
+    let announced = headers
+        .get(KEEP_ALIVE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(announced_timeout);
+    match announced {
+        Some(timeout) => timeout.saturating_sub(IDLE_MARGIN).min(IDLE_TIMEOUT_MAX),
+        None => IDLE_TIMEOUT_DEFAULT,
+    }
+}
+
+/// `timeout` of a `Keep-Alive` value such as `timeout=5, max=100`.
+fn announced_timeout(value: &str) -> Option<Duration> {
+    value.split(',').find_map(|part| {
+        let (name, seconds) = part.split_once('=')?;
+        if !name.trim().eq_ignore_ascii_case("timeout") {
+            return None;
+        }
+        seconds.trim().parse().ok().map(Duration::from_secs)
+    })
+}

@@ -1,0 +1,43 @@
+//! Messages of one response, whichever kind it is.
+
+use lockgate_proto::jsonrpc::Frame;
+
+use super::call_stream::CallStream;
+use super::listen_stream::ListenStream;
+use crate::error::UpstreamError;
+
+/// Messages of an SSE body.
+#[derive(Debug)]
+pub struct HttpStream(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Call(CallStream),
+    Listen(ListenStream),
+}
+
+impl HttpStream {
+    pub(super) fn call(stream: CallStream) -> Self {
+        Self(Kind::Call(stream))
+    }
+
+    pub(super) fn listen(stream: ListenStream) -> Self {
+        Self(Kind::Listen(stream))
+    }
+
+    /// See [`crate::upstream::link::MessageStream::next`].
+    ///
+    /// # Errors
+    ///
+    /// See [`UpstreamError`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn next(&mut self) -> Result<Option<Frame>, UpstreamError> {
+        match &mut self.0 {
+            Kind::Call(stream) => stream.next().await,
+            Kind::Listen(stream) => stream.next().await,
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Ways to reach a server.
+
+pub mod http;
+pub mod stdio;

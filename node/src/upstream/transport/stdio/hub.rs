@@ -1,0 +1,449 @@
+//! The shell round the [`Mux`]: queues of the callers on one side, the port on the other.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use lockgate_proto::id::ServerName;
+use lockgate_proto::jsonrpc::{Batch, Frame, Kind, Limits};
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, watch};
+use tracing::{debug, warn};
+
+use super::mux::{Effect, Mux, Outcome, Owner, Sharing};
+use super::outbox::{NoPlace, Outbox, Place, Queued};
+use super::port::{Down, Up};
+use super::queue::{Admission, End, FRAMES_MAX, Queue};
+use crate::error::UpstreamError;
+
+/// Notifications kept for a session that does not listen yet. Its requests are kept up to [`FRAMES_MAX`].
+const UNHEARD_MAX: usize = 16;
+
+/// Characters of a stray line that are logged.
+const EXCERPT_CHARS_MAX: usize = 200;
+
+/// A request that was accepted.
+#[derive(Debug)]
+pub(super) enum Begun {
+    /// On its way.
+    Call {
+        /// Number.
+        call: u64,
+        /// Its messages.
+        queue: Arc<Queue>,
+    },
+    /// Answered without the server.
+    Answer(Frame),
+}
+
+/// What was seen and not passed on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// Lines on standard output that were not MCP: banners, debug prints.
+    pub stray_lines: u64,
+    /// Notifications that found their reader too slow.
+    pub dropped: u64,
+}
+
+/// One child's channel, shared by its callers and its tasks.
+#[derive(Debug)]
+pub(super) struct Hub {
+    server: ServerName,
+    limits: Limits,
+    state: Mutex<State>,
+    outbox: Outbox,
+    /// Highest [`Down::n`] that we have.
+    taken: AtomicU64,
+    stray_lines: AtomicU64,
+    dropped: AtomicU64,
+    ended: watch::Sender<Option<Arc<str>>>,
+}
+
+#[derive(Debug)]
+struct State {
+    mux: Mux,
+    up: u64,
+    calls: HashMap<u64, Pending>,
+    mailboxes: HashMap<Owner, Arc<Queue>>,
+    ended: Option<Arc<str>>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    queue: Arc<Queue>,
+    /// [`Up::n`] of the request.
+    up: u64,
+}
+
+impl Hub {
+    /// A hub, and the lines that its far end has to take.
+    pub(super) fn new(
+        server: ServerName,
+        answer_bytes_max: usize,
+    ) -> (Arc<Self>, mpsc::Receiver<Queued>) {
+        let (outbox, lines) = Outbox::new();
+        let hub = Self {
+            server,
+            limits: Limits {
+                body_bytes_max: answer_bytes_max,
+                ..Limits::default()
+            },
+            state: Mutex::new(State {
+                mux: Mux::new(),
+                up: 0,
+                calls: HashMap::new(),
+                mailboxes: HashMap::new(),
+                ended: None,
+            }),
+            outbox,
+            taken: AtomicU64::new(0),
+            stray_lines: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            ended: watch::Sender::new(None),
+        };
+        (Arc::new(hub), lines)
+    }
+
+    pub(super) fn server(&self) -> &ServerName {
+        &self.server
+    }
+
+    pub(super) fn losses(&self) -> Losses {
+        Losses {
+            stray_lines: self.stray_lines.load(Ordering::Relaxed),
+            dropped: self.dropped.load(Ordering::Relaxed),
+        }
+    }
+
+    /// A queue as long as this child's lines allow.
+    pub(super) fn queue(&self) -> Arc<Queue> {
+        Arc::new(Queue::new(self.limits.body_bytes_max))
+    }
+
+    // Sessions.
+
+    pub(super) fn sharing(&self) -> Sharing {
+        self.state.lock().mux.sharing()
+    }
+
+    /// Takes a child that nobody has used. False when somebody has.
+    pub(super) fn claim(&self, sharing: Sharing) -> bool {
+        self.state.lock().mux.claim(sharing)
+    }
+
+    /// Adds a session whose own messages go to `mailbox`.
+    pub(super) fn attach(&self, mailbox: Arc<Queue>) -> Owner {
+        let mut state = self.state.lock();
+        let owner = state.mux.attach();
+        state.mailboxes.insert(owner, mailbox);
+        owner
+    }
+
+    /// Removes a session.
+    pub(super) fn detach(&self, owner: Owner) {
+        let mut state = self.state.lock();
+        let farewell = state.mux.detach(owner);
+        state.mailboxes.remove(&owner);
+        let what: Arc<str> = "the session ended".into();
+        for call in farewell.calls {
+            if let Some(pending) = state.calls.remove(&call) {
+                pending.queue.end(End::Broken(Arc::clone(&what)));
+            }
+        }
+        for line in farewell.lines {
+            self.send_own(&mut state, line);
+        }
+    }
+
+    pub(super) fn set_listening(&self, owner: Owner, listening: bool) {
+        self.state.lock().mux.set_listening(owner, listening);
+    }
+
+    // Callers.
+
+    /// Queues a request; waits for room at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the child has ended or does not read: nothing was sent.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: nothing has happened before it returns.
+    pub(super) async fn request(
+        &self,
+        owner: Owner,
+        frame: &Frame,
+        limit: Duration,
+    ) -> Result<Begun, UpstreamError> {
+        let place = self.place(limit).await?;
+        let mut state = self.state.lock();
+        if let Some(how) = &state.ended {
+            return Err(self.unreachable(io::ErrorKind::BrokenPipe, how));
+        }
+        let Some(outcome) = state.mux.on_request(owner, frame) else {
+            return Err(self.unreachable(io::ErrorKind::InvalidInput, "not a request"));
+        };
+        let (call, line) = match outcome {
+            Outcome::Answer(frame) => return Ok(Begun::Answer(frame)),
+            Outcome::Line { call, line } => (call, line),
+        };
+        let queue = self.queue();
+        if state.mux.may_ask(call) {
+            self.hand_over(owner, &state, &queue);
+        }
+        let up = self.push(&mut state, line, place);
+        let pending = Pending {
+            queue: Arc::clone(&queue),
+            up,
+        };
+        state.calls.insert(call, pending);
+        Ok(Begun::Call { call, queue })
+    }
+
+    /// What the server asked while nobody listened goes to the first call that can carry it.
+    fn hand_over(&self, owner: Owner, state: &State, queue: &Queue) {
+        let mailbox = state.mailboxes.get(&owner);
+        let Some(mailbox) = mailbox.filter(|_| !state.mux.is_listening(owner)) else {
+            return;
+        };
+        for request in mailbox.take_requests() {
+            // A new queue has the room that the mailbox had.
+            let _taken = queue.offer(request, FRAMES_MAX);
+        }
+    }
+
+    /// Queues a notification, or an answer to the server; waits for room at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the child has ended or does not read: nothing was sent.
+    pub(super) async fn send(
+        &self,
+        owner: Owner,
+        frame: &Frame,
+        limit: Duration,
+    ) -> Result<(), UpstreamError> {
+        let place = self.place(limit).await?;
+        let mut state = self.state.lock();
+        if let Some(how) = &state.ended {
+            return Err(self.unreachable(io::ErrorKind::BrokenPipe, how));
+        }
+        if let Some(line) = state.mux.on_send(owner, frame) {
+            self.push(&mut state, line, place);
+        }
+        Ok(())
+    }
+
+    /// Queues a notification of our own.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the child has ended or does not read.
+    pub(super) async fn announce(&self, line: Bytes, limit: Duration) -> Result<(), UpstreamError> {
+        let place = self.place(limit).await?;
+        self.push(&mut self.state.lock(), line, place);
+        Ok(())
+    }
+
+    async fn place(&self, limit: Duration) -> Result<Place, UpstreamError> {
+        let place = self.outbox.place(limit).await;
+        place.map_err(|refusal| match refusal {
+            NoPlace::Closed => {
+                let how = self.ended.borrow().clone().unwrap_or_default();
+                self.unreachable(io::ErrorKind::BrokenPipe, &how)
+            }
+            NoPlace::Full => self.unreachable(io::ErrorKind::TimedOut, "the program does not read"),
+        })
+    }
+
+    /// The caller left the stream of its call.
+    pub(super) fn leave(&self, call: u64) {
+        let mut state = self.state.lock();
+        state.calls.remove(&call);
+        if let Some(line) = state.mux.on_left(call) {
+            self.send_own(&mut state, line);
+        }
+    }
+
+    /// The server was silent for too long: the call is over, unless it is the client that keeps it waiting.
+    pub(super) fn expire(&self, call: u64) -> bool {
+        let mut state = self.state.lock();
+        if state.mux.awaits_owner(call) {
+            return false;
+        }
+        state.calls.remove(&call);
+        if let Some(line) = state.mux.on_expired(call) {
+            self.send_own(&mut state, line);
+        }
+        true
+    }
+
+    // The port.
+
+    /// Takes a line of the child. Never waits, so that a child which does not read is still read itself.
+    pub(super) fn on_down(&self, down: Down) {
+        // After a break a far end gives again what it does not know to be taken.
+        let taken = self.taken.fetch_max(down.n, Ordering::AcqRel);
+        if down.n <= taken {
+            return;
+        }
+        let excerpt = down.line.clone();
+        match Batch::parse(down.line, &self.limits) {
+            Ok(Batch::One(frame)) => self.on_frame(frame),
+            Ok(Batch::Many(frames)) => frames.into_iter().for_each(|frame| self.on_frame(frame)),
+            Err(error) => self.on_stray(&excerpt, &error),
+        }
+    }
+
+    fn on_frame(&self, frame: Frame) {
+        let mut state = self.state.lock();
+        for effect in state.mux.on_frame(frame) {
+            self.perform(&mut state, effect);
+        }
+    }
+
+    fn perform(&self, state: &mut State, effect: Effect) {
+        match effect {
+            Effect::Finish(call, frame) => {
+                if let Some(pending) = state.calls.remove(&call) {
+                    pending.queue.finish(frame);
+                }
+            }
+            Effect::Pass(call, frame) => {
+                let queue = state.calls.get(&call).map(|p| Arc::clone(&p.queue));
+                self.put(state, queue.as_deref(), frame, FRAMES_MAX);
+            }
+            Effect::Post(owner, frame) => {
+                let heard = state.mux.is_listening(owner) || frame.kind() == Kind::Request;
+                let room = if heard { FRAMES_MAX } else { UNHEARD_MAX };
+                let queue = state.mailboxes.get(&owner).cloned();
+                self.put(state, queue.as_deref(), frame, room);
+            }
+            Effect::Reply(line) => self.send_own(state, line),
+            Effect::Drop(why) => debug!(server = %self.server, why, "message dropped"),
+        }
+    }
+
+    /// Results always have room; what only informs is dropped when its reader is too slow, and what the server
+    /// asks is then refused, so that it does not wait in vain.
+    fn put(&self, state: &mut State, queue: Option<&Queue>, frame: Frame, room: usize) {
+        let request = (frame.kind() == Kind::Request).then(|| frame.clone());
+        let admission = queue.map_or(Admission::Closed, |queue| queue.offer(frame, room));
+        if admission == Admission::Taken {
+            return;
+        }
+        let Some(request) = request else {
+            let n = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
+            if n.is_power_of_two() {
+                warn!(server = %self.server, dropped = n, "notification dropped: its reader is slow");
+            }
+            return;
+        };
+        if let Some(Effect::Reply(line)) = state.mux.on_undelivered(&request) {
+            self.send_own(state, line);
+        }
+    }
+
+    fn on_stray(&self, line: &[u8], error: &lockgate_proto::jsonrpc::ParseError) {
+        let n = self.stray_lines.fetch_add(1, Ordering::Relaxed) + 1;
+        // A banner shows; a program that prints without end does not fill the log.
+        if n <= 8 || n.is_power_of_two() {
+            let head = &line[..line.len().min(4 * EXCERPT_CHARS_MAX)];
+            let text: String = String::from_utf8_lossy(head)
+                .chars()
+                .take(EXCERPT_CHARS_MAX)
+                .collect();
+            warn!(server = %self.server, stray_lines = n, %error, text, "line on stdout is not MCP");
+        }
+    }
+
+    /// The far end has every line up to `n`.
+    pub(super) fn on_delivered(&self, n: u64) {
+        self.outbox.on_delivered(n);
+    }
+
+    /// The child has ended, and nothing more comes from it.
+    pub(super) fn on_ended(&self, how: &str) {
+        let how: Arc<str> = how.into();
+        let mut state = self.state.lock();
+        // Before the calls hear of it: whoever does may ask at once for another child.
+        self.ended.send_replace(Some(Arc::clone(&how)));
+        for (_, pending) in state.calls.drain() {
+            let how = Arc::clone(&how);
+            pending.queue.end(if self.outbox.has_delivered(pending.up) {
+                End::Broken(how)
+            } else {
+                End::NotSent(how)
+            });
+        }
+        state.mailboxes.clear();
+        state.ended = Some(how);
+        drop(state);
+        self.outbox.close();
+    }
+
+    /// Whether no call is in flight.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.state.lock().calls.is_empty()
+    }
+
+    /// Whether the child has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.borrow().is_some()
+    }
+
+    /// Resolves when the child has ended, with a description of how.
+    pub(super) async fn ended(&self) -> Arc<str> {
+        let mut ended = self.ended.subscribe();
+        match ended.wait_for(Option::is_some).await {
+            Ok(how) => how.clone().unwrap_or_default(),
+            // The sender is ours and lives as long as `self`.
+            Err(_closed) => Arc::default(),
+        }
+    }
+
+    fn send_own(&self, state: &mut State, line: Bytes) {
+        match self.outbox.own_place() {
+            Some(place) => {
+                self.push(state, line, place);
+            }
+            None => debug!(server = %self.server, "the program does not read: line dropped"),
+        }
+    }
+
+    fn push(&self, state: &mut State, line: Bytes, place: Place) -> u64 {
+        state.up += 1;
+        let n = state.up;
+        self.outbox.push(Up { n, line }, place);
+        n
+    }
+
+    /// An error for something that was not sent.
+    pub(super) fn unreachable(&self, kind: io::ErrorKind, what: &str) -> UpstreamError {
+        UpstreamError::Unreachable {
+            server: self.server.clone(),
+            source: io::Error::new(kind, what.to_owned()),
+        }
+    }
+
+    /// The error that an abnormal end means to a caller.
+    pub(super) fn failure(&self, end: End) -> Option<UpstreamError> {
+        match end {
+            End::Done => None,
+            End::NotSent(how) => Some(self.unreachable(io::ErrorKind::BrokenPipe, &how)),
+            End::Broken(how) => Some(self.broken(&how)),
+        }
+    }
+
+    /// An error for something that the server may have acted on.
+    pub(super) fn broken(&self, what: &str) -> UpstreamError {
+        UpstreamError::Broken {
+            server: self.server.clone(),
+            what: what.to_owned(),
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! What a child says by itself, to one session.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lockgate_proto::jsonrpc::Frame;
+
+use super::queue::Item;
+use super::session::Shared;
+use crate::error::UpstreamError;
+
+/// Wait between attempts to open a child again. The pool has its own back-off, which grows; this one only keeps
+/// a listener from asking it in a loop.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// The listening stream of a session. It outlives the child: when a pool can open another, it does.
+#[derive(Debug)]
+pub(super) struct Listener {
+    session: Arc<Shared>,
+    reader: u64,
+}
+
+impl Listener {
+    /// Becomes the session's listener; the one before it ends.
+    pub(super) fn new(session: Arc<Shared>) -> Self {
+        let reader = session.mailbox.read();
+        session.set_listening(true);
+        Self { session, reader }
+    }
+
+    /// Next message.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: a child that is being opened goes on being opened.
+    pub(super) async fn next(&self) -> Result<Option<Frame>, UpstreamError> {
+        tokio::select! {
+            biased;
+            item = self.session.mailbox.next(self.reader) => match item {
+                Item::Frame(frame) => Ok(Some(frame)),
+                Item::End(end) => self.session.link().child.hub().failure(end).map_or(Ok(None), Err),
+                Item::Replaced => Ok(None),
+            },
+            error = self.keep_open() => Err(error),
+        }
+    }
+
+    /// Opens the child again whenever it ends; comes back only if that is not this session's way.
+    async fn keep_open(&self) -> UpstreamError {
+        loop {
+            let link = self.session.link();
+            let how = link.child.ended().await;
+            if !self.session.reopens() {
+                return link.child.hub().broken(&how);
+            }
+            if let Err(error) = self.session.fresh().await {
+                let server = link.child.server();
+                tracing::debug!(%server, cause = ?io_cause(&error), %error, "child not opened again");
+                tokio::time::sleep(AGAIN).await;
+            }
+        }
+    }
+}
+
+fn io_cause(error: &UpstreamError) -> Option<&io::Error> {
+    match error {
+        UpstreamError::Unreachable { source, .. } => Some(source),
+        _ => None,
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if self.session.mailbox.is_read_by(self.reader) {
+            self.session.set_listening(false);
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Which eras a program speaks, found out on disposable siblings.
+//!
+//! Never on the process that will be used: one request of the wrong era makes some servers refuse the other era
+//! for good, and others exit (`MCP.md` C1).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lockgate_proto::jsonrpc::{Frame, Kind, ParseError};
+use lockgate_proto::mcp::Revision;
+
+use super::child::Child;
+use super::handshake;
+use super::mux::Owner;
+use super::settings::ChildSettings;
+use crate::error::UpstreamError;
+use crate::upstream::link::SessionInit;
+use crate::upstream::transport::http::Verdict;
+
+/// Longest wait for each of the two answers: a package runner may have to fetch the program first.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Asks one sibling for `server/discover` and another for `initialize`.
+pub(super) async fn probe(settings: Arc<ChildSettings>) -> Result<Verdict, UpstreamError> {
+    let discovered = ask(&settings, handshake::discover()).await;
+    let init = SessionInit {
+        revision: Revision::SESSION_LATEST,
+        capabilities: "{}".into(),
+        client_info: handshake::own_client_info(),
+    };
+    let initialized = ask(&settings, handshake::initialize(&init)).await;
+    // Any failure of the first is an answer of sorts (`MCP.md` A8); only a program that says nothing to either is
+    // not there at all.
+    if let (Err(_), Err(error)) = (&discovered, initialized.as_ref()) {
+        tracing::debug!(server = %settings.server, %error, "no answer to either era");
+        return initialized.map(|_| Verdict::default());
+    }
+    Ok(Verdict {
+        stateless: discovered.ok().and_then(|answer| stateless(&answer)),
+        session: initialized.ok().and_then(|answer| {
+            let agreement = handshake::agreement(&answer).ok()?;
+            Some(agreement.result)
+        }),
+    })
+}
+
+fn stateless(answer: &Frame) -> Option<Arc<str>> {
+    let body = answer.body()?;
+    let offers = answer.kind() == Kind::Result && handshake::offers_stateless(body);
+    offers.then(|| body.into())
+}
+
+async fn ask(
+    settings: &Arc<ChildSettings>,
+    question: Result<Frame, ParseError>,
+) -> Result<Frame, UpstreamError> {
+    let sibling = Child::start(Arc::clone(settings)).await?;
+    let question = sibling.ours(question)?;
+    let answer = sibling.ask(Owner::NOBODY, question, ANSWER_TIMEOUT).await;
+    sibling.stop().await;
+    answer
+}

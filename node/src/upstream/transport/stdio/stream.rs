@@ -1,0 +1,212 @@
+//! Messages of one call, or those that belong to no call.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lockgate_proto::jsonrpc::{Frame, Kind, find};
+use lockgate_proto::mcp::code;
+use tokio::time::{Instant, timeout_at};
+
+use super::child::Child;
+use super::hub::Begun;
+use super::listener::Listener;
+use super::mux::Owner;
+use super::queue::{Item, Queue};
+use crate::error::UpstreamError;
+use crate::upstream::link::{MessageStream, Outgoing, Reply};
+
+/// Messages of one call, or those that belong to no call.
+#[derive(Debug)]
+pub struct StdioStream(Inner);
+
+#[derive(Debug)]
+enum Inner {
+    Call(CallStream),
+    Listener(Listener),
+}
+
+impl StdioStream {
+    pub(super) fn listener(listener: Listener) -> Self {
+        Self(Inner::Listener(listener))
+    }
+
+    /// See [`MessageStream::next`].
+    pub async fn next(&mut self) -> Result<Option<Frame>, UpstreamError> {
+        match &mut self.0 {
+            Inner::Call(stream) => stream.next().await,
+            Inner::Listener(listener) => listener.next().await,
+        }
+    }
+}
+
+/// Sends a request and waits for its first message: the answer, or the start of a stream.
+///
+/// # Cancel safety
+///
+/// Dropping it gives up the call.
+pub(super) async fn call(
+    child: &Child,
+    owner: Owner,
+    out: &Outgoing,
+) -> Result<Reply, UpstreamError> {
+    let started = CallStream::begin(child, owner, &out.frame, out.timeout).await?;
+    let mut stream = match started {
+        Started::Stream(stream) => stream,
+        Started::Answer(frame) => return Ok(single(frame)),
+    };
+    let first = stream.next().await?;
+    match first {
+        Some(frame) if is_answer(&frame) => Ok(single(frame)),
+        first => {
+            stream.first = first;
+            let stream = StdioStream(Inner::Call(stream));
+            Ok(Reply::Stream(MessageStream::Stdio(stream)))
+        }
+    }
+}
+
+/// Sends a request of our own and waits for its answer; whatever comes before is passed over.
+pub(super) async fn ask(
+    child: &Child,
+    owner: Owner,
+    frame: &Frame,
+    limit: Duration,
+) -> Result<Frame, UpstreamError> {
+    let started = CallStream::begin(child, owner, frame, limit).await?;
+    let mut stream = match started {
+        Started::Stream(stream) => stream,
+        Started::Answer(frame) => return Ok(frame),
+    };
+    loop {
+        let next = stream.next().await?;
+        match next {
+            Some(frame) if is_answer(&frame) => return Ok(frame),
+            Some(_) => {}
+            None => return Err(child.hub().broken("the call ended without an answer")),
+        }
+    }
+}
+
+fn single(frame: Frame) -> Reply {
+    let status = http_status(&frame);
+    Reply::Single { status, frame }
+}
+
+/// HTTP status that 2026-07-28 ties to an error code ("Streamable HTTP", "Error responses"); a child has none to give.
+fn http_status(frame: &Frame) -> u16 {
+    let code = frame
+        .body()
+        .filter(|_| frame.kind() == Kind::Error)
+        .and_then(|error| find(error, "code")?.of(error).parse::<i32>().ok());
+    match code {
+        Some(code::METHOD_NOT_FOUND) => 404,
+        Some(
+            code::PARSE_ERROR
+            | code::INVALID_REQUEST
+            | code::INVALID_PARAMS
+            | code::HEADER_MISMATCH
+            | code::MISSING_CAPABILITY
+            | code::UNSUPPORTED_VERSION,
+        ) => 400,
+        _ => 200,
+    }
+}
+
+fn is_answer(frame: &Frame) -> bool {
+    matches!(frame.kind(), Kind::Result | Kind::Error)
+}
+
+/// Messages of one call.
+#[derive(Debug)]
+struct CallStream {
+    child: Child,
+    call: u64,
+    queue: Arc<Queue>,
+    first: Option<Frame>,
+    limit: Duration,
+    quiet_until: Instant,
+    over: bool,
+}
+
+enum Started {
+    Stream(CallStream),
+    Answer(Frame),
+}
+
+impl CallStream {
+    async fn begin(
+        child: &Child,
+        owner: Owner,
+        frame: &Frame,
+        limit: Duration,
+    ) -> Result<Started, UpstreamError> {
+        let begun = child.hub().request(owner, frame, limit).await?;
+        Ok(match begun {
+            Begun::Answer(frame) => Started::Answer(frame),
+            Begun::Call { call, queue } => Started::Stream(Self {
+                child: child.clone(),
+                call,
+                queue,
+                first: None,
+                limit,
+                quiet_until: Instant::now() + limit,
+                over: false,
+            }),
+        })
+    }
+
+    async fn next(&mut self) -> Result<Option<Frame>, UpstreamError> {
+        if let Some(frame) = self.first.take() {
+            return Ok(Some(frame));
+        }
+        if self.over {
+            return Ok(None);
+        }
+        loop {
+            let Ok(item) = timeout_at(self.quiet_until, self.queue.next(0)).await else {
+                self.on_silence()?;
+                continue;
+            };
+            return self.on_item(item);
+        }
+    }
+
+    fn on_item(&mut self, item: Item) -> Result<Option<Frame>, UpstreamError> {
+        match item {
+            Item::Frame(frame) => {
+                self.over = is_answer(&frame);
+                self.quiet_until = Instant::now() + self.limit;
+                Ok(Some(frame))
+            }
+            Item::End(end) => {
+                self.over = true;
+                self.child.hub().failure(end).map_or(Ok(None), Err)
+            }
+            // The queue of a call has one reader only.
+            Item::Replaced => Ok(None),
+        }
+    }
+
+    fn on_silence(&mut self) -> Result<(), UpstreamError> {
+        if !self.child.hub().expire(self.call) {
+            // The server waits for the client: its silence means nothing.
+            self.quiet_until = Instant::now() + self.limit;
+            return Ok(());
+        }
+        self.over = true;
+        Err(UpstreamError::Timeout {
+            server: self.child.hub().server().clone(),
+            limit: self.limit,
+        })
+    }
+}
+
+/// Leaving a call is an event of the protocol, and a caller leaves by dropping its future: there is no other place
+/// to see it.
+impl Drop for CallStream {
+    fn drop(&mut self) {
+        if !self.over {
+            self.child.hub().leave(self.call);
+        }
+    }
+}

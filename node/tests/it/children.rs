@@ -1,0 +1,91 @@
+//! Servers that are child processes: they die, and are waited for, and come back.
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::support::{Client, DEMO, Gateway, Process, eventually, within};
+
+/// All children, one of which answers `client`.
+async fn children(gateway: &Gateway, client: &Client) -> Vec<Process> {
+    eventually("a child answers", async || {
+        let answer = client.call("demo_echo", json!({"message": "here"})).await;
+        answer["result"]["content"][0]["text"] == "here"
+    })
+    .await;
+    gateway.process().children()
+}
+
+fn kill(children: &[Process]) {
+    for child in children {
+        child.signal(Signal::KILL);
+    }
+}
+
+async fn have_ended(children: &[Process]) {
+    let gone = |child: &Process| child.state().is_none();
+    eventually("the children are waited for", async || {
+        children.iter().all(gone)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_killed_child_ends_its_call_and_is_replaced() {
+    let gateway = Gateway::start(DEMO).await;
+    let (client, other) = (gateway.client().open().await, gateway.client().open().await);
+    let running = children(&gateway, &client).await;
+    let slow = json!({"name": "demo_countdown", "arguments": {"steps": 1, "pause_ms": 10000}});
+    // The answer becomes a stream when the call lasts: then it is at the server.
+    let call = client
+        .post(client.message("tools/call", &slow).to_string())
+        .await;
+    assert!(call.is_stream());
+    kill(&running);
+    let answer = within("end of the call", call.message()).await;
+    assert_eq!(answer["error"]["data"]["outcome"], "unknown", "{answer}");
+    have_ended(&running).await;
+    for client in [&client, &other] {
+        children(&gateway, client).await;
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_child_that_keeps_dying_leaves_no_zombie() {
+    let gateway = Gateway::start(DEMO).await;
+    let client = gateway.client().open().await;
+    for _ in 0..3 {
+        let running = children(&gateway, &client).await;
+        kill(&running);
+        have_ended(&running).await;
+        gateway.assert_sound().await;
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_child_that_cannot_start_is_an_error_and_not_the_end() {
+    let gateway = Gateway::start(
+        "identity: { anonymous: [all] }\nroles: { all: { allow: [\"*\"] } }\n\
+         servers: { none: { command: /nonexistent/server }, quits: { command: /bin/true } }\n",
+    )
+    .await;
+    let client = gateway.client().open().await;
+    assert_eq!(client.tools().await, [""; 0]);
+    let scoped = gateway
+        .client()
+        .at("/s/none/mcp")
+        .initialize("2025-11-25", &json!({}))
+        .await;
+    let answer = scoped.message().await;
+    assert_eq!(answer["error"]["data"]["server"], "none", "{answer}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn children_end_with_the_gateway() {
+    let gateway = Gateway::start(DEMO).await;
+    let running = children(&gateway, &gateway.client().open().await).await;
+    gateway.stop().await;
+    have_ended(&running).await;
+}

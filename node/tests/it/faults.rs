@@ -1,0 +1,194 @@
+//! Servers that fail in the middle of a call: one definite error, at most one execution, and nobody else is touched.
+
+use serde_json::{Value, json};
+
+use crate::support::{Client, DEMO, Gateway, Mode, Push, Upstream, eventually, within};
+
+/// A failing server beside a sound one. The breaker stays out of the way of what is tested here.
+async fn beside_demo(upstream: &Upstream, more: &str) -> Gateway {
+    let settings = format!(
+        ", era: session, breaker: {{ failures: 1000, minimum_calls: 1000, sliding_window_size: 1000 }}{more}"
+    );
+    let entry = upstream.entry("up", &settings);
+    Gateway::start(&format!("{DEMO}{entry}")).await
+}
+
+async fn is_untouched(client: &Client) {
+    let answer = client
+        .call("demo_echo", json!({"message": "still here"}))
+        .await;
+    assert_eq!(
+        answer["result"]["content"][0]["text"], "still here",
+        "{answer}"
+    );
+}
+
+/// The client gets one error that says whether the server may have acted, and the server acted at most once.
+fn is_definite(answer: &Value, outcome: &str) {
+    assert_eq!(answer["error"]["data"]["server"], "up", "{answer}");
+    assert_eq!(answer["error"]["data"]["outcome"], outcome, "{answer}");
+    assert!(answer.get("result").is_none());
+}
+
+async fn fails_once(mode: Mode, more: &str, code: i64) {
+    let upstream = Upstream::start().await;
+    let gateway = beside_demo(&upstream, more).await;
+    let (client, other) = (gateway.client().open().await, gateway.client().open().await);
+    is_untouched(&other).await;
+    upstream.set(mode);
+    for n in 0..3 {
+        let key = format!("call-{n}");
+        let answer = within("failing call", client.call("up_work", json!({"key": key}))).await;
+        is_definite(&answer, "unknown");
+        assert_eq!(answer["error"]["code"], code, "{answer}");
+        assert_eq!(upstream.executions(&key), 1, "{mode:?}");
+        is_untouched(&other).await;
+    }
+    upstream.set(Mode::Serve);
+    let answer = client.call("up_work", json!({"key": "healed"})).await;
+    assert!(answer.get("result").is_some(), "{answer}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_dies_after_executing_ran_once() {
+    fails_once(Mode::DieAfterExecuting, "", -31502).await;
+}
+
+#[tokio::test]
+async fn a_hung_server_times_out() {
+    fails_once(Mode::Hang, ", timeout: 1s", -31504).await;
+}
+
+#[tokio::test]
+async fn garbage_is_told_as_such() {
+    fails_once(Mode::Garbage, "", -31502).await;
+}
+
+#[tokio::test]
+async fn a_flood_is_cut_off() {
+    fails_once(Mode::Flood, "", -31502).await;
+}
+
+#[tokio::test]
+async fn a_stateless_call_that_dies_ran_once() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream.config(", era: stateless, timeout: 300ms")).await;
+    let client = gateway.client();
+    for (mode, code) in [
+        (Mode::DieAfterExecuting, -31502),
+        (Mode::Hang, -31504),
+        (Mode::Garbage, -31502),
+        (Mode::Flood, -31502),
+    ] {
+        upstream.set(mode);
+        let key = format!("{mode:?}");
+        let params = json!({"name": "up_work", "arguments": {"key": key}});
+        let answer = within("failing call", client.stateless("tools/call", params)).await;
+        let answer = answer.message().await;
+        is_definite(&answer, "unknown");
+        assert_eq!(answer["error"]["code"], code, "{answer}");
+        assert_eq!(upstream.executions(&key), 1, "{mode:?}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_refusal_by_status_is_no_execution_and_no_second_attempt_of_ours() {
+    let upstream = Upstream::start().await;
+    let gateway = beside_demo(&upstream, "").await;
+    let (client, other) = (gateway.client().open().await, gateway.client().open().await);
+    for code in [500, 502, 503] {
+        upstream.set(Mode::Refuse(code));
+        let key = format!("status-{code}");
+        let answer = client.call("up_work", json!({"key": key})).await;
+        is_definite(&answer, "unknown");
+        assert_eq!(upstream.executions(&key), 0);
+        is_untouched(&other).await;
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn calls_in_flight_at_a_killed_server_all_end() {
+    let mut upstream = Upstream::start().await;
+    let gateway = beside_demo(&upstream, "").await;
+    let client = gateway.client().open().await;
+    upstream.set(Mode::Hang);
+    let calls = (0..16).map(|n| client.call("up_work", json!({"key": format!("k{n}")})));
+    let all = futures_util::future::join_all(calls);
+    let kill = async {
+        eventually("all calls run", async || {
+            (0..16).all(|n| upstream.executions(&format!("k{n}")) == 1)
+        })
+        .await;
+        upstream.kill().await;
+    };
+    let (answers, ()) = within("ends of all calls", futures_util::future::join(all, kill)).await;
+    for answer in &answers {
+        is_definite(answer, "unknown");
+    }
+    assert!((0..16).all(|n| upstream.executions(&format!("k{n}")) == 1));
+    is_untouched(&client).await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_stream_of_a_killed_server_ends_in_one_error() {
+    let mut upstream = Upstream::start().await;
+    let gateway = beside_demo(&upstream, "").await;
+    let client = gateway.client().open().await;
+    let script = upstream.script();
+    script.send(Push::Progress(1)).await.unwrap();
+    let params = json!({"name": "up_script", "_meta": {"progressToken": 1}});
+    let call = client.message("tools/call", &params);
+    let mut events = client.post(call.to_string()).await.events();
+    assert_eq!(
+        events.message().await.unwrap().json()["params"]["progress"],
+        1
+    );
+    upstream.kill().await;
+    let answer = events.message().await.unwrap().json();
+    assert_eq!(answer["id"], call["id"]);
+    is_definite(&answer, "unknown");
+    assert!(events.next().await.is_none(), "one error, and the end");
+    is_untouched(&client).await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn an_open_breaker_answers_at_once_and_closes_again() {
+    let upstream = Upstream::start().await;
+    let breaker = ", era: session, breaker: { failures: 3, open_for: 200ms, open_for_max: 400ms, half_open_calls: 1 }";
+    let gateway = Gateway::start(&upstream.config(breaker)).await;
+    let client = gateway.client().open().await;
+    upstream.set(Mode::DieAfterExecuting);
+    eventually("the breaker opens", async || {
+        let answer = client.call("up_work", json!({"key": "k"})).await;
+        answer["error"]["data"]["outcome"] == "not_sent"
+    })
+    .await;
+    upstream.set(Mode::Serve);
+    eventually("the breaker closes", async || {
+        client
+            .call("up_work", json!({"key": "k"}))
+            .await
+            .get("result")
+            .is_some()
+    })
+    .await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn lists_come_from_the_servers_that_answer() {
+    let mut upstream = Upstream::start().await;
+    let gateway = beside_demo(&upstream, "").await;
+    let all = gateway.client().open().await.tools().await;
+    assert!(all.contains(&"up_work".to_owned()) && all.contains(&"demo_echo".to_owned()));
+    upstream.kill().await;
+    let client = gateway.client().open().await;
+    let left = within("list", client.tools()).await;
+    assert!(left.contains(&"demo_echo".to_owned()), "{left:?}");
+    gateway.stop().await;
+}

@@ -1,0 +1,23 @@
+//! Outside tests of the binary.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+mod admin;
+mod children;
+mod decisions;
+mod faults;
+mod hostile_clients;
+mod leaks;
+mod lossless;
+mod operators;
+mod otlp;
+mod passivation;
+mod protocol;
+mod reload;
+mod restarts;
+mod resume;
+mod roles;
+mod session_ids;
+mod shutdown;
+mod stdio;
+mod subscriptions;
+mod support;

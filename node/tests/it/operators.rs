@@ -1,0 +1,78 @@
+//! What operators are told: while the node starts, about names that hide each other, and about what they asked for.
+
+use std::process::Stdio;
+
+use rustix::process::Signal;
+use tokio::process::Command;
+
+use crate::support::{BINARY, Client, DEMO, Gateway, eventually};
+
+#[tokio::test]
+async fn a_node_that_waits_for_a_server_says_that_it_starts() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("lockgate.yaml");
+    // Nobody else gets this port as long as it was not given back for long.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let admin = taken.local_addr().unwrap();
+    drop(taken);
+    let data = dir.path().join("data");
+    let config = format!(
+        "listen: 127.0.0.1:0\nadmin: {{ listen: {admin:?} }}\ndata_dir: {data:?}\n\
+         identity: {{ anonymous: [all] }}\nroles: {{ all: {{ allow: [\"*\"] }} }}\n\
+         servers: {{ mute: {{ command: sleep, args: [\"600\"] }} }}\n"
+    );
+    std::fs::write(&file, config).unwrap();
+    let _child = Command::new(BINARY)
+        .args(["serve", "--config"])
+        .arg(&file)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    eventually("the admin plane listens", async || {
+        tokio::net::TcpStream::connect(admin).await.is_ok()
+    })
+    .await;
+    let get = async |path: &str| {
+        let client = Client::new(admin).at(path);
+        client.send(http::Method::GET, &[], "").await
+    };
+    assert_eq!(get("/healthz").await.status, 200);
+    let ready = get("/readyz").await;
+    assert_eq!(ready.status, 503);
+    let ready = ready.json().await;
+    assert_eq!(ready["status"], "starting");
+    assert_eq!(ready["servers"][0]["settled"], false, "{ready}");
+}
+
+#[tokio::test]
+async fn a_name_collision_is_told_once_and_shown_where_servers_are() {
+    let twin = format!("  twin: {{ command: {BINARY:?}, args: [demo-server], prefix: demo }}\n");
+    let gateway = Gateway::start(&format!("{DEMO}{twin}")).await;
+    let hidden = async |at: usize| {
+        let servers = gateway.admin("/api/v1/servers").await;
+        servers["servers"][at]["hidden"].as_array().unwrap().clone()
+    };
+    let names = hidden(1).await;
+    assert!(names.contains(&"demo_add".into()), "{names:?}");
+    assert!(hidden(0).await.is_empty());
+    let log = gateway.log();
+    let told = log.matches("name collision hides an item");
+    assert_eq!(told.count(), names.len(), "{log}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_hang_up_without_news_says_so() {
+    let gateway = Gateway::start(DEMO).await;
+    gateway.signal(Signal::HUP);
+    eventually("the file was looked at", async || {
+        gateway.log().contains("configuration file has not changed")
+    })
+    .await;
+    let log = gateway.log();
+    assert!(log.contains("server is up server=demo eras="), "{log}");
+    assert!(!log.contains("Actor{") && !log.contains("Eras {"), "{log}");
+    gateway.stop().await;
+}

@@ -1,0 +1,139 @@
+//! A session id is worth something to its owner, on its route, and to nobody else.
+
+use http::Method;
+use serde_json::json;
+
+use crate::support::{BINARY, Client, Gateway, eventually};
+
+const KEYS: [(&str, &str); 2] = [
+    ("KEY_ANN", "lg_0000000000000000000000000000000000000000ann"),
+    ("KEY_BOB", "lg_0000000000000000000000000000000000000000bob"),
+];
+
+async fn gateway() -> Gateway {
+    let config = format!(
+        r#"
+identity:
+  api_keys:
+    - {{ id: ann, key_env: KEY_ANN, principal: ann, roles: [all] }}
+    - {{ id: bob, key_env: KEY_BOB, principal: bob, roles: [all] }}
+roles: {{ all: {{ allow: ["*"] }} }}
+servers:
+  demo: {{ command: "{BINARY}", args: [demo-server] }}
+  more: {{ command: "{BINARY}", args: [demo-server] }}
+"#
+    );
+    Gateway::start_with(&config, &KEYS).await
+}
+
+/// The id is unknown for every method of HTTP, and nothing says why.
+async fn is_unknown(client: &Client, id: &str) {
+    let header = [("mcp-session-id", id)];
+    let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"}).to_string();
+    let answer = client.send(Method::POST, &header, ping).await;
+    assert_eq!(answer.status, 404, "{id}");
+    let message = answer.json().await;
+    assert_eq!(message["error"]["message"], "session not found");
+    assert_eq!(message["id"], 1);
+    for method in [Method::GET, Method::DELETE] {
+        assert_eq!(client.send(method, &header, "").await.status, 404, "{id}");
+    }
+}
+
+#[tokio::test]
+async fn another_principal_and_another_route_know_no_such_session() {
+    let gateway = gateway().await;
+    let ann = gateway.client().key(KEYS[0].1).open().await;
+    let id = ann.session_id().to_owned();
+    is_unknown(&gateway.client().key(KEYS[1].1), &id).await;
+    for path in ["/s/demo/mcp", "/s/more/mcp"] {
+        is_unknown(&gateway.client().key(KEYS[0].1).at(path), &id).await;
+    }
+    let scoped = gateway
+        .client()
+        .key(KEYS[0].1)
+        .at("/s/demo/mcp")
+        .open()
+        .await;
+    is_unknown(&gateway.client().key(KEYS[0].1), scoped.session_id()).await;
+    is_unknown(
+        &gateway.client().key(KEYS[0].1).at("/s/more/mcp"),
+        scoped.session_id(),
+    )
+    .await;
+    // Nothing of that touched the sessions.
+    assert_eq!(ann.request("ping", json!({})).await["result"], json!({}));
+    assert_eq!(scoped.request("ping", json!({})).await["result"], json!({}));
+    let told = |line: &serde_json::Value| line.to_string().contains("session_id_refused");
+    eventually("the audit log says so", async || {
+        gateway.audit().iter().any(told)
+    })
+    .await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_forged_or_cut_id_is_unknown() {
+    let gateway = gateway().await;
+    let client = gateway.client().key(KEYS[0].1).open().await;
+    let id = client.session_id().to_owned();
+    let stranger = gateway.client().key(KEYS[0].1);
+    let flipped = |at: usize| {
+        let mut text = id.clone().into_bytes();
+        text[at] = if text[at] == b'A' { b'B' } else { b'A' };
+        String::from_utf8(text).unwrap()
+    };
+    for at in [0, 1, id.len() / 2, id.len() - 2] {
+        is_unknown(&stranger, &flipped(at)).await;
+    }
+    for forged in [
+        &id[..id.len() - 1],
+        &id[1..],
+        &format!("{id}A"),
+        "x",
+        "../../etc/passwd",
+    ] {
+        is_unknown(&stranger, forged).await;
+    }
+    assert_eq!(client.request("ping", json!({})).await["result"], json!({}));
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn an_id_of_another_gateway_is_unknown() {
+    let (here, there) = (gateway().await, gateway().await);
+    let client = there.client().key(KEYS[0].1).open().await;
+    is_unknown(&here.client().key(KEYS[0].1), client.session_id()).await;
+    here.stop().await;
+    there.stop().await;
+}
+
+#[tokio::test]
+async fn a_deleted_session_is_unknown() {
+    let gateway = gateway().await;
+    let client = gateway.client().key(KEYS[0].1).open().await;
+    assert_eq!(client.delete().await, 200);
+    is_unknown(&gateway.client().key(KEYS[0].1), client.session_id()).await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn without_a_session_there_is_a_hint_and_without_a_key_nothing() {
+    let gateway = gateway().await;
+    let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"}).to_string();
+    let answer = gateway.client().key(KEYS[0].1).post(ping.clone()).await;
+    assert_eq!(answer.status, 400);
+    let message = answer.json().await;
+    assert!(
+        message["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("Mcp-Session-Id")
+    );
+    for stranger in [gateway.client(), gateway.client().key("lg_wrong")] {
+        for method in [Method::POST, Method::GET, Method::DELETE] {
+            assert_eq!(stranger.send(method, &[], ping.clone()).await.status, 401);
+        }
+    }
+    gateway.stop().await;
+}

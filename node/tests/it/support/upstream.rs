@@ -1,0 +1,219 @@
+//! A small MCP server of both eras over HTTP that counts what it executes, and misbehaves on demand.
+
+mod answers;
+mod world;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use lockgate_node::task::spawn_named;
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, JoinSet};
+
+use self::answers::Body;
+use self::world::World;
+
+use super::eventually;
+
+pub(crate) use self::world::{Mode, Push};
+
+/// A server on a port of the kernel's choice.
+pub(crate) struct Upstream {
+    pub(crate) address: SocketAddr,
+    world: Arc<World>,
+    task: JoinHandle<()>,
+}
+
+impl Upstream {
+    pub(crate) async fn start() -> Self {
+        Self::serve("127.0.0.1:0".parse().unwrap(), Arc::default()).await
+    }
+
+    async fn serve(address: SocketAddr, world: Arc<World>) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
+        Self {
+            address: listener.local_addr().unwrap(),
+            task: spawn_named("upstream", accept(listener, Arc::clone(&world))),
+            world,
+        }
+    }
+
+    /// An entry for `servers`.
+    pub(crate) fn entry(&self, name: &str, more: &str) -> String {
+        format!(
+            "  {name}: {{ url: \"http://{}/mcp\"{more} }}\n",
+            self.address
+        )
+    }
+
+    /// A whole configuration with this server alone, open to everybody.
+    pub(crate) fn config(&self, more: &str) -> String {
+        format!(
+            "identity: {{ anonymous: [all] }}\nroles: {{ all: {{ allow: [\"*\"] }} }}\nservers:\n{}",
+            self.entry("up", more)
+        )
+    }
+
+    /// Ends it with all its connections, as a killed process does; what it counted stays.
+    pub(crate) async fn kill(&mut self) {
+        self.task.abort();
+        let _aborted = (&mut self.task).await;
+    }
+
+    /// Starts it again on the same port. A new process knows no session of the old one.
+    pub(crate) async fn restart(&mut self) {
+        self.forget();
+        *self = Self::serve(self.address, Arc::clone(&self.world)).await;
+    }
+
+    /// Forgets all sessions.
+    pub(crate) fn forget(&self) {
+        self.world.sessions.lock().clear();
+        self.world.listeners.lock().clear();
+    }
+
+    pub(crate) fn set(&self, mode: Mode) {
+        *self.world.mode.lock() = mode;
+    }
+
+    /// How often the call with this key was executed.
+    pub(crate) fn executions(&self, key: &str) -> usize {
+        self.world.executed.lock().get(key).copied().unwrap_or(0)
+    }
+
+    /// Sessions that were opened since the start.
+    pub(crate) fn sessions_opened(&self) -> usize {
+        self.world.sessions_opened()
+    }
+
+    pub(crate) fn is_open(&self, session: &str) -> bool {
+        self.world.knows(session)
+    }
+
+    pub(crate) fn sessions_open(&self) -> usize {
+        self.world.sessions.lock().len()
+    }
+
+    /// Session that was opened last.
+    pub(crate) fn newest_session(&self) -> String {
+        World::session_id(self.sessions_opened() - 1)
+    }
+
+    /// Waits until somebody reads the GET stream of `session`.
+    pub(crate) async fn listened_by(&self, session: &str) {
+        eventually("the gateway listens to the server", async || {
+            let listeners = self.world.listeners.lock();
+            listeners
+                .get(session)
+                .is_some_and(|listener| !listener.is_closed())
+        })
+        .await;
+    }
+
+    /// Says `message` on the GET stream of `session`.
+    pub(crate) async fn say(&self, session: &str, message: &Value) {
+        let listener = self.world.listeners.lock()[session].clone();
+        listener.send(message.to_string()).await.unwrap();
+    }
+
+    /// Says `message` on every GET stream.
+    pub(crate) async fn say_to_all(&self, message: &Value) {
+        let listeners: Vec<_> = self.world.listeners.lock().values().cloned().collect();
+        for listener in listeners {
+            let _reader_gone = listener.send(message.to_string()).await;
+        }
+    }
+
+    /// The next call of the tool `script` is answered by what the test sends here.
+    pub(crate) fn script(&self) -> mpsc::Sender<Push> {
+        let (sender, receiver) = mpsc::channel(64);
+        self.world.scripts.lock().push_back(receiver);
+        sender
+    }
+
+    /// Sets the raw `"result":…` or `"error":…` of the next calls of `work`.
+    pub(crate) fn answer_with(&self, member: &str) {
+        *self.world.answer.lock() = Some(member.into());
+    }
+
+    /// Body of the last request of this method, as received.
+    pub(crate) fn last_body(&self, method: &str) -> Option<Bytes> {
+        self.world.bodies.lock().get(method).cloned()
+    }
+
+    /// Headers of the last request.
+    pub(crate) fn last_headers(&self) -> http::HeaderMap {
+        self.world.headers.lock().clone()
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn accept(listener: TcpListener, world: Arc<World>) {
+    // Dropped with this task: every connection breaks at once.
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                let (stream, _) = accepted.unwrap();
+                let world = Arc::clone(&world);
+                connections.spawn(async move {
+                    let service = service_fn(move |request| serve(request, Arc::clone(&world)));
+                    // A connection that breaks is part of many tests.
+                    let _broken = http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service)
+                        .await;
+                });
+            }
+            Some(_ended) = connections.join_next() => {}
+        }
+    }
+}
+
+/// An error breaks the connection.
+async fn serve(request: Request<Incoming>, world: Arc<World>) -> Result<Response<Body>, Broken> {
+    world.headers.lock().clone_from(request.headers());
+    let session = request.headers().get("mcp-session-id").cloned();
+    let known = session.as_ref().map(|id| world.knows(id.to_str().unwrap()));
+    if known == Some(false) {
+        return Ok(answers::status(404));
+    }
+    let method = request.method().clone();
+    let body = request
+        .into_body()
+        .collect()
+        .await
+        .map_err(|_| Broken)?
+        .to_bytes();
+    match method {
+        Method::GET => Ok(session.map_or_else(
+            || answers::status(400),
+            |id| answers::listen(&world, id.to_str().unwrap()),
+        )),
+        Method::DELETE => {
+            if let Some(id) = session {
+                world.sessions.lock().remove(id.to_str().unwrap());
+            }
+            Ok(answers::status(200))
+        }
+        _ => answers::post(&world, body, known == Some(true)).await,
+    }
+}
+
+/// The connection ends without an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("broken on purpose")]
+pub(super) struct Broken;

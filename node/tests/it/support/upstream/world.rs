@@ -1,0 +1,75 @@
+//! What the server remembers, and how it behaves.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+/// How `tools/call` is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// As it should be.
+    #[default]
+    Serve,
+    /// Executed, never answered.
+    Hang,
+    /// Executed, answered with something that is no MCP.
+    Garbage,
+    /// Executed, answered without end.
+    Flood,
+    /// Executed, and the connection breaks.
+    DieAfterExecuting,
+    /// Not executed, refused with this status.
+    Refuse(u16),
+}
+
+/// What a test lets a scripted call say.
+#[derive(Clone, Debug)]
+pub(crate) enum Push {
+    /// A progress notification.
+    Progress(u64),
+    /// The answer, with this text.
+    Answer(&'static str),
+    /// A message as it stands.
+    Raw(&'static str),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct World {
+    pub(super) mode: Mutex<Mode>,
+    pub(super) executed: Mutex<HashMap<String, usize>>,
+    pub(super) sessions: Mutex<HashSet<String>>,
+    opened: AtomicUsize,
+    /// GET streams by session.
+    pub(super) listeners: Mutex<HashMap<String, mpsc::Sender<String>>>,
+    pub(super) scripts: Mutex<VecDeque<mpsc::Receiver<Push>>>,
+    pub(super) answer: Mutex<Option<Box<str>>>,
+    pub(super) bodies: Mutex<HashMap<String, Bytes>>,
+    pub(super) headers: Mutex<http::HeaderMap>,
+}
+
+impl World {
+    pub(super) fn knows(&self, session: &str) -> bool {
+        self.sessions.lock().contains(session)
+    }
+
+    pub(super) fn open_session(&self) -> String {
+        let id = Self::session_id(self.opened.fetch_add(1, Ordering::Relaxed));
+        self.sessions.lock().insert(id.clone());
+        id
+    }
+
+    pub(super) fn session_id(number: usize) -> String {
+        format!("upstream-{number}")
+    }
+
+    pub(super) fn sessions_opened(&self) -> usize {
+        self.opened.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn execute(&self, key: &str) {
+        *self.executed.lock().entry(key.to_owned()).or_default() += 1;
+    }
+}

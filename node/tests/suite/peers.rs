@@ -1,0 +1,131 @@
+//! The servers and scripts of `tests/peers`.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::Once;
+
+use serde_json::Value;
+
+/// The folder of the scripts.
+pub(crate) fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers")
+}
+
+/// Installs what is not there yet; a second call finds it done.
+pub(crate) fn install() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let status = Command::new(folder().join("setup.sh")).status().unwrap();
+        assert!(status.success(), "the peers could not be installed");
+    });
+}
+
+/// A script of the folder, run with the system's Python: it needs nothing beyond the standard library.
+pub(crate) fn script(name: &str) -> Command {
+    let mut command = Command::new("python3");
+    command.arg(folder().join(name));
+    command
+}
+
+/// Runs a script and shows what it printed where it fails.
+pub(crate) fn check(command: &mut Command) {
+    let output = command.output().unwrap();
+    let printed = String::from_utf8_lossy(&output.stdout);
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "{command:?}\n{printed}\n{complaint}"
+    );
+}
+
+/// The running servers, each twice: one for the gateway, its twin for the direct side. Dropped, they end.
+#[derive(Debug)]
+pub(crate) struct World {
+    folder: tempfile::TempDir,
+    said: Value,
+    process: Child,
+    // The servers end when this is closed.
+    stdin: Option<ChildStdin>,
+}
+
+impl World {
+    /// Installs the peers and starts the servers.
+    pub(crate) fn start() -> Self {
+        install();
+        let folder = tempfile::tempdir().unwrap();
+        let mut process = script("serve_peers.py")
+            .arg("--twin")
+            .arg("--dir")
+            .arg(folder.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let stdout = process.stdout.take().unwrap();
+        BufReader::new(stdout).read_line(&mut line).unwrap();
+        let stdin = process.stdin.take();
+        let said = serde_json::from_str(&line).unwrap();
+        std::fs::write(folder.path().join("world.json"), &line).unwrap();
+        Self {
+            folder,
+            said,
+            process,
+            stdin,
+        }
+    }
+
+    /// What the scripts read to find the servers.
+    pub(crate) fn file(&self) -> PathBuf {
+        self.folder.path().join("world.json")
+    }
+
+    /// A fresh folder for what a test writes.
+    pub(crate) fn scratch(&self, name: &str) -> PathBuf {
+        let folder = self.folder.path().join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
+    /// How the gateway reaches a server.
+    pub(crate) fn server(&self, name: &str) -> Value {
+        let mut how = self.said["servers"][name].clone();
+        if let Some(prefix) = self.said["uri_prefixes"].get(name) {
+            how["uri_prefix"] = prefix.clone();
+        }
+        how
+    }
+
+    /// All servers, as the key `servers` of a configuration.
+    pub(crate) fn servers(&self) -> Value {
+        let names = self.said["servers"].as_object().unwrap().keys();
+        names
+            .map(|name| (name.clone(), self.server(name)))
+            .collect()
+    }
+
+    /// Those that speak both eras.
+    pub(crate) fn dual_servers(&self) -> Value {
+        let names = self.said["dual"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|name| name.as_str().unwrap());
+        names
+            .map(|name| (name.to_owned(), self.server(name)))
+            .collect()
+    }
+
+    /// Where a server that speaks HTTP is reached without the gateway.
+    pub(crate) fn twin_url(&self, name: &str) -> String {
+        self.said["twins"][name]["url"].as_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        drop(self.stdin.take());
+        let _ended = self.process.wait();
+    }
+}
