@@ -1,0 +1,180 @@
+//! Command line.
+
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    load::Target,
+    scenario::{Era, Kind},
+};
+
+/// Measures MCP endpoints from outside.
+#[derive(Debug, Parser)]
+#[command(name = "lockgate-bench", version)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// Verbs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Serve a fast MCP upstream of both eras.
+    Echo(EchoArgs),
+    /// Serve the bare pass-through proxy that ratios refer to.
+    Floor(FloorArgs),
+    /// Put load on targets, in interleaved rounds.
+    Run(Box<RunArgs>),
+    /// Open sessions on a target and see what each of them weighs.
+    Idle(IdleArgs),
+    /// Measure the performance budget of a gateway.
+    Suite(Box<SuiteArgs>),
+    /// Run a program on one core; it ends when this process's parent does.
+    Pin(PinArgs),
+}
+
+/// Where a server listens.
+#[derive(Debug, Args)]
+pub(crate) struct ListenerArgs {
+    /// Address; port 0 lets the kernel choose.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    pub(crate) listen: SocketAddr,
+    /// Print the address on standard output once it is listened on.
+    #[arg(long)]
+    pub(crate) print_addr: bool,
+    /// Core to run on.
+    #[arg(long)]
+    pub(crate) cpu: Option<usize>,
+}
+
+/// `echo`.
+#[derive(Debug, Args)]
+pub(crate) struct EchoArgs {
+    /// Listener.
+    #[command(flatten)]
+    pub(crate) listener: ListenerArgs,
+    /// Tools that `tools/list` shows.
+    #[arg(long, default_value_t = 100)]
+    pub(crate) tools: usize,
+}
+
+/// `floor`.
+#[derive(Debug, Args)]
+pub(crate) struct FloorArgs {
+    /// Listener.
+    #[command(flatten)]
+    pub(crate) listener: ListenerArgs,
+    /// URL of the upstream; its path is not used, each request's own path is kept.
+    #[arg(long)]
+    pub(crate) to: String,
+}
+
+/// `run`.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// `name=URL[,pid=PID][,header=K:V]...[,prefix=P]`; the first is what ratios refer to, and so is one named `floor`.
+    #[arg(long = "target", required = true)]
+    pub(crate) targets: Vec<Target>,
+    /// Scenario.
+    #[arg(long, value_enum, default_value_t = Kind::Small)]
+    pub(crate) scenario: Kind,
+    /// Protocol era.
+    #[arg(long, value_enum, default_value_t = Era::Session)]
+    pub(crate) era: Era,
+    /// Connections to each target; in the session era each has its own session.
+    #[arg(long, default_value_t = 64)]
+    pub(crate) connections: usize,
+    /// Open loop: calls a second. Without it every connection sends when it has its answer.
+    #[arg(long)]
+    pub(crate) rate: Option<f64>,
+    /// Open loop: microseconds before each call in which to spin instead of sleeping. Spin only
+    /// on a core that no target and no upstream needs.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) spin_us: u64,
+    /// Rounds; in each, every target has one window.
+    #[arg(long, default_value_t = 5)]
+    pub(crate) rounds: usize,
+    /// Seconds of a window that count.
+    #[arg(long, default_value = "5", value_parser = seconds)]
+    pub(crate) measure: Duration,
+    /// Seconds of load before them.
+    #[arg(long, default_value = "1", value_parser = seconds)]
+    pub(crate) warmup: Duration,
+    /// Tools that every target has to list.
+    #[arg(long)]
+    pub(crate) expect_tools: Option<usize>,
+    /// Core for the load.
+    #[arg(long)]
+    pub(crate) cpu: Option<usize>,
+    /// Directory for results.json and report.html.
+    #[arg(long)]
+    pub(crate) out: Option<PathBuf>,
+}
+
+/// `idle`.
+#[derive(Debug, Args)]
+pub(crate) struct IdleArgs {
+    /// `name=URL,pid=PID[,header=K:V]...[,prefix=P]`
+    #[arg(long = "target", required = true)]
+    pub(crate) targets: Vec<Target>,
+    /// Sessions to open on each target, one after the other.
+    #[arg(long, default_value_t = 2000)]
+    pub(crate) sessions: usize,
+    /// Sessions among them that also hold a `GET` stream open.
+    #[arg(long, default_value_t = 1000)]
+    pub(crate) streams: usize,
+    /// Seconds until the target has put idle sessions away; without it, that is not measured.
+    #[arg(long, value_parser = seconds)]
+    pub(crate) passivate_wait: Option<Duration>,
+}
+
+/// `suite`.
+#[derive(Debug, Args)]
+pub(crate) struct SuiteArgs {
+    /// Gateway to start and measure.
+    #[arg(long, required_unless_present = "gateway_url")]
+    pub(crate) gateway_bin: Option<PathBuf>,
+    /// Gateway that runs already in front of --echo, written like a target of `run`. Rows that
+    /// need a start of their own are left out.
+    #[arg(long, conflicts_with = "gateway_bin", requires = "echo")]
+    pub(crate) gateway_url: Option<Target>,
+    /// Echo that the running gateway leads to, written like a target of `run`.
+    #[arg(long, requires = "gateway_url")]
+    pub(crate) echo: Option<Target>,
+    /// Short windows: at most 90 seconds in all.
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Exit with 1 and name each budget of this file that is missed.
+    #[arg(long)]
+    pub(crate) check: Option<PathBuf>,
+    /// Directory for results.json and report.html.
+    #[arg(long)]
+    pub(crate) out: PathBuf,
+    /// Core for the process under test.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) target_cpu: usize,
+    /// Core for load and upstream.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) load_cpu: usize,
+}
+
+/// `pin`.
+#[derive(Debug, Args)]
+pub(crate) struct PinArgs {
+    /// Core.
+    #[arg(long)]
+    pub(crate) cpu: usize,
+    /// Give it a session of its own, which goes before other work on the machine where that is allowed.
+    #[arg(long)]
+    pub(crate) prefer: bool,
+    /// Program and its arguments.
+    #[arg(last = true, required = true)]
+    pub(crate) command: Vec<OsString>,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_error| "not a number".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}

@@ -1,0 +1,192 @@
+//! The gateway under test: its configuration, its start, how to reach it.
+
+use std::{
+    fmt::Write as _,
+    fs::{self, OpenOptions},
+    io::Read as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde::Deserialize;
+
+use super::process::{Launch, Process};
+use crate::{
+    error::{Error, Result},
+    load::Target,
+};
+
+/// Environment variable with the key that the load uses.
+const KEY: &str = "BENCH_KEY";
+
+/// One upstream of the gateway.
+#[derive(Clone, Debug)]
+pub(super) struct Server {
+    /// Name, and with a `_` the prefix of its tools.
+    pub(super) name: String,
+    /// URL.
+    pub(super) url: String,
+}
+
+/// What distinguishes one gateway of the suite from another.
+#[derive(Debug)]
+pub(super) struct Setup<'a> {
+    /// Name of the process and of its directory.
+    pub(super) name: &'a str,
+    /// Upstreams.
+    pub(super) servers: &'a [Server],
+    /// When idle sessions are put away, where that is not left to the gateway.
+    pub(super) passivate_after: Option<Duration>,
+}
+
+/// A running gateway.
+#[derive(Debug)]
+pub(super) struct Gateway {
+    process: Process,
+    listen: String,
+    key: String,
+    audit: PathBuf,
+}
+
+/// `{"event":"ready","listen":"127.0.0.1:PORT","admin":"127.0.0.1:PORT"}`
+#[derive(Deserialize)]
+struct Ready {
+    listen: String,
+}
+
+impl Gateway {
+    /// Starts one, with everything of its own below `directory`.
+    pub(super) fn start(
+        bin: &Path,
+        cpu: usize,
+        directory: &Path,
+        setup: &Setup<'_>,
+    ) -> Result<Self> {
+        let home = directory.join(setup.name);
+        let create = || Error::io(format!("write below {}", home.display()));
+        fs::create_dir_all(&home).map_err(create())?;
+        let config = home.join("lockgate.yaml");
+        let audit = home.join("audit.jsonl");
+        fs::write(&config, yaml(&home, &audit, setup)).map_err(create())?;
+        let key = new_key()?;
+        let config = config.display().to_string();
+        let process = Process::start(&Launch {
+            name: setup.name,
+            cpu,
+            program: bin.as_os_str(),
+            arguments: &["serve", "--config", &config, "--ready-json"],
+            environment: &[(KEY, &key), ("TOKIO_WORKER_THREADS", "1")],
+            directory,
+        })?;
+        let ready: Ready =
+            serde_json::from_str(&process.first_line).map_err(|error| Error::NotReady {
+                name: setup.name.to_owned(),
+                why: format!(
+                    "`{}` does not say where it listens: {error}",
+                    process.first_line
+                ),
+            })?;
+        Ok(Self {
+            process,
+            listen: ready.listen,
+            key,
+            audit,
+        })
+    }
+
+    /// The gateway as a target, with the prefix of the server that is called.
+    pub(super) fn target(&self, prefix: &str) -> Result<Target> {
+        let url = format!("http://{}/mcp", self.listen);
+        Ok(Target::new("gateway", &url)?
+            .with_pid(Some(self.process.pid()))
+            .with_header("authorization", &format!("Bearer {}", self.key))
+            .with_prefix(prefix))
+    }
+
+    /// Its process.
+    pub(super) fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Time from its start to its being ready.
+    pub(super) fn ready_after(&self) -> Duration {
+        self.process.ready_after
+    }
+
+    /// Empties the audit file, which grows by gigabytes under load.
+    pub(super) fn trim_audit(&self) -> Result<()> {
+        match OpenOptions::new().write(true).open(&self.audit) {
+            Ok(file) => file.set_len(0).map_err(Error::io("empty the audit file")),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(Error::io("open the audit file")(error)),
+        }
+    }
+}
+
+fn yaml(home: &Path, audit: &Path, setup: &Setup<'_>) -> String {
+    let mut yaml = format!(
+        "listen: 127.0.0.1:0\nadmin: {{ listen: 127.0.0.1:0 }}\ndata_dir: {}\nidentity:\n  api_keys:\n    - {{ id: bench, key_env: {KEY}, principal: bench, roles: [all] }}\nroles:\n  all: {{ allow: [\"*\"] }}\naudit: {{ file: {} }}\n",
+        home.join("data").display(),
+        audit.display(),
+    );
+    if let Some(after) = setup.passivate_after {
+        // Writing to a string cannot fail.
+        let _written = writeln!(
+            yaml,
+            "session: {{ passivate_after: {}ms }}",
+            after.as_millis()
+        );
+    }
+    yaml.push_str("servers:\n");
+    for Server { name, url } in setup.servers {
+        let _written = writeln!(yaml, "  {name}: {{ url: \"{url}\" }}");
+    }
+    yaml
+}
+
+/// A fresh key in the form that the gateway gives out: `lg_` and 43 characters of base64url.
+fn new_key() -> Result<String> {
+    let mut random = [0_u8; 43];
+    fs::File::open("/dev/urandom")
+        .and_then(|mut source| source.read_exact(&mut random))
+        .map_err(Error::io("read /dev/urandom"))?;
+    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let characters = random.map(|byte| char::from(alphabet[usize::from(byte) % alphabet.len()]));
+    Ok("lg_".chars().chain(characters).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{path::Path, time::Duration};
+
+    use super::{Server, Setup, new_key, yaml};
+
+    #[test]
+    fn the_configuration_names_every_server() {
+        let servers = [Server {
+            name: "echo".to_owned(),
+            url: "http://127.0.0.1:1/mcp".to_owned(),
+        }];
+        let setup = Setup {
+            name: "gateway",
+            servers: &servers,
+            passivate_after: Some(Duration::from_secs(1)),
+        };
+        let yaml = yaml(Path::new("/t"), Path::new("/t/audit.jsonl"), &setup);
+        assert!(
+            yaml.contains("session: { passivate_after: 1000ms }\n"),
+            "{yaml}"
+        );
+        assert!(
+            yaml.ends_with("servers:\n  echo: { url: \"http://127.0.0.1:1/mcp\" }\n"),
+            "{yaml}"
+        );
+    }
+
+    #[test]
+    fn keys_differ() {
+        let key = new_key().unwrap();
+        assert_eq!(key.len(), 46);
+        assert_ne!(key, new_key().unwrap());
+    }
+}

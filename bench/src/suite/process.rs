@@ -1,0 +1,138 @@
+//! A program under our care: bound to a core, watched until it is ready, ended with us.
+
+use std::{
+    ffi::OsStr,
+    fs::{self, File},
+    io::Read as _,
+    path::Path,
+    process::{Child, ChildStdout, Stdio},
+    time::Duration,
+};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tokio::time::Instant;
+
+use crate::{
+    affinity,
+    error::{Error, Result},
+};
+
+/// Longest wait for a program's first line.
+const READY_WAIT: Duration = Duration::from_secs(20);
+/// Longest first line, in bytes.
+const LINE_BYTES_MAX: usize = 16 << 10;
+
+/// What to start.
+#[derive(Debug)]
+pub(super) struct Launch<'a> {
+    /// Name in errors; its log is `NAME.log`.
+    pub(super) name: &'a str,
+    /// Core.
+    pub(super) cpu: usize,
+    /// Program.
+    pub(super) program: &'a OsStr,
+    /// Its arguments.
+    pub(super) arguments: &'a [&'a str],
+    /// Environment beside our own.
+    pub(super) environment: &'a [(&'a str, &'a str)],
+    /// Where its standard error goes.
+    pub(super) directory: &'a Path,
+}
+
+/// A running program.
+#[derive(Debug)]
+pub(super) struct Process {
+    child: Child,
+    /// Kept open: a program whose output is closed may end itself.
+    _stdout: ChildStdout,
+    /// The first line that it wrote.
+    pub(super) first_line: String,
+    /// Time from its start to that line.
+    pub(super) ready_after: Duration,
+}
+
+impl Process {
+    /// Starts a program and waits for its first line.
+    pub(super) fn start(launch: &Launch<'_>) -> Result<Self> {
+        let log = launch.directory.join(format!("{}.log", launch.name));
+        let stderr = File::create(&log).map_err(Error::io(format!("create {}", log.display())))?;
+        let started = Instant::now();
+        let mut child = affinity::pinned(launch.cpu, launch.program)?
+            .args(launch.arguments)
+            .envs(launch.environment.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(stderr)
+            .spawn()
+            .map_err(Error::io(format!("start `{}`", launch.name)))?;
+        let line = child
+            .stdout
+            .take()
+            .ok_or_else(|| "it has no output".to_owned())
+            .and_then(|mut stdout| Ok((first_line(&mut stdout, started)?, stdout)));
+        match line {
+            Ok((first_line, stdout)) => Ok(Self {
+                child,
+                _stdout: stdout,
+                first_line,
+                ready_after: started.elapsed(),
+            }),
+            Err(why) => {
+                end(&mut child);
+                let log = fs::read_to_string(&log).unwrap_or_default();
+                Err(Error::NotReady {
+                    name: launch.name.to_owned(),
+                    why: format!("{why}\n{}", log.trim_end()),
+                })
+            }
+        }
+    }
+
+    /// Its id.
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+/// A process must not outlive the error that ends the suite.
+impl Drop for Process {
+    fn drop(&mut self) {
+        end(&mut self.child);
+    }
+}
+
+fn end(child: &mut Child) {
+    // It may have ended by itself, which is all that is wanted.
+    let _ended = child.kill();
+    let _reaped = child.wait();
+}
+
+fn first_line(stdout: &mut ChildStdout, started: Instant) -> Result<String, String> {
+    let mut line = Vec::new();
+    let mut byte = [0_u8; 256];
+    loop {
+        let left = READY_WAIT.saturating_sub(started.elapsed());
+        let timeout = Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        };
+        let mut watched = [PollFd::new(stdout, PollFlags::IN)];
+        match poll(&mut watched, Some(&timeout)) {
+            Ok(0) => return Err(format!("it wrote no line within {READY_WAIT:?}")),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.to_string()),
+        }
+        let n = stdout.read(&mut byte).map_err(|error| error.to_string())?;
+        line.extend_from_slice(&byte[..n]);
+        if let Some(end) = memchr::memchr(b'\n', &line) {
+            line.truncate(end);
+            return String::from_utf8(line).map_err(|error| error.to_string());
+        }
+        if n == 0 {
+            return Err("it ended".to_owned());
+        }
+        if line.len() > LINE_BYTES_MAX {
+            return Err("its first line does not end".to_owned());
+        }
+    }
+}
