@@ -1,0 +1,68 @@
+//! Command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Shows what Lockgate keeps while things break.
+#[derive(Debug, Parser)]
+#[command(name = "lockgate-chaos", version)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// Verbs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// A short run: one gateway, one server that is killed and stopped at seeded moments.
+    Quick(Quick),
+    /// The counting server of a run.
+    #[command(hide = true)]
+    ServeUpstream(ServeUpstream),
+}
+
+/// `quick`.
+#[derive(Debug, Args)]
+pub(crate) struct Quick {
+    /// The `lockgate` under test.
+    #[arg(long)]
+    pub(crate) bin: PathBuf,
+    /// Seed of the whole plan.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Break something on purpose, to see that the judge notices.
+    #[arg(long)]
+    pub(crate) plant: Option<Plant>,
+}
+
+/// What can be broken on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Plant {
+    /// One call counts as executed twice.
+    Double,
+    /// One answered call counts as never executed.
+    Lost,
+    /// The breaker counts as never tripped.
+    DeadBreaker,
+    /// Half of the calls of the calm phases count as failed.
+    Failing,
+    /// The calls after the last fault count as failed.
+    NoRecovery,
+}
+
+/// `serve-upstream`.
+#[derive(Debug, Args)]
+pub(crate) struct ServeUpstream {
+    /// Address.
+    #[arg(long)]
+    pub(crate) listen: SocketAddr,
+    /// Every execution is appended here before it is answered.
+    #[arg(long)]
+    pub(crate) log: PathBuf,
+}

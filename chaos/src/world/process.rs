@@ -1,0 +1,64 @@
+//! A child process that can be killed, stopped and continued.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+
+/// Longest start of a process.
+const START_MAX: Duration = Duration::from_secs(30);
+
+/// Ends with the run.
+#[derive(Debug)]
+pub(crate) struct Process {
+    child: Child,
+    pid: Pid,
+    stdout: Lines<BufReader<ChildStdout>>,
+}
+
+impl Process {
+    pub(crate) fn start(program: &Path, arguments: &[PathBuf], log: File) -> anyhow::Result<Self> {
+        let mut child = Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("{} cannot be started", program.display()))?;
+        let pid = child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
+        let stdout = child.stdout.take().context("no standard output")?;
+        Ok(Self {
+            pid: pid.context("no process id")?,
+            stdout: BufReader::new(stdout).lines(),
+            child,
+        })
+    }
+
+    /// Next line that it prints.
+    pub(crate) async fn line(&mut self) -> anyhow::Result<String> {
+        let line = tokio::time::timeout(START_MAX, self.stdout.next_line()).await??;
+        line.context("it has ended")
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        kill_process(self.pid, signal).context("the process is gone")
+    }
+
+    /// SIGKILL; returns when it is gone.
+    pub(crate) async fn kill(&mut self) -> anyhow::Result<()> {
+        self.child
+            .kill()
+            .await
+            .context("the process cannot be killed")
+    }
+
+    pub(crate) fn is_alive(&mut self) -> anyhow::Result<bool> {
+        Ok(self.child.try_wait()?.is_none())
+    }
+}
