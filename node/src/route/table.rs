@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use lockgate_proto::mcp::Era;
 
 use crate::config;
+use crate::error::{CallError, Object};
+use crate::identity::Authenticated;
 use crate::upstream::UpstreamHandle;
 use crate::upstream::catalog::{Catalog, Item, ListKind};
 
@@ -118,6 +120,26 @@ impl Table {
         self.servers
             .iter()
             .position(|entry| entry.settings.name.as_str() == name)
+    }
+
+    /// What `who` may reach from a path: one server's own reaches that one, the others all.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Unknown`] for a server that does not exist or, which looks the same, is not the caller's.
+    pub fn scope(&self, server: Option<&str>, who: &Authenticated) -> Result<Scope, CallError> {
+        let Some(name) = server else {
+            return Ok(Scope::All);
+        };
+        let at = self.server(name);
+        let at = at.filter(|at| {
+            let server = &self.servers[*at].settings.name;
+            who.access.allows_server(server)
+        });
+        at.map(Scope::Server).ok_or_else(|| CallError::Unknown {
+            object: Object::Server,
+            name: name.to_owned(),
+        })
     }
 
     /// Tool by the name that clients see.

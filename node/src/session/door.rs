@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::answer::{Answer, Event, Events};
 use crate::config;
-use crate::error::{CallError, Object};
+use crate::error::CallError;
 use crate::identity::Authenticated;
 use crate::identity::Sealer;
 use crate::pipeline::{Incoming, Pipeline};
@@ -238,26 +238,6 @@ impl Door {
         inner.find(&id.key).ok_or(CallError::UnknownSession)
     }
 
-    /// Server-scoped paths reach one server, the others all.
-    fn scope(request: &Request<'_>, table: &Table) -> Result<Scope, CallError> {
-        let Some(name) = request.server else {
-            return Ok(Scope::All);
-        };
-        let unknown = || CallError::Unknown {
-            object: Object::Server,
-            name: name.to_owned(),
-        };
-        let at = table.server(name).ok_or_else(unknown)?;
-        if !request
-            .who
-            .access
-            .allows_server(&table.servers[at].settings.name)
-        {
-            return Err(unknown());
-        }
-        Ok(Scope::Server(at))
-    }
-
     async fn initialize(
         &self,
         request: &Request<'_>,
@@ -269,7 +249,7 @@ impl Door {
             });
         };
         let table = self.inner.pipeline.router.table(Era::Session);
-        let scope = Self::scope(request, &table)?;
+        let scope = table.scope(request.server, &request.who)?;
         let revision = requested_revision(frame)?;
         let incoming = Incoming {
             frame,
@@ -335,7 +315,7 @@ impl Door {
     ) -> Result<Answer, CallError> {
         let inner = &self.inner;
         let shared = inner.pipeline.router.table(Era::Session);
-        let scope = Self::scope(request, &shared)?;
+        let scope = shared.scope(request.server, &request.who)?;
         cell.touch(Instant::now());
         let id = frame.id().unwrap_or("null");
         if frame.method() == method::PING {

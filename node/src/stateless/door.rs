@@ -86,7 +86,7 @@ impl Door {
 
     async fn take(&self, request: Request<'_>, frame: Frame) -> Result<Answer, CallError> {
         let table = self.pipeline.router.table(Era::Stateless);
-        let scope = scope(&request, &table)?;
+        let scope = table.scope(request.server, &request.who)?;
         let supported = supported(&table, scope, &request.who);
         if !validate::check(&frame, request.headers, &supported)? {
             return Ok(Answer::Accepted);
@@ -152,25 +152,6 @@ impl Ask {
             cancel: self.cancel.as_ref(),
         }
     }
-}
-
-fn scope(request: &Request<'_>, table: &Table) -> Result<Scope, CallError> {
-    let Some(name) = request.server else {
-        return Ok(Scope::All);
-    };
-    let unknown = || CallError::Unknown {
-        object: Object::Server,
-        name: name.to_owned(),
-    };
-    let at = table.server(name).ok_or_else(unknown)?;
-    if !request
-        .who
-        .access
-        .allows_server(&table.servers[at].settings.name)
-    {
-        return Err(unknown());
-    }
-    Ok(Scope::Server(at))
 }
 
 /// Revisions that this endpoint serves to this caller: an era is offered when every server in reach speaks it, so
