@@ -7,6 +7,7 @@
 //! The part in brackets is [`Pipeline::call`]. Every stage is a pure decision or one bounded wait; every refusal is
 //! a row of the table in [`crate::error`].
 
+mod rights;
 mod stream;
 
 use std::sync::Arc;
@@ -19,15 +20,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::audit::{Audit, Decision};
 use crate::error::{CallError, Object};
-use crate::identity::Authenticated;
+use crate::identity::{Authenticated, Identities};
 use crate::policy::Verdict;
 use crate::route::{self, Entry, Plan, Router, Scope, Table, TaskOwner};
 use crate::telemetry::trace::Context;
 use crate::telemetry::{Metrics, Tracer};
 use crate::trail::{Recorders, Subject, Trail};
-use crate::upstream::link::{Outgoing, Reply};
+use crate::upstream::link::{MessageStream, Outgoing, Reply};
 use crate::upstream::{BoundSession, CallClass};
 
+use self::rights::{Question, Rights};
 pub use self::stream::CallStream;
 use self::stream::Lens;
 
@@ -49,6 +51,8 @@ const OVERLOADED: &str = "overloaded";
 pub struct Pipeline {
     /// Names to servers.
     pub router: Router,
+    /// Who may come in, and who may stay.
+    pub identities: Arc<Identities>,
     /// Without a line there, no call.
     pub audit: Arc<Audit>,
     /// Counters.
@@ -119,17 +123,28 @@ impl Drop for Admitted {
 #[cfg(test)]
 impl Pipeline {
     /// For 16 calls at a time, with its audit file in `dir`.
-    pub(crate) fn in_dir(dir: &std::path::Path, clock: fn() -> std::time::SystemTime) -> Self {
-        let audit = Audit::in_dir(dir, clock);
-        Self::new(Arc::new(audit), Arc::default(), Tracer::off(), 16)
+    pub(crate) fn in_dir(
+        dir: &std::path::Path,
+        clock: fn() -> std::time::SystemTime,
+        identities: Arc<Identities>,
+    ) -> Self {
+        let audit = Arc::new(Audit::in_dir(dir, clock));
+        Self::new(identities, audit, Arc::default(), Tracer::off(), 16)
     }
 }
 
 impl Pipeline {
     /// `calls_max` bounds the calls in flight on this node.
-    pub fn new(audit: Arc<Audit>, metrics: Arc<Metrics>, tracer: Tracer, calls_max: usize) -> Self {
+    pub fn new(
+        identities: Arc<Identities>,
+        audit: Arc<Audit>,
+        metrics: Arc<Metrics>,
+        tracer: Tracer,
+        calls_max: usize,
+    ) -> Self {
         Self {
             router: Router::default(),
+            identities,
             audit,
             metrics,
             tracer,
@@ -167,7 +182,8 @@ impl Pipeline {
         );
         let plan = planned.inspect_err(|error| self.refused(&incoming, error))?;
         let entry = &incoming.table.servers[plan.server];
-        let verdict = decide(&incoming, entry, &plan);
+        let question = Question::new(&incoming, entry, &plan);
+        let verdict = question.verdict(&incoming.who.access);
         let admitted = self.admit();
         let overloaded = verdict.allowed && admitted.is_err();
         let decision = Decision {
@@ -182,7 +198,7 @@ impl Pipeline {
         };
         let trail = self.received(&incoming, &subject, decision)?;
         if !verdict.allowed {
-            let error = denied(plan.object, plan.shown.into_owned(), verdict);
+            let error = denied(plan.object, plan.shown.to_string(), verdict);
             trail.failed(&error);
             return Err(error);
         }
@@ -193,11 +209,25 @@ impl Pipeline {
                 return Err(error);
             }
         };
-        let reply = match link(plan.server).await {
-            Ok(link) => send(&incoming, entry, &plan, link, &trail).await,
-            Err(error) => Err(error),
+        let asked = async {
+            let link = link(plan.server).await?;
+            send(&incoming, entry, &plan, link, &trail).await
         };
-        answered(reply, Lens::new(&incoming, entry), trail, admitted)
+        // Only when the answer does not stand there at once.
+        let lost = async {
+            let mut standing = self.identities.standing(incoming.who);
+            question.lost(&mut standing).await
+        };
+        let reply = tokio::select! {
+            biased;
+            reply = asked => reply,
+            error = lost => Err(error),
+        };
+        let lens = Lens::new(&incoming, entry);
+        answered(reply, lens, trail, |messages, lens, trail| {
+            let rights = Rights::new(&self.identities, &incoming, question);
+            CallStream::new(messages, lens, trail, rights, admitted)
+        })
     }
 
     /// Writes the pair of audit lines for what the gateway answers itself (lists, discover, initialize).
@@ -333,18 +363,6 @@ impl Pipeline {
     }
 }
 
-fn decide<'a>(incoming: &Incoming<'a>, entry: &Entry, plan: &Plan<'_>) -> Verdict<'a> {
-    let access = &incoming.who.access;
-    let server = &entry.settings.name;
-    match (plan.object, plan.own.as_deref()) {
-        (Object::Tool, Some(own)) if incoming.frame.method() == method::TOOLS_CALL => {
-            access.decide_tool(&plan.shown, server, own)
-        }
-        (Object::Server, _) => access.decide(Object::Server, server.as_str(), None),
-        _ => access.decide(plan.object, &plan.shown, Some(server)),
-    }
-}
-
 fn denied(object: Object, name: String, verdict: Verdict<'_>) -> CallError {
     let rule = verdict.rule.to_owned();
     CallError::Denied { object, name, rule }
@@ -437,7 +455,7 @@ fn answered(
     reply: Result<Reply, CallError>,
     lens: Lens,
     trail: Trail,
-    admitted: Admitted,
+    stream: impl FnOnce(MessageStream, Lens, Trail) -> CallStream,
 ) -> Result<Outcome, CallError> {
     match reply {
         Ok(Reply::Single { status, frame }) => {
@@ -447,9 +465,7 @@ fn answered(
                 frame: lens.answer(frame),
             })
         }
-        Ok(Reply::Stream(messages)) => Ok(Outcome::Stream(Box::new(CallStream::new(
-            messages, lens, trail, admitted,
-        )))),
+        Ok(Reply::Stream(messages)) => Ok(Outcome::Stream(Box::new(stream(messages, lens, trail)))),
         Err(error) => {
             trail.failed(&error);
             Err(error)

@@ -46,10 +46,11 @@ impl App {
         let registry = with_added(registry, &view);
         // Rights first: what is taken away bites before anything new is offered.
         let identity = Identity::new(&registry, &view)?;
-        let before = self.gateway.identity.swap(identity.into());
+        let before = self.gateway.identities.swap(identity.into());
+        self.gateway.sessions.review();
         if let Err(error) = self.upstreams.apply(&registry.servers).await {
             // All of it or nothing.
-            self.gateway.identity.store(before);
+            drop(self.gateway.identities.swap(before));
             return Err(error.into());
         }
         self.registry.store(Arc::new(registry));

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::audit::Audit;
 use crate::config::{Config, Registry};
-use crate::identity::{Identity, Sealer};
+use crate::identity::{Identities, Identity, Sealer};
 use crate::ingress::Gateway;
 use crate::pipeline::Pipeline;
 use crate::session;
@@ -78,7 +78,9 @@ impl App {
         let audit = Arc::new(audit.context("the audit log cannot be opened")?);
         let metrics = Arc::new(Metrics::default());
         let limits = config.node.limits;
+        let identities = Arc::new(Identities::new(Identity::new(&config.registry, &view)?));
         let pipeline = Arc::new(Pipeline::new(
+            Arc::clone(&identities),
             Arc::clone(&audit),
             Arc::clone(&metrics),
             telemetry.tracer(),
@@ -92,7 +94,7 @@ impl App {
         let sessions =
             session::Door::new(Arc::clone(&pipeline), own_sealer, limits, lives, clock_ms);
         let gateway = Arc::new(Gateway {
-            identity: ArcSwap::from_pointee(Identity::new(&config.registry, &view)?),
+            identities,
             sessions,
             stateless: stateless::Door::new(Arc::clone(&pipeline), sealer, stop.clone()),
             audit: Arc::clone(&audit),

@@ -214,9 +214,9 @@ fn stdio_caller(app: &App, key: Option<&str>) -> anyhow::Result<Arc<Authenticate
         );
     }
     app.gateway
-        .identity
+        .identities
         .load()
-        .authenticate(&headers, None)
+        .authenticate(&headers)
         .with_context(|| {
             format!("set {STDIO_KEY} to a key of the configuration, or allow `identity.anonymous`")
         })

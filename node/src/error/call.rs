@@ -74,6 +74,9 @@ pub enum CallError {
         /// What is missing or wrong; never repeats the credential.
         what: &'static str,
     },
+    /// A valid credential, on the URL of a tenant that its caller does not belong to.
+    #[error("the caller does not belong to the tenant of this URL")]
+    ForeignTenant,
     /// Policy says no.
     #[error("policy does not allow {} `{name}`", object.as_str())]
     Denied {
@@ -196,7 +199,9 @@ impl CallError {
                 (401, 401, own_code::UNAUTHENTICATED, "unauthenticated")
             }
             Self::Denied { .. } => (200, 200, own_code::DENIED, "denied"),
-            Self::ForeignOrigin { .. } => (403, 403, own_code::DENIED, "denied"),
+            Self::ForeignTenant | Self::ForeignOrigin { .. } => {
+                (403, 403, own_code::DENIED, "denied")
+            }
             Self::ResourceNotFound { revision, .. } => {
                 (400, 200, resource_code(*revision), "invalid")
             }
@@ -226,6 +231,11 @@ impl CallError {
             Some(data) => format!(r#"{{"code":{code},"message":{message},"data":{data}}}"#),
             None => format!(r#"{{"code":{code},"message":{message}}}"#),
         }
+    }
+
+    /// Whether the caller is refused for who they are.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Denied { .. } | Self::Unauthenticated { .. })
     }
 
     /// Seconds for `Retry-After`.

@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::HeaderMap;
 use lockgate_cluster::{KeyMac, View};
 use lockgate_proto::id::{Principal, RoleName, Tenant};
 use secrecy::ExposeSecret;
+use smallvec::SmallVec;
 
 use super::credential;
 use super::key::KeyHasher;
@@ -26,6 +28,34 @@ pub struct Authenticated {
     pub caller: Arc<Caller>,
     /// What it may use.
     pub access: Arc<Access>,
+    /// Hash of the credential; `None` for a caller that needed none.
+    mac: Option<KeyMac>,
+    version: u64,
+}
+
+impl Authenticated {
+    /// Whether the caller may come in on a route of a tenant (`/t/{tenant}/…`), which is for its own callers.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::ForeignTenant`] for somebody known; [`CallError::Unauthenticated`] for an anonymous caller, who
+    /// can do something about it.
+    pub fn enter(&self, route_tenant: Option<&Tenant>) -> Result<(), CallError> {
+        if route_tenant.is_none() || self.caller.tenant.as_ref() == route_tenant {
+            return Ok(());
+        }
+        Err(match self.mac {
+            Some(_) => CallError::ForeignTenant,
+            None => CallError::Unauthenticated {
+                what: "an API key of this URL's tenant is required",
+            },
+        })
+    }
+
+    /// Version of the identity that let the caller in.
+    pub(super) fn version(&self) -> u64 {
+        self.version
+    }
 }
 
 /// Settings from which no identity can be made.
@@ -49,10 +79,17 @@ pub enum IdentityError {
 /// which replaces the old one whole.
 #[derive(Debug)]
 pub struct Identity {
+    /// Unique per process.
+    version: u64,
     hasher: KeyHasher,
     by_mac: HashMap<KeyMac, Arc<Authenticated>, BuildHasherDefault<MacHasher>>,
     anonymous: Option<Arc<Authenticated>>,
+    /// All of them, by whom they stand for.
+    by_owner: HashMap<Owner, SmallVec<[Arc<Authenticated>; 1]>>,
 }
+
+/// Whom a session belongs to: any credential of the same principal and tenant opens it.
+type Owner = (Principal, Option<Tenant>);
 
 impl Identity {
     /// Compiles the keys of the file and of the cluster's registry. A key of the file wins over one of the registry
@@ -70,9 +107,8 @@ impl Identity {
             .iter()
             .filter(|(_, key)| key.revoked_at_ms.is_none())
         {
-            let authenticated =
-                builder.build(id, &key.principal, key.tenant.as_ref(), &key.roles)?;
-            by_mac.insert(key.mac, authenticated);
+            let caller = Builder::caller(id, &key.principal, key.tenant.as_ref(), &key.roles);
+            by_mac.insert(key.mac, builder.build(caller, Some(key.mac))?);
         }
         let mut file_ids: HashMap<KeyMac, &str> = HashMap::new();
         for key in &registry.identity.api_keys {
@@ -83,24 +119,55 @@ impl Identity {
                     second: key.id.clone(),
                 });
             }
-            let authenticated =
-                builder.build(&key.id, &key.principal, key.tenant.as_ref(), &key.roles)?;
-            by_mac.insert(mac, authenticated);
+            let caller = Builder::caller(&key.id, &key.principal, key.tenant.as_ref(), &key.roles);
+            by_mac.insert(mac, builder.build(caller, Some(mac))?);
         }
         let anonymous = match &registry.identity.anonymous {
             Some(roles) => {
-                Some(builder.build(ANONYMOUS, &Principal::from(ANONYMOUS), None, roles)?)
+                let caller = Builder::caller(ANONYMOUS, &ANONYMOUS.into(), None, roles);
+                Some(builder.build(caller, None)?)
             }
             None => None,
         };
+        let mut by_owner: HashMap<Owner, SmallVec<_>> = HashMap::new();
+        for who in by_mac.values().chain(&anonymous) {
+            let owner = (who.caller.principal.clone(), who.caller.tenant.clone());
+            by_owner.entry(owner).or_default().push(Arc::clone(who));
+        }
         Ok(Self {
+            version: builder.version,
             hasher,
             by_mac,
             anonymous,
+            by_owner,
         })
     }
 
-    /// Finds out who sent `headers`. On a route of a tenant (`/t/{tenant}/…`) only callers of that tenant come in.
+    /// Tells this identity from the one before.
+    pub(super) fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Who somebody is now that was let in by an earlier identity; `None` when the credential is not good any more, or
+    /// stands for somebody else.
+    pub(super) fn renewed(&self, was: &Authenticated) -> Option<&Arc<Authenticated>> {
+        let now = match &was.mac {
+            Some(mac) => self.by_mac.get(mac),
+            None => self.anonymous.as_ref(),
+        };
+        now.filter(|now| {
+            let (now, was) = (&now.caller, &was.caller);
+            now.principal == was.principal && now.tenant == was.tenant
+        })
+    }
+
+    /// All who can come in as the principal and tenant of `caller`, and so into the same sessions.
+    pub fn peers(&self, caller: &Caller) -> &[Arc<Authenticated>] {
+        let owner = (caller.principal.clone(), caller.tenant.clone());
+        self.by_owner.get(&owner).map_or(&[], SmallVec::as_slice)
+    }
+
+    /// Finds out who sent `headers`.
     ///
     /// Costs one HMAC and one look-up in a table, and allocates nothing. The table is keyed by the MAC, which nobody
     /// without the pepper can steer, so the time of a look-up tells nothing about the keys in it.
@@ -108,11 +175,7 @@ impl Identity {
     /// # Errors
     ///
     /// [`CallError::Unauthenticated`] with what is missing or wrong.
-    pub fn authenticate(
-        &self,
-        headers: &HeaderMap,
-        route_tenant: Option<&Tenant>,
-    ) -> Result<Arc<Authenticated>, CallError> {
+    pub fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Authenticated>, CallError> {
         let refuse = |what| CallError::Unauthenticated { what };
         let authenticated = match credential::find(headers).map_err(refuse)? {
             Some(key) => self
@@ -124,11 +187,6 @@ impl Identity {
                 .as_ref()
                 .ok_or_else(|| refuse("an API key is required"))?,
         };
-        if route_tenant.is_some() && authenticated.caller.tenant.as_ref() != route_tenant {
-            return Err(refuse(
-                "the caller does not belong to the tenant of this URL",
-            ));
-        }
         Ok(Arc::clone(authenticated))
     }
 
@@ -145,6 +203,7 @@ impl Identity {
 
 /// Compiles each combination of roles and tenant once, however many keys have it.
 struct Builder<'a> {
+    version: u64,
     registry: &'a Registry,
     tool_rules: Arc<ToolRules>,
     compiled: HashMap<(Vec<RoleName>, Option<Tenant>), Arc<Access>>,
@@ -152,44 +211,55 @@ struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     fn new(registry: &'a Registry) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
         let tool_rules = Arc::new(ToolRules::new(&registry.servers));
         Self {
+            version: NEXT.fetch_add(1, Ordering::Relaxed),
             registry,
             tool_rules,
             compiled: HashMap::new(),
         }
     }
 
-    fn build(
-        &mut self,
+    fn caller(
         id: &str,
         principal: &Principal,
         tenant: Option<&Tenant>,
         roles: &[RoleName],
-    ) -> Result<Arc<Authenticated>, PatternError> {
+    ) -> Caller {
         let mut roles = roles.to_vec();
         roles.sort();
         roles.dedup();
-        let combination = (roles.clone(), tenant.cloned());
+        Caller {
+            principal: principal.clone(),
+            tenant: tenant.cloned(),
+            roles,
+            credential: id.into(),
+        }
+    }
+
+    fn build(
+        &mut self,
+        caller: Caller,
+        mac: Option<KeyMac>,
+    ) -> Result<Arc<Authenticated>, PatternError> {
+        let combination = (caller.roles.clone(), caller.tenant.clone());
         let access = match self.compiled.get(&combination) {
             Some(access) => Arc::clone(access),
             None => {
-                let access =
-                    Access::new(self.registry, Arc::clone(&self.tool_rules), &roles, tenant)?;
+                let rules = Arc::clone(&self.tool_rules);
+                let tenant = caller.tenant.as_ref();
+                let access = Access::new(self.registry, rules, &caller.roles, tenant)?;
                 let access = Arc::new(access);
                 self.compiled.insert(combination, Arc::clone(&access));
                 access
             }
         };
-        let caller = Caller {
-            principal: principal.clone(),
-            tenant: tenant.cloned(),
-            roles,
-            credential: id.into(),
-        };
         Ok(Arc::new(Authenticated {
             caller: Arc::new(caller),
             access,
+            mac,
+            version: self.version,
         }))
     }
 }
@@ -283,8 +353,10 @@ mod tests {
             )
         });
         let tenant = tenant.map(Tenant::from);
-        match identity.authenticate(&headers.collect(), tenant.as_ref()) {
-            Ok(authenticated) => Ok(authenticated.caller.principal.to_string()),
+        let found = identity.authenticate(&headers.collect());
+        let entered = found.and_then(|who| who.enter(tenant.as_ref()).map(|()| who));
+        match entered {
+            Ok(who) => Ok(who.caller.principal.to_string()),
             Err(error) => Err(error.to_string()),
         }
     }
@@ -385,7 +457,8 @@ mod tests {
             refused
         );
         assert_eq!(who(&identity, &[("x-api-key", "b")], Some("acme")), refused);
-        assert_eq!(who(&identity, &[], Some("acme")), refused);
+        let unknown = Err("an API key of this URL's tenant is required".to_owned());
+        assert_eq!(who(&identity, &[], Some("acme")), unknown);
     }
 
     #[tokio::test]
@@ -401,7 +474,7 @@ mod tests {
                 HeaderName::from_static("x-api-key"),
                 HeaderValue::from_static(value),
             )]);
-            identity.authenticate(&headers, None).unwrap()
+            identity.authenticate(&headers).unwrap()
         };
         assert!(Arc::ptr_eq(&get("a").access, &get("b").access));
         assert_eq!(get("a").caller.roles, ["all".into(), "dev".into()]);

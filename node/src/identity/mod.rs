@@ -6,7 +6,9 @@ mod authenticate;
 mod credential;
 mod key;
 pub mod seal;
+mod standing;
 
 pub use self::authenticate::{Authenticated, Identity, IdentityError};
 pub use self::key::{KeyHasher, generate_key};
 pub use self::seal::Sealer;
+pub use self::standing::{Identities, Standing, WITHDRAWN};

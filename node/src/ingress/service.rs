@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -17,7 +16,7 @@ use crate::answer::{Answer, Events};
 use crate::audit::Audit;
 use crate::config;
 use crate::error::CallError;
-use crate::identity::{Authenticated, Identity};
+use crate::identity::{Authenticated, Identities};
 use crate::session;
 use crate::stateless;
 use crate::telemetry::Metrics;
@@ -31,8 +30,8 @@ use super::{read, respond};
 /// What every transport of clients shares.
 #[derive(Debug)]
 pub struct Gateway {
-    /// Swapped whole when keys, roles or tenants change.
-    pub identity: ArcSwap<Identity>,
+    /// Replaced whole when keys, roles or tenants change.
+    pub identities: Arc<Identities>,
     /// Session era.
     pub sessions: session::Door,
     /// Stateless era.
@@ -123,20 +122,16 @@ impl Service {
         let era = claimed_era(&head.headers);
         let refuse = |error: CallError| Box::new(respond::error(&error, era));
         let tenant = path.tenant.map(Tenant::from);
-        let identity = self.gateway.identity.load();
+        let identity = self.gateway.identities.load();
         let open = identity.anonymous().is_some();
         self.guard
             .check(&head.uri, &head.headers, open)
             .map_err(refuse)?;
-        let who = identity
-            .authenticate(&head.headers, tenant.as_ref())
-            .map_err(|error| {
-                self.gateway.metrics.auth_failed();
-                self.refusals
-                    .note(&self.gateway.audit, peer, &error.to_string());
-                refuse(error)
-            })?;
+        let who = identity.authenticate(&head.headers);
         drop(identity);
+        let who = self
+            .enter(who, tenant.as_ref(), (peer, head.uri.path()))
+            .map_err(refuse)?;
         match head.method {
             Method::POST => {
                 check_types(&head.headers)
@@ -145,6 +140,8 @@ impl Service {
                 let body = read::read(body, limits.body_bytes_max, limits.read_timeout)
                     .await
                     .map_err(refuse)?;
+                // A body may take its time.
+                let who = self.gateway.identities.renew(who).map_err(refuse)?;
                 Ok(self.post(&head, path, who, body).await)
             }
             _ if era == Era::Stateless => Ok(respond::not_allowed("POST")),
@@ -162,6 +159,29 @@ impl Service {
             }
             _ => Ok(respond::not_allowed("GET, POST, DELETE")),
         }
+    }
+
+    /// Lets somebody in on a route, and records who is not.
+    fn enter(
+        &self,
+        who: Result<Arc<Authenticated>, CallError>,
+        tenant: Option<&Tenant>,
+        (peer, path): (IpAddr, &str),
+    ) -> Result<Arc<Authenticated>, CallError> {
+        let audit = &self.gateway.audit;
+        let entered = who.and_then(|who| match who.enter(tenant) {
+            Err(CallError::ForeignTenant) => {
+                audit.security("tenant_refused", &who.caller, path);
+                Err(CallError::ForeignTenant)
+            }
+            entered => entered.map(|()| who),
+        });
+        entered.inspect_err(|error| {
+            self.gateway.metrics.auth_failed();
+            if !matches!(error, CallError::ForeignTenant) {
+                self.refusals.note(audit, peer, &error.to_string());
+            }
+        })
     }
 
     async fn post(

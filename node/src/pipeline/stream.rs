@@ -10,6 +10,7 @@ use crate::route::{self, Entry, Scope};
 use crate::trail::Trail;
 use crate::upstream::link::MessageStream;
 
+use super::rights::Rights;
 use super::{Admitted, Incoming};
 
 /// A call whose server sends messages before the answer.
@@ -18,16 +19,24 @@ pub struct CallStream {
     messages: MessageStream,
     lens: Lens,
     trail: Option<Trail>,
+    rights: Rights,
     _admitted: Admitted,
 }
 
 impl CallStream {
-    pub(super) fn new(messages: MessageStream, lens: Lens, trail: Trail, place: Admitted) -> Self {
+    pub(super) fn new(
+        messages: MessageStream,
+        lens: Lens,
+        trail: Trail,
+        rights: Rights,
+        admitted: Admitted,
+    ) -> Self {
         Self {
             messages,
             lens,
             trail: Some(trail),
-            _admitted: place,
+            rights,
+            _admitted: admitted,
         }
     }
 
@@ -35,13 +44,19 @@ impl CallStream {
     ///
     /// # Errors
     ///
-    /// See [`UpstreamError`]. The call has ended then.
+    /// See [`UpstreamError`]; and when the caller lost the right to the call. The call has ended then.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe.
     pub async fn next(&mut self) -> Result<Option<Frame>, CallError> {
-        match self.messages.next().await {
+        let next = tokio::select! {
+            biased;
+            // First: a server that never stops talking must not outlast the caller's rights.
+            error = self.rights.lost(), if self.trail.is_some() => return Err(self.fail(error)),
+            next = self.messages.next() => next,
+        };
+        match next {
             Ok(Some(frame)) if matches!(frame.kind(), Kind::Result | Kind::Error) => {
                 if let Some(trail) = self.trail.take() {
                     trail.answered(&frame);
@@ -50,11 +65,14 @@ impl CallStream {
             }
             Ok(Some(frame)) => Ok(Some(self.lens.message(frame))),
             Ok(None) if self.trail.is_none() => Ok(None),
-            Ok(None) => Err(self.fail(UpstreamError::Broken {
-                server: self.entry().settings.name.clone(),
-                what: "the stream ended without an answer".to_owned(),
-            })),
-            Err(error) => Err(self.fail(error)),
+            Ok(None) => {
+                let broken = UpstreamError::Broken {
+                    server: self.entry().settings.name.clone(),
+                    what: "the stream ended without an answer".to_owned(),
+                };
+                Err(self.fail(broken.into()))
+            }
+            Err(error) => Err(self.fail(error.into())),
         }
     }
 
@@ -75,8 +93,7 @@ impl CallStream {
         }
     }
 
-    fn fail(&mut self, error: UpstreamError) -> CallError {
-        let error = CallError::from(error);
+    fn fail(&mut self, error: CallError) -> CallError {
         if let Some(trail) = self.trail.take() {
             trail.failed(&error);
         }

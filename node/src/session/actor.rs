@@ -32,6 +32,8 @@ pub(super) enum Message {
     Listen,
     /// A far end was opened.
     Bound(ServerName),
+    /// Far ends were taken away.
+    Unbound,
     /// Time to look for what is old.
     Tick,
     /// The session ends.
@@ -56,6 +58,10 @@ impl SessionRef {
 
     pub(super) fn bound(&self, server: ServerName) {
         self.cast(Message::Bound(server));
+    }
+
+    pub(super) fn unbound(&self) {
+        self.cast(Message::Unbound);
     }
 
     /// `false` when the actor does not run any more.
@@ -192,6 +198,9 @@ impl Actor for SessionActor {
                 life.pump_all(&cell);
             }
             Message::Bound(server) => life.on_bound(&cell, server),
+            Message::Unbound => life.pumps.retain(|server, pump| {
+                bound_to(&cell, server).is_some_and(|bound| bound.is_same_as(&pump.session))
+            }),
             Message::Tick => life.on_tick(&cell, &me),
             Message::End => {
                 life.stop_pumps();
@@ -327,9 +336,15 @@ impl Ear {
                     Ok(Some(frame)) => {
                         wait = Duration::from_millis(100);
                         // By its key, which wakes a session that has just fallen asleep: its old cell is dead then.
-                        let cell = self.inner.upgrade().and_then(|inner| inner.find(&self.key));
-                        let Some(cell) = cell else { return };
-                        heard(&cell, &self.session, server, frame).await;
+                        let Some(inner) = self.inner.upgrade() else {
+                            return;
+                        };
+                        let Some(cell) = inner.find(&self.key) else {
+                            return;
+                        };
+                        if inner.may_hear(&cell, &self.session, &frame) {
+                            heard(&cell, &self.session, server, frame).await;
+                        }
                     }
                     Ok(None) => break,
                     Err(error) => {

@@ -37,7 +37,7 @@ use super::stream::StreamLog;
 
 /// A server that was told of a cancel may still answer for this long; then its stream is given up.
 const CANCEL_GRACE: Duration = Duration::from_secs(2);
-/// Longest time that the end of a session waits for a server to take the news of one call.
+/// Longest wait for a server to take the news that a call is over.
 const FAREWELL_WAIT: Duration = Duration::from_secs(1);
 
 /// One request on its way.
@@ -205,7 +205,13 @@ async fn drive(inner: Arc<Inner>, ask: Ask, held: Held) -> Step {
             ask,
             held,
         })),
-        Err(error) => Step::Done(error_message(ask.frame.id(), &error, Era::Session)),
+        Err(error) => {
+            if error.is_refusal() {
+                // Of a call that was under way, if it was sent at all.
+                call_off(&ask, sent_on.get(), "not allowed any more").await;
+            }
+            Step::Done(error_message(ask.frame.id(), &error, Era::Session))
+        }
     }
 }
 
@@ -307,6 +313,10 @@ async fn relay(streaming: &mut Streaming, log: &StreamLog) -> Option<Bytes> {
             Ok(Some(frame)) => streaming.tell(frame, log).await,
             Ok(None) => return None,
             Err(error) => {
+                if error.is_refusal() {
+                    let sent_on = streaming.sent_on.as_ref();
+                    call_off(&streaming.ask, sent_on, "not allowed any more").await;
+                }
                 let id = streaming.ask.frame.id();
                 return Some(error_message(id, &error, Era::Session));
             }
@@ -342,23 +352,24 @@ async fn give_up(ask: &Ask, held: &Held, sent_on: Option<&BoundSession>) -> Opti
             None
         }
         Reason::SessionEnded => {
-            if let Some(notification) = cancelled(ask) {
-                let told = send(sent_on, notification);
-                let _in_time = tokio::time::timeout(FAREWELL_WAIT, told).await;
-            }
+            call_off(ask, sent_on, "session ended").await;
             let error = CallError::SessionEnded;
             Some(error_message(ask.frame.id(), &error, Era::Session))
         }
     }
 }
 
-/// The gateway's own `notifications/cancelled` for a call.
-fn cancelled(ask: &Ask) -> Option<Frame> {
-    let (id, method) = (ask.frame.id()?, method::CANCELLED);
+/// Tells the server, of the gateway's own accord, that a call is over; it has a moment to take the news.
+async fn call_off(ask: &Ask, sent_on: Option<&BoundSession>, reason: &str) {
+    let Some(id) = ask.frame.id() else { return };
+    let method = method::CANCELLED;
     let text = format!(
-        r#"{{"jsonrpc":"2.0","method":"{method}","params":{{"requestId":{id},"reason":"session ended"}}}}"#
+        r#"{{"jsonrpc":"2.0","method":"{method}","params":{{"requestId":{id},"reason":"{reason}"}}}}"#
     );
-    Frame::parse(text.into(), &Limits::default()).ok()
+    if let Ok(notification) = Frame::parse(text.into(), &Limits::default()) {
+        let told = send(sent_on, notification);
+        let _in_time = tokio::time::timeout(FAREWELL_WAIT, told).await;
+    }
 }
 
 /// Sends to the session that the call went out on; if it went nowhere, there is nobody to tell.

@@ -19,6 +19,7 @@ use super::claim::{Claim, InFlight};
 use super::ended::EndedBytes;
 use super::id::SessionKey;
 use super::own::OwnLists;
+use super::review::own_server;
 use super::state::State;
 use super::stream::{EventId, Reader, StreamId, StreamLog};
 
@@ -90,7 +91,7 @@ impl Cell {
 
     /// Whether it was opened on a server's own route.
     pub fn is_scoped(&self) -> bool {
-        self.route.contains("/s/")
+        own_server(&self.route).is_some()
     }
 
     /// Notes activity.

@@ -253,6 +253,46 @@ impl Directory {
         cells
     }
 
+    /// Visits whom every session belongs to.
+    pub(super) fn owners(&self, mut see: impl FnMut(&SessionKey, &Arc<str>, &Arc<Caller>)) {
+        for shard in &self.shards {
+            for (key, slot) in &*shard.lock() {
+                match slot {
+                    Slot::Active(cell) => see(key, &cell.route, &cell.caller),
+                    Slot::Passive(passive) => see(key, &passive.route, &passive.caller),
+                }
+            }
+        }
+    }
+
+    /// Takes every session's far ends at servers that are forbidden to its owner.
+    pub(super) fn unbind(
+        &self,
+        forbidden: impl Fn(&Caller, &ServerName) -> bool,
+    ) -> Vec<BoundSlot> {
+        let mut taken = Vec::new();
+        let mut take = |caller: &Caller, bound: &mut Vec<(ServerName, BoundSlot)>| {
+            let known = taken.len();
+            taken.extend(bound.extract_if(.., |(server, _)| forbidden(caller, server)));
+            taken.len() > known
+        };
+        for shard in &self.shards {
+            for slot in shard.lock().values_mut() {
+                match slot {
+                    Slot::Active(cell) => {
+                        if take(&cell.caller, &mut cell.bound.lock()) {
+                            cell.actor.unbound();
+                        }
+                    }
+                    Slot::Passive(passive) => {
+                        take(&passive.caller, &mut passive.bound);
+                    }
+                }
+            }
+        }
+        taken.into_iter().map(|(_, slot)| slot).collect()
+    }
+
     /// Visits every session: key, name, route, caller, state, time idle, and the cell when it is awake.
     pub(super) fn visit(&self, now: Instant, mut see: impl FnMut(Seen<'_>)) {
         for shard in &self.shards {

@@ -206,7 +206,10 @@ impl Door {
         let revision = cell.state.lock().hard.revision;
         let priming =
             (revision >= Revision::V2025_11_25 && last_event.is_none()).then(|| reader.priming());
-        Ok(self.inner.keep_in_use(&cell, reader.into_stream(priming)))
+        let standing = self.inner.pipeline.identities.standing(&request.who);
+        let events = reader.into_stream(priming);
+        let events = events.take_until(standing.withdrawn());
+        Ok(self.inner.keep_in_use(&cell, events))
     }
 
     /// Ends the session.

@@ -17,6 +17,7 @@ mod inbound;
 mod lists;
 mod notify;
 mod own;
+mod review;
 pub mod state;
 pub mod stream;
 #[cfg(test)]

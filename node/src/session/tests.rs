@@ -14,7 +14,7 @@ use super::actor::REVIVALS_MAX;
 use super::cell::Cell;
 use super::{Door, Request};
 use crate::config::{self, Options};
-use crate::identity::{Authenticated, Identity, Sealer};
+use crate::identity::{Authenticated, Identities, Identity, Sealer};
 use crate::pipeline::Pipeline;
 
 const CONFIG: &str = r#"
@@ -43,13 +43,15 @@ impl Node {
         let loaded = config::load(&file, &options).unwrap();
         let clock = || std::time::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
         let cluster = Cluster::open(&dir.path().join("data"), clock).unwrap();
-        let pipeline = Arc::new(Pipeline::in_dir(dir.path(), clock));
-        let sealer = Arc::new(Sealer::new(cluster.view().keyring()).unwrap());
         let identity = Identity::new(&loaded.config.registry, &cluster.view()).unwrap();
+        let identities = Arc::new(Identities::new(identity));
+        let who = identities.load().authenticate(&HeaderMap::new());
+        let pipeline = Arc::new(Pipeline::in_dir(dir.path(), clock, identities));
+        let sealer = Arc::new(Sealer::new(cluster.view().keyring()).unwrap());
         let node = &loaded.config.node;
         Self {
             door: Door::new(pipeline, sealer, node.limits, node.session, || 1_000),
-            who: identity.authenticate(&HeaderMap::new(), None).unwrap(),
+            who: who.unwrap(),
             _dir: dir,
         }
     }

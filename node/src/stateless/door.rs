@@ -11,14 +11,14 @@ use lockgate_proto::mcp::{Era, Revision, method};
 use tokio_util::sync::CancellationToken;
 
 use crate::answer::{Answer, Event, Events, error_message};
-use crate::error::{CallError, Object};
+use crate::error::CallError;
 use crate::identity::Authenticated;
 use crate::identity::Sealer;
 use crate::pipeline::{CallStream, Incoming, Link, Outcome, Pipeline};
 use crate::route::{self, Entry, Scope, Table};
 use crate::telemetry::trace::Context;
 
-use super::{listen, validate};
+use super::{listen, rights, validate};
 
 /// A silent call is turned into a stream after this, so that keep-alives can flow; until then the server's HTTP
 /// status can still be passed on.
@@ -117,7 +117,7 @@ impl Door {
             }
         }
         if method == method::LISTEN {
-            allow_subscriptions(&self.pipeline, &ask)?;
+            rights::allow(&self.pipeline, &ask)?;
             return match scope {
                 Scope::All => {
                     self.pipeline.local(&ask.incoming(), "")?;
@@ -126,7 +126,7 @@ impl Door {
                 Scope::Server(at) => {
                     let server = &ask.table.servers[at].settings.name;
                     self.pipeline.local(&ask.incoming(), server.as_str())?;
-                    listen::open_at(self, &ask, at).await
+                    listen::open_at(self, ask, at).await
                 }
             };
         }
@@ -139,7 +139,7 @@ impl Door {
 }
 
 impl Ask {
-    fn incoming(&self) -> Incoming<'_> {
+    pub(super) fn incoming(&self) -> Incoming<'_> {
         Incoming {
             frame: &self.frame,
             table: &self.table,
@@ -196,30 +196,6 @@ fn own_versions(entry: &Entry) -> Option<Vec<Revision>> {
     let raw = entry.catalog.as_deref()?.server.versions.as_deref()?;
     let names = elements(raw).filter_map(|span| decode_str(span.of(raw)));
     Some(names.filter_map(|name| Revision::parse(&name)).collect())
-}
-
-/// A subscription reads: every URI must be allowed, and for tasks the method that reads them.
-fn allow_subscriptions(pipeline: &Pipeline, ask: &Ask) -> Result<(), CallError> {
-    route::check_clear(&ask.frame)?;
-    let own = match ask.scope {
-        Scope::Server(at) => ask.table.servers.get(at),
-        Scope::All => None,
-    };
-    for uri in validate::subscriptions(&ask.frame) {
-        let found = || ask.table.servers.get(ask.table.resource(&uri)?);
-        let Some(entry) = own.or_else(found) else {
-            continue;
-        };
-        let shown = match own {
-            Some(own) => own.settings.shown_uri(&uri),
-            None => uri,
-        };
-        pipeline.allow(&ask.incoming(), Object::Resource, &shown, Some(entry))?;
-    }
-    if validate::follows_tasks(&ask.frame) {
-        pipeline.allow(&ask.incoming(), Object::Method, method::TASKS_GET, own)?;
-    }
-    Ok(())
 }
 
 fn called_tool(ask: &Ask) -> Option<&crate::upstream::catalog::Item> {

@@ -1,6 +1,7 @@
 //! `subscriptions/listen` over several servers: one acknowledgement, one stream. List changes come from the gateway's
 //! own tables, resource updates from one listen per server.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,6 @@ use lockgate_proto::id::ServerName;
 use lockgate_proto::jsonrpc::{Frame, Kind, Limits, Splice, encode_str};
 use lockgate_proto::mcp::{Era, headers, method};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use crate::answer::{Answer, Event, Events};
 use crate::error::{CallError, UpstreamError};
@@ -20,6 +20,7 @@ use crate::upstream::CallClass;
 use crate::upstream::link::{MessageStream, Outgoing, Reply};
 
 use super::door::{Ask, Door, event, failed, is_answer};
+use super::rights::until_over;
 use super::validate;
 
 const SUBSCRIPTION_KEY: &str = "io.modelcontextprotocol/subscriptionId";
@@ -67,7 +68,7 @@ pub(super) async fn open(door: Door, ask: Ask) -> Answer {
             list_changes(door.clone(), id.clone(), capabilities),
             stream::select_all(updates),
         ))
-        .take_until(door.closing.clone().cancelled_owned())
+        .take_until(until_over(door, ask))
         .chain(stream::iter([goodbye(&id)]));
     Answer::Events(Events(Box::pin(events)))
 }
@@ -77,11 +78,12 @@ pub(super) async fn open(door: Door, ask: Ask) -> Answer {
 /// # Errors
 ///
 /// Fails when the server cannot be reached, or says nothing at all within its timeout.
-pub(super) async fn open_at(door: &Door, ask: &Ask, at: usize) -> Result<Answer, CallError> {
+pub(super) async fn open_at(door: &Door, ask: Ask, at: usize) -> Result<Answer, CallError> {
+    let ask = Arc::new(ask);
     let entry = &ask.table.servers[at];
     let (server, limit) = (&entry.settings.name, entry.settings.timeout);
     let opening = async {
-        let reply = call(ask, entry, ask.frame.clone()).await?;
+        let reply = call(&ask, entry, ask.frame.clone()).await?;
         let mut messages = match reply {
             Reply::Single { status, frame } => {
                 return Ok(Answer::with_status(status, frame.bytes().clone()));
@@ -97,7 +99,7 @@ pub(super) async fn open_at(door: &Door, ask: &Ask, at: usize) -> Result<Answer,
             id: ask.frame.id().unwrap_or("null").to_owned(),
             server: server.clone(),
             messages,
-            closing: door.closing.clone(),
+            over: Box::pin(until_over(door.clone(), Arc::clone(&ask))),
         };
         let events = stream::iter([event(&first)]).chain(opened.events());
         Ok(Answer::Events(Events(Box::pin(events))))
@@ -124,7 +126,7 @@ struct Opened {
     id: String,
     server: ServerName,
     messages: MessageStream,
-    closing: CancellationToken,
+    over: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 impl Opened {
@@ -133,7 +135,7 @@ impl Opened {
             let mut opened = opened?;
             let next = tokio::select! {
                 biased;
-                () = opened.closing.cancelled() => return Some((goodbye(&opened.id), None)),
+                () = &mut opened.over => return Some((goodbye(&opened.id), None)),
                 next = opened.messages.next() => next,
             };
             let error = match next {

@@ -2,6 +2,7 @@
 
 mod door;
 mod listen;
+mod rights;
 mod validate;
 
 pub use self::door::{Door, Request};

@@ -15,6 +15,7 @@ mod protocol;
 mod reload;
 mod restarts;
 mod resume;
+mod revocation;
 mod roles;
 mod session_ids;
 mod shutdown;

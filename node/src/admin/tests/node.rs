@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use crate::admin::{Parts, Readiness, Service};
 use crate::audit::Audit;
 use crate::config::{self, Options, Reloader};
-use crate::identity::{Authenticated, Identity, Sealer};
+use crate::identity::{Authenticated, Identities, Identity, Sealer};
 use crate::pipeline::Pipeline;
 use crate::session::Door;
 use crate::telemetry::{Metrics, Tracer};
@@ -87,7 +87,9 @@ impl Node {
         let cluster = Cluster::open(&dir.path().join("data"), clock).unwrap();
         let audit = config::Audit::File(dir.path().join("audit.jsonl"));
         let audit = Arc::new(Audit::open(&audit, "n1", 1, clock).unwrap());
+        let identity = Identity::new(&loaded.config.registry, &cluster.view()).unwrap();
         let pipeline = Arc::new(Pipeline::new(
+            Arc::new(Identities::new(identity)),
             audit,
             Arc::new(Metrics::new()),
             Tracer::off(),
@@ -183,7 +185,7 @@ impl Node {
             Identity::new(&self.parts.registry.load(), &self.parts.cluster.view()).unwrap();
         let mut headers = HeaderMap::new();
         headers.insert("authorization", format!("Bearer {key}").parse().unwrap());
-        identity.authenticate(&headers, None).ok()
+        identity.authenticate(&headers).ok()
     }
 
     /// Lines of the audit log for operators' deeds: action and target.

@@ -1,0 +1,97 @@
+//! Rights that are taken away while a call runs: it ends with the refusal that it would meet now.
+
+use std::sync::Arc;
+
+use lockgate_proto::id::ServerName;
+use lockgate_proto::mcp::method;
+
+use crate::error::{CallError, Object};
+use crate::identity::{Identities, Standing, WITHDRAWN};
+use crate::policy::{Access, Verdict};
+use crate::route::{Entry, Plan};
+
+use super::{Incoming, denied};
+
+/// What policy decides on for one call.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Question<'a> {
+    object: Object,
+    shown: &'a str,
+    server: &'a ServerName,
+    /// The server's own name of a tool that is called.
+    tool: Option<&'a str>,
+}
+
+impl<'a> Question<'a> {
+    pub(super) fn new(incoming: &Incoming<'_>, entry: &'a Entry, plan: &'a Plan<'_>) -> Self {
+        let is_call = plan.object == Object::Tool && incoming.frame.method() == method::TOOLS_CALL;
+        Self {
+            object: plan.object,
+            shown: &plan.shown,
+            server: &entry.settings.name,
+            tool: plan.own.as_deref().filter(|_| is_call),
+        }
+    }
+
+    pub(super) fn verdict<'b>(&self, access: &'b Access) -> Verdict<'b> {
+        match (self.object, self.tool) {
+            (Object::Tool, Some(own)) => access.decide_tool(self.shown, self.server, own),
+            (Object::Server, _) => access.decide(Object::Server, self.server.as_str(), None),
+            _ => access.decide(self.object, self.shown, Some(self.server)),
+        }
+    }
+
+    /// Waits until the caller may not do this any more, and says why.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub(super) async fn lost(self, standing: &mut Standing) -> CallError {
+        loop {
+            let Some(who) = standing.changed().await else {
+                return CallError::Unauthenticated { what: WITHDRAWN };
+            };
+            let verdict = self.verdict(&who.access);
+            if !verdict.allowed {
+                return denied(self.object, self.shown.to_owned(), verdict);
+            }
+        }
+    }
+}
+
+/// The same for a call that streams: it outlives the request that asked.
+#[derive(Debug)]
+pub(super) struct Rights {
+    standing: Standing,
+    object: Object,
+    shown: Box<str>,
+    server: ServerName,
+    tool: Option<Box<str>>,
+}
+
+impl Rights {
+    pub(super) fn new(
+        identities: &Arc<Identities>,
+        incoming: &Incoming<'_>,
+        question: Question<'_>,
+    ) -> Self {
+        Self {
+            standing: identities.standing(incoming.who),
+            object: question.object,
+            shown: question.shown.into(),
+            server: question.server.clone(),
+            tool: question.tool.map(Into::into),
+        }
+    }
+
+    /// See [`Question::lost`].
+    pub(super) async fn lost(&mut self) -> CallError {
+        let question = Question {
+            object: self.object,
+            shown: &self.shown,
+            server: &self.server,
+            tool: self.tool.as_deref(),
+        };
+        question.lost(&mut self.standing).await
+    }
+}

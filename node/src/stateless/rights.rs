@@ -1,0 +1,100 @@
+//! What a listen needs rights for, when it opens and for as long as it goes on.
+
+use std::sync::Arc;
+
+use lockgate_proto::mcp::method;
+
+use crate::error::{CallError, Object};
+use crate::identity::Authenticated;
+use crate::pipeline::Pipeline;
+use crate::route::{self, Entry, Scope};
+
+use super::door::{Ask, Door};
+use super::validate;
+
+/// One thing that a listen names.
+struct Subscribed<'a> {
+    object: Object,
+    shown: String,
+    entry: Option<&'a Entry>,
+}
+
+/// A subscription reads: every URI must be allowed, and for tasks the method that reads them.
+///
+/// # Errors
+///
+/// [`CallError::Denied`].
+pub(super) fn allow(pipeline: &Pipeline, ask: &Ask) -> Result<(), CallError> {
+    route::check_clear(&ask.frame)?;
+    for Subscribed {
+        object,
+        shown,
+        entry,
+    } in subscribed(ask)
+    {
+        pipeline.allow(&ask.incoming(), object, &shown, entry)?;
+    }
+    Ok(())
+}
+
+/// Waits until a listen has to end: the node closes, or the caller may not hear all of it any more.
+pub(super) async fn until_over(door: Door, ask: Arc<Ask>) {
+    let mut standing = door.pipeline.identities.standing(&ask.who);
+    let lost = async {
+        while let Some(who) = standing.changed().await {
+            if !may_listen(&ask, &who) {
+                break;
+            }
+        }
+        let audit = &door.pipeline.audit;
+        audit.security("listen_ended", &ask.who.caller, &ask.frame.method());
+    };
+    tokio::select! {
+        () = door.closing.cancelled() => {}
+        () = lost => {}
+    }
+}
+
+fn may_listen(ask: &Ask, who: &Authenticated) -> bool {
+    let access = &who.access;
+    let in_reach = match ask.scope {
+        Scope::All => true,
+        Scope::Server(at) => access.allows_server(&ask.table.servers[at].settings.name),
+    };
+    in_reach
+        && subscribed(ask).iter().all(|one| {
+            let server = one.entry.map(|entry| &entry.settings.name);
+            access.decide(one.object, &one.shown, server).allowed
+        })
+}
+
+fn subscribed(ask: &Ask) -> Vec<Subscribed<'_>> {
+    let own = match ask.scope {
+        Scope::Server(at) => ask.table.servers.get(at),
+        Scope::All => None,
+    };
+    let mut found = Vec::new();
+    for uri in validate::subscriptions(&ask.frame) {
+        let listed = || ask.table.servers.get(ask.table.resource(&uri)?);
+        let Some(entry) = own.or_else(listed) else {
+            continue;
+        };
+        let shown = match own {
+            Some(own) => own.settings.shown_uri(&uri),
+            None => uri,
+        };
+        found.push(Subscribed {
+            object: Object::Resource,
+            shown,
+            entry: Some(entry),
+        });
+    }
+    if validate::follows_tasks(&ask.frame) {
+        found.push(Subscribed {
+            object: Object::Method,
+            shown: method::TASKS_GET.to_owned(),
+            entry: own,
+        });
+    }
+    found
+}
