@@ -13,6 +13,7 @@ use crate::admin::ApplyFuture;
 use crate::config::{self, Registry, ReloadHandle};
 use crate::identity::Identity;
 use crate::task::spawn_named;
+use crate::upstream::UpstreamHandle;
 
 use super::App;
 
@@ -102,7 +103,7 @@ impl App {
         let separator = &self.registry.load().separator;
         self.pipeline
             .router
-            .rebuild(&self.upstreams.all(), separator);
+            .rebuild(&self.upstreams.serving(), separator);
         self.gateway
             .sessions
             .announce(&old, &self.pipeline.router.table(Era::Session));
@@ -113,12 +114,8 @@ impl App {
         loop {
             // Subscribed before the tables are built: no change between the two is missed.
             set.mark_unchanged();
-            let mut changes: Vec<_> = self
-                .upstreams
-                .all()
-                .iter()
-                .map(|handle| handle.changes())
-                .collect();
+            let serving = self.upstreams.serving();
+            let mut changes: Vec<_> = serving.iter().map(UpstreamHandle::changes).collect();
             self.rebuild_routes();
             let any = async {
                 if changes.is_empty() {

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use lockgate_proto::jsonrpc::encode_str;
 use lockgate_proto::mcp::{Era, Revision, method};
 use tokio::sync::Mutex;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::config;
 use crate::error::UpstreamError;
@@ -25,6 +25,9 @@ use super::retry::CallClass;
 use super::session_key::SessionKey;
 use super::shared::{Shared, bit};
 use super::transport::http::Replay;
+
+/// Longest time between a call's choice of a session and its beginning there.
+const BEGIN_MAX: Duration = Duration::from_secs(1);
 
 /// A session of the session era. Cheap to clone; all clones are the same session.
 ///
@@ -158,14 +161,16 @@ impl BoundSession {
         Arc::ptr_eq(&self.inner, &other.inner)
     }
 
-    /// Whether it was opened through a predecessor of `handle`, which takes no calls any more.
+    /// Whether it was opened through a predecessor of `handle`, which is on its way out.
     pub fn is_outlived_by(&self, handle: &UpstreamHandle) -> bool {
         let shared = &self.inner.shared;
-        shared.is_draining() && !Arc::ptr_eq(shared, &handle.shared)
+        shared.is_leaving() && !Arc::ptr_eq(shared, &handle.shared)
     }
 
-    /// Waits, for at most `limit`, until its server, which drains, has no call in flight.
+    /// Waits, for at most `limit`, until its server, which is on its way out, has no call in flight.
     pub async fn until_retired(&self, limit: Duration) {
+        // For calls that hold the session already and are about to begin.
+        sleep(BEGIN_MAX).await;
         // Calls that take longer are cut off.
         let _in_time = timeout(limit, self.inner.shared.until_idle()).await;
     }

@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use lockgate_proto::id::ServerName;
 use ractor::SpawnErr;
 use tokio::sync::{Mutex, watch};
+use tokio::time::{sleep, timeout};
 use tracing::{debug, info};
 
 use crate::config::Server;
@@ -18,6 +19,11 @@ use super::supervision::SupervisorHandle;
 
 /// Longest time that calls of a removed server may still take.
 pub(crate) const DRAIN_LIMIT: Duration = Duration::from_secs(60);
+/// A changed server that is well serves on until its successor has been tried, but not longer than this.
+const SUCCESSION_MAX: Duration = Duration::from_secs(10);
+/// After its successor has come, a server still takes calls for so long: of requests that had found it before, and
+/// may have to open a session first.
+const LEAVE_FOR: Duration = Duration::from_secs(3);
 
 /// Table of servers, replaced as a whole. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -29,10 +35,48 @@ pub struct Upstreams {
 struct Inner {
     supervisor: SupervisorHandle,
     answer_bytes_max: usize,
-    table: ArcSwap<Vec<UpstreamHandle>>,
+    table: ArcSwap<Vec<Seat>>,
     /// One change at a time.
     applying: Mutex<()>,
     version: watch::Sender<u64>,
+}
+
+/// One configured server.
+#[derive(Clone, Debug)]
+struct Seat {
+    handle: UpstreamHandle,
+    /// The one before, which serves until `handle` has been tried.
+    before: Option<UpstreamHandle>,
+}
+
+impl Seat {
+    fn new(handle: UpstreamHandle) -> Self {
+        Self {
+            handle,
+            before: None,
+        }
+    }
+
+    /// The one that calls go to.
+    fn serving(&self) -> &UpstreamHandle {
+        self.before.as_ref().unwrap_or(&self.handle)
+    }
+
+    /// Gives the seat to `next`, and back whoever is not needed any more.
+    fn pass_to(&self, next: UpstreamHandle) -> (Self, Vec<UpstreamHandle>) {
+        let serving = self.serving();
+        let mut leaving = Vec::new();
+        if !serving.is_same_as(&self.handle) {
+            leaving.push(self.handle.clone());
+        }
+        // One that is down serves nobody.
+        let before = serving.is_up().then(|| serving.clone());
+        if before.is_none() {
+            leaving.push(serving.clone());
+        }
+        let handle = next;
+        (Self { handle, before }, leaving)
+    }
 }
 
 /// What a change of the configuration did.
@@ -83,9 +127,16 @@ impl Upstreams {
         })
     }
 
-    /// All servers, in the order of the configuration.
-    pub fn all(&self) -> Arc<Vec<UpstreamHandle>> {
-        self.inner.table.load_full()
+    /// All servers as they are configured, in that order.
+    pub fn all(&self) -> Vec<UpstreamHandle> {
+        let table = self.inner.table.load();
+        table.iter().map(|seat| seat.handle.clone()).collect()
+    }
+
+    /// The servers that calls go to: as [`Self::all`], with the one before where a changed one has not been tried yet.
+    pub fn serving(&self) -> Vec<UpstreamHandle> {
+        let table = self.inner.table.load();
+        table.iter().map(|seat| seat.serving().clone()).collect()
     }
 
     /// Counts changes of the table.
@@ -93,13 +144,14 @@ impl Upstreams {
         self.inner.version.subscribe()
     }
 
-    /// One server.
+    /// One server, as it is configured.
     pub fn get(&self, name: &str) -> Option<UpstreamHandle> {
-        find(&self.inner.table.load(), name).cloned()
+        find(&self.inner.table.load(), name).map(|seat| seat.handle.clone())
     }
 
     /// Makes `servers` the table. A server whose settings did not change keeps its handle, its sessions and its
-    /// children; one that is gone or changed drains in the background.
+    /// children. One that is gone drains in the background; one that is changed serves until its successor has been
+    /// tried, and then leaves.
     ///
     /// # Errors
     ///
@@ -109,57 +161,59 @@ impl Upstreams {
         let _one_at_a_time = inner.applying.lock().await;
         let old = inner.table.load_full();
         let mut diff = Diff::default();
-        let mut table = Vec::with_capacity(servers.len());
-        let mut started = Vec::new();
+        let (mut table, mut started) = (Vec::with_capacity(servers.len()), Vec::new());
+        let mut leaving = Vec::new();
         for server in servers {
             let before = find(&old, server.name.as_str());
-            if let Some(kept) = before.filter(|handle| is_same(handle.settings(), server)) {
+            if let Some(kept) = before.filter(|seat| is_same(seat.handle.settings(), server)) {
                 table.push(kept.clone());
                 continue;
             }
-            let spawned = UpstreamHandle::spawn(
-                Arc::clone(server),
-                inner.answer_bytes_max,
-                &inner.supervisor,
-            );
-            match spawned.await {
-                Ok(handle) => {
-                    started.push(handle.clone());
-                    table.push(handle);
-                }
+            let fresh = match inner.start(server).await {
+                Ok(fresh) => fresh,
                 Err(error) => {
                     retire(started);
                     return Err(error);
                 }
-            }
+            };
+            started.push(fresh.clone());
             match before {
-                Some(_) => diff.changed.push(server.name.clone()),
-                None => diff.added.push(server.name.clone()),
+                Some(before) => {
+                    let (seat, unneeded) = before.pass_to(fresh);
+                    table.push(seat);
+                    leaving.extend(unneeded);
+                    diff.changed.push(server.name.clone());
+                }
+                None => {
+                    table.push(Seat::new(fresh));
+                    diff.added.push(server.name.clone());
+                }
             }
         }
-        let gone = |handle: &&UpstreamHandle| {
-            let name = handle.settings().name.as_str();
+        let gone = old.iter().filter(|seat| {
+            let name = seat.handle.settings().name.as_str();
             find(&table, name).is_none()
-        };
-        diff.removed = old
-            .iter()
-            .filter(gone)
-            .map(|handle| handle.settings().name.clone())
-            .collect();
-        let leaving = old.iter().filter(|handle| {
-            let name = handle.settings().name.as_str();
-            find(&table, name).is_none_or(|new| !new.is_same_as(handle))
         });
-        let leaving: Vec<UpstreamHandle> = leaving.cloned().collect();
-        inner.table.store(Arc::new(table));
-        retire(leaving);
-        inner.version.send_modify(|version| *version += 1);
+        let gone: Vec<&Seat> = gone.collect();
+        diff.removed = gone
+            .iter()
+            .map(|seat| seat.handle.settings().name.clone())
+            .collect();
+        let gone = gone
+            .into_iter()
+            .flat_map(|seat| [Some(seat.handle.clone()), seat.before.clone()])
+            .flatten()
+            .collect();
+        inner.publish(table);
+        retire(gone);
+        leave(leaving);
+        self.succeed_later(started);
         diff.log();
         Ok(diff)
     }
 
-    /// Starts a server anew, with connections and children of its own, while the old one drains in the background.
-    /// `false` when there is none of that name.
+    /// Starts a server anew, with connections and children of its own; the old one serves until the new one has been
+    /// tried, and then leaves. `false` when there is none of that name.
     ///
     /// # Errors
     ///
@@ -168,18 +222,30 @@ impl Upstreams {
         let inner = &self.inner;
         let _one_at_a_time = inner.applying.lock().await;
         let mut table = Vec::clone(&inner.table.load());
-        let same = |handle: &&mut UpstreamHandle| handle.settings().name.as_str() == name;
-        let Some(slot) = table.iter_mut().find(same) else {
+        let same = |seat: &&mut Seat| seat.handle.settings().name.as_str() == name;
+        let Some(seat) = table.iter_mut().find(same) else {
             return Ok(false);
         };
-        let settings = Arc::clone(slot.settings());
-        let fresh = UpstreamHandle::spawn(settings, inner.answer_bytes_max, &inner.supervisor);
-        let before = std::mem::replace(slot, fresh.await?);
-        inner.table.store(Arc::new(table));
-        retire(vec![before]);
-        inner.version.send_modify(|version| *version += 1);
+        let fresh = inner.start(seat.handle.settings()).await?;
+        let (next, leaving) = seat.pass_to(fresh.clone());
+        *seat = next;
+        inner.publish(table);
+        leave(leaving);
+        self.succeed_later(vec![fresh]);
         info!(server = name, "server restarts");
         Ok(true)
+    }
+
+    /// Lets each of `successors` take over when it has been tried.
+    fn succeed_later(&self, successors: Vec<UpstreamHandle>) {
+        for successor in successors {
+            let inner = Arc::clone(&self.inner);
+            // Ends after the limit at the latest.
+            drop(spawn_named("succession of a server", async move {
+                successor.settled(SUCCESSION_MAX).await;
+                inner.succeed(&successor).await;
+            }));
+        }
     }
 
     /// Waits, for at most `limit`, until each server has been tried once.
@@ -192,24 +258,69 @@ impl Upstreams {
     pub async fn drain(&self, limit: Duration) {
         let _one_at_a_time = self.inner.applying.lock().await;
         let table = self.inner.table.swap(Arc::default());
-        futures_util::future::join_all(table.iter().map(|handle| handle.drain(limit))).await;
+        let handles = table
+            .iter()
+            .flat_map(|seat| seat.before.iter().chain([&seat.handle]));
+        futures_util::future::join_all(handles.map(|handle| handle.drain(limit))).await;
         self.inner.supervisor.stop();
     }
 }
 
-fn find<'a>(table: &'a [UpstreamHandle], name: &str) -> Option<&'a UpstreamHandle> {
-    table
-        .iter()
-        .find(|handle| handle.settings().name.as_str() == name)
+impl Inner {
+    async fn start(&self, server: &Arc<Server>) -> Result<UpstreamHandle, SpawnErr> {
+        let server = Arc::clone(server);
+        UpstreamHandle::spawn(server, self.answer_bytes_max, &self.supervisor).await
+    }
+
+    fn publish(&self, table: Vec<Seat>) {
+        self.table.store(Arc::new(table));
+        self.version.send_modify(|version| *version += 1);
+    }
+
+    /// Calls go to `successor` from now on, if its seat is still its own.
+    async fn succeed(&self, successor: &UpstreamHandle) {
+        let _one_at_a_time = self.applying.lock().await;
+        let mut table = Vec::clone(&self.table.load());
+        let own = |seat: &&mut Seat| seat.handle.is_same_as(successor);
+        let before = table
+            .iter_mut()
+            .find(own)
+            .and_then(|seat| seat.before.take());
+        if let Some(before) = before {
+            self.publish(table);
+            leave(vec![before]);
+        }
+    }
 }
 
+fn find<'a>(table: &'a [Seat], name: &str) -> Option<&'a Seat> {
+    table
+        .iter()
+        .find(|seat| seat.handle.settings().name.as_str() == name)
+}
+
+/// Ends servers that nobody may call any more.
 fn retire(handles: Vec<UpstreamHandle>) {
     for handle in handles {
-        // At once: whoever sees the successor must see that this one has gone.
+        // At once: they are out of the table.
         handle.shared.drain();
         // Ends by itself after the limit.
-        let _draining = spawn_named("drain of a server", async move {
+        drop(spawn_named("drain of a server", async move {
             handle.drain(DRAIN_LIMIT).await;
-        });
+        }));
+    }
+}
+
+/// Ends servers that have a successor, when the calls that had found them before have come to their end.
+fn leave(handles: Vec<UpstreamHandle>) {
+    for handle in handles {
+        // At once: whoever sees the successor must see that this one goes.
+        handle.shared.leave();
+        // Ends by itself after both limits.
+        drop(spawn_named("leave of a server", async move {
+            sleep(LEAVE_FOR).await;
+            let _in_time = timeout(DRAIN_LIMIT, handle.shared.until_idle()).await;
+            handle.drain(Duration::ZERO).await;
+        }));
     }
 }

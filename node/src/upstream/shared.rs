@@ -75,7 +75,8 @@ pub(super) struct Shared {
     pub(super) news: watch::Sender<u64>,
     pub(super) actor: ArcSwapOption<ActorRef<Message>>,
     draining: AtomicBool,
-    /// Notified when the last call has ended while draining.
+    leaving: AtomicBool,
+    /// Notified when the last call has ended of one that leaves or drains.
     idle: tokio::sync::Notify,
 }
 
@@ -109,6 +110,7 @@ impl Shared {
             news,
             actor: ArcSwapOption::empty(),
             draining: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
             idle: tokio::sync::Notify::new(),
         }
     }
@@ -191,8 +193,19 @@ impl Shared {
         }
     }
 
+    /// A successor has come: sessions move there with their next call. Calls that are on their way here still pass.
+    pub(super) fn leave(&self) {
+        self.leaving.store(true, Ordering::Release);
+    }
+
+    /// Whether a successor has come, or the server drains.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Acquire)
+    }
+
     /// Refuses new calls from now on.
     pub(super) fn drain(&self) {
+        self.leave();
         self.draining.store(true, Ordering::Release);
     }
 
@@ -202,12 +215,12 @@ impl Shared {
 
     /// The last call in flight has ended.
     pub(super) fn on_idle(&self) {
-        if self.is_draining() {
+        if self.is_leaving() {
             self.idle.notify_waiters();
         }
     }
 
-    /// Waits for the end of the last call in flight. Only for a server that drains.
+    /// Waits for the end of the last call in flight. Only for a server that leaves or drains.
     pub(super) async fn until_idle(&self) {
         loop {
             let mut notified = std::pin::pin!(self.idle.notified());

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{BINARY, Gateway, eventually};
+use crate::support::{BINARY, Client, Gateway, Upstream, eventually};
 
 fn config(allow: &str, more: &str) -> String {
     format!(
@@ -108,5 +108,109 @@ async fn servers_come_and_go_while_sessions_stay() {
         gateway.process().children().len() <= children
     })
     .await;
+    gateway.stop().await;
+}
+
+/// Calls without a pause, in a session and, if there are such, without one, until `stop`; every call succeeds.
+struct Load<'a> {
+    sessions: Vec<&'a Client>,
+    stateless: Option<&'a Client>,
+    tool: &'a str,
+    arguments: Value,
+    stop: tokio::sync::watch::Receiver<bool>,
+}
+
+impl Load<'_> {
+    async fn run(self) -> usize {
+        let mut n_calls = 0;
+        while !*self.stop.borrow() {
+            let params = json!({"name": self.tool, "arguments": self.arguments});
+            for client in &self.sessions {
+                let answer = client.request("tools/call", params.clone()).await;
+                assert!(answer.get("result").is_some(), "call {n_calls}: {answer}");
+                n_calls += 1;
+            }
+            if let Some(client) = self.stateless {
+                let answer = client.stateless("tools/call", params).await;
+                let answer = answer.message().await;
+                assert!(answer.get("result").is_some(), "call {n_calls}: {answer}");
+                n_calls += 1;
+            }
+        }
+        n_calls
+    }
+}
+
+#[tokio::test]
+async fn no_call_fails_while_a_server_is_replaced() {
+    let upstream = Upstream::start().await;
+    let config = |n: usize| upstream.config(&format!(", headers: {{ X-Generation: \"{n}\" }}"));
+    let gateway = Gateway::start(&config(0)).await;
+    let (one, two) = (
+        gateway.client().open().await,
+        gateway
+            .client()
+            .open_with("2025-11-25", json!({"roots": {}}))
+            .await,
+    );
+    let stateless = gateway.client();
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let load = Load {
+        sessions: vec![&one, &two],
+        stateless: Some(&stateless),
+        tool: "up_work",
+        arguments: json!({"key": "load"}),
+        stop: stopped,
+    };
+    let reloads = async {
+        for n in 1..=3 {
+            gateway.reconfigure(&config(n));
+            eventually("calls go to the successor", async || {
+                let now = upstream.last_headers().get("x-generation").cloned();
+                now.is_some_and(|now| now == n.to_string().as_str())
+            })
+            .await;
+        }
+        // Until the last but one has left, with all that it was asked.
+        tokio::time::sleep(std::time::Duration::from_secs(4)).await;
+        stop.send_replace(true);
+    };
+    let (n_calls, ()) = tokio::join!(load.run(), reloads);
+    assert_eq!(upstream.executions("load"), n_calls);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn no_call_fails_while_a_child_is_replaced() {
+    let with = |n: usize| {
+        let env = format!("args: [demo-server], env: {{ GENERATION: \"{n}\" }}");
+        config("\"*\"", "").replace("args: [demo-server]", &env)
+    };
+    let gateway = Gateway::start(&with(0)).await;
+    let client = gateway.client().open().await;
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let load = Load {
+        sessions: vec![&client],
+        stateless: None,
+        tool: "demo_add",
+        arguments: json!({"a": 1, "b": 1}),
+        stop: stopped,
+    };
+    let reloads = async {
+        eventually("a call was made", async || {
+            !gateway.process().children().is_empty()
+        })
+        .await;
+        let before = gateway.process().children();
+        assert!(!before.is_empty());
+        gateway.reconfigure(&with(1));
+        eventually("the old children have gone", async || {
+            before.iter().all(|child| child.state().is_none())
+        })
+        .await;
+        stop.send_replace(true);
+    };
+    let (n_calls, ()) = tokio::join!(load.run(), reloads);
+    assert!(n_calls > 10, "{n_calls}");
     gateway.stop().await;
 }
