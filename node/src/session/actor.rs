@@ -396,7 +396,7 @@ async fn heard(
     if frame.method().ends_with("/list_changed") {
         cell.own.lock().changed(server);
     }
-    match hear(cell, server, frame, None) {
+    match hear(cell, session, frame, None) {
         Heard::Tell(frame) => {
             // On a server's own route URIs stay as they are.
             let prefixed = (!cell.is_scoped())

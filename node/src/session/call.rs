@@ -326,8 +326,14 @@ async fn relay(streaming: &mut Streaming, log: &StreamLog) -> Option<Bytes> {
 
 impl Streaming {
     async fn tell(&self, frame: Frame, log: &StreamLog) {
-        let server = &self.stream.entry().settings.name;
-        match hear(&self.held.cell, server, frame, Some(self.held.claim.serial)) {
+        // Always there: what streams was sent.
+        let Some(session) = &self.sent_on else { return };
+        match hear(
+            &self.held.cell,
+            session,
+            frame,
+            Some(self.held.claim.serial),
+        ) {
             Heard::Tell(frame) => log.push(frame.line()).await,
             Heard::Refuse(answer) => send(self.sent_on.as_ref(), answer).await,
             Heard::Drop => {}

@@ -45,6 +45,8 @@ pub struct Cell {
     /// What servers offer to this session, for clients whose capabilities change that.
     pub(super) own: Mutex<OwnLists>,
     pub(super) bound: Mutex<Vec<(ServerName, BoundSlot)>>,
+    /// Sessions at servers that were replaced, until their calls have ended.
+    retiring: Mutex<Vec<BoundSession>>,
     in_flight: Mutex<InFlight>,
     /// Tells of every call that ends.
     released: Notify,
@@ -79,6 +81,7 @@ impl Cell {
             actor,
             own: Mutex::default(),
             bound: Mutex::new(seed.bound),
+            retiring: Mutex::default(),
             in_flight: Mutex::default(),
             released: Notify::new(),
             streams: Mutex::default(),
@@ -260,10 +263,27 @@ impl Cell {
             .get()
             .filter(|session| session.is_outlived_by(handle))
             .cloned();
-        if outlived.is_some() {
+        if let Some(outlived) = &outlived {
             *slot = BoundSlot::default();
+            self.retiring.lock().push(outlived.clone());
         }
         Ok((Arc::clone(slot), outlived))
+    }
+
+    /// Forgets a session whose server was replaced and whose calls have ended.
+    pub(super) fn retired(&self, session: &BoundSession) {
+        let mut retiring = self.retiring.lock();
+        retiring.retain(|known| !known.is_same_as(session));
+    }
+
+    /// A far end by its number, also one that retires.
+    pub(super) fn far(&self, number: u64) -> Option<BoundSession> {
+        let retiring = self.retiring.lock().iter().cloned().collect::<Vec<_>>();
+        let bound = self.bound.lock();
+        let open = bound.iter().filter_map(|(_, slot)| slot.get());
+        open.chain(&retiring)
+            .find(|session| session.number() == number)
+            .cloned()
     }
 
     /// Far ends that are open.

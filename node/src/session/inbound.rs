@@ -1,8 +1,9 @@
 //! What servers say on their own account, on its way to the client.
 
-use lockgate_proto::id::ServerName;
-use lockgate_proto::jsonrpc::{Frame, Kind, Splice};
+use lockgate_proto::jsonrpc::{Frame, Kind, Span, Splice};
 use lockgate_proto::mcp::{code, method};
+
+use crate::upstream::BoundSession;
 
 use super::cell::Cell;
 use super::id::capability;
@@ -18,12 +19,14 @@ pub(super) enum Heard {
     Drop,
 }
 
-/// Translates a server's request or notification. `call` is the serial of the call whose stream it came on.
-pub(super) fn hear(cell: &Cell, server: &ServerName, frame: Frame, call: Option<u64>) -> Heard {
+/// Translates a request or notification that came on a session at a server. `call` is the serial of the call whose
+/// stream it came on.
+pub(super) fn hear(cell: &Cell, session: &BoundSession, frame: Frame, call: Option<u64>) -> Heard {
+    let far = session.number();
     match frame.kind() {
-        Kind::Request => hear_request(cell, server, &frame, call),
+        Kind::Request => hear_request(cell, far, &frame, call),
         Kind::Notification if frame.method() == method::CANCELLED => {
-            hear_cancelled(cell, server, &frame)
+            hear_cancelled(cell, far, &frame)
         }
         Kind::Notification => Heard::Tell(frame),
         // An answer that belongs to no call of this session.
@@ -31,7 +34,7 @@ pub(super) fn hear(cell: &Cell, server: &ServerName, frame: Frame, call: Option<
     }
 }
 
-fn hear_request(cell: &Cell, server: &ServerName, frame: &Frame, call: Option<u64>) -> Heard {
+fn hear_request(cell: &Cell, far: u64, frame: &Frame, call: Option<u64>) -> Heard {
     let Some(server_id) = frame.id().map(str::to_owned) else {
         return Heard::Drop;
     };
@@ -50,11 +53,10 @@ fn hear_request(cell: &Cell, server: &ServerName, frame: &Frame, call: Option<u6
             "the client did not declare this capability",
         );
     }
-    let token = frame
-        .param(&["_meta", "progressToken"])
-        .map(|span| span.of(frame.text()).to_owned());
-    match state.ask(server.clone(), &server_id, token.as_deref(), call) {
-        Some(id) => Heard::Tell(frame.with_id(&id.to_string())),
+    let token = frame.param(&["_meta", "progressToken"]);
+    let raw = token.map(|span| span.of(frame.text()));
+    match state.ask(far, &server_id, raw, call) {
+        Some(id) => ask_as(frame, &id.to_string(), token),
         None => refuse(
             &server_id,
             code::INTERNAL_ERROR,
@@ -63,12 +65,22 @@ fn hear_request(cell: &Cell, server: &ServerName, frame: &Frame, call: Option<u6
     }
 }
 
+/// The request under our id. Where the server asks for progress, the id stands for its token, too.
+fn ask_as(frame: &Frame, id: &str, token: Option<Span>) -> Heard {
+    let Some(token) = token else {
+        return Heard::Tell(frame.with_id(id));
+    };
+    let mut splice = Splice::new(frame.text());
+    splice.replace(token, id.to_owned());
+    Frame::edited(splice).map_or(Heard::Drop, |frame| Heard::Tell(frame.with_id(id)))
+}
+
 /// A server that gives up its own request names it by its own id; the client knows it by ours.
-fn hear_cancelled(cell: &Cell, server: &ServerName, frame: &Frame) -> Heard {
+fn hear_cancelled(cell: &Cell, far: u64, frame: &Frame) -> Heard {
     let Some(span) = frame.param(&["requestId"]) else {
         return Heard::Drop;
     };
-    let Some(id) = cell.state.lock().withdraw(server, span.of(frame.text())) else {
+    let Some(id) = cell.state.lock().withdraw(far, span.of(frame.text())) else {
         return Heard::Drop;
     };
     let mut splice = Splice::new(frame.text());

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use lockgate_proto::id::ServerName;
-use lockgate_proto::jsonrpc::Frame;
+use lockgate_proto::jsonrpc::{Frame, Splice};
 use lockgate_proto::mcp::{Era, method};
 use tokio::time::Instant;
 
@@ -36,15 +35,7 @@ impl Inner {
                     cell.cancel(&id, frame, Instant::now());
                 }
             }
-            method::PROGRESS => {
-                let token = frame
-                    .param(&["progressToken"])
-                    .map(|span| span.of(frame.text()));
-                let server = token.and_then(|token| cell.state.lock().progress_for(token));
-                if let Some(server) = server {
-                    send_to(cell, &server, frame).await;
-                }
-            }
+            method::PROGRESS => progress(cell, &frame).await,
             method::ROOTS_CHANGED => {
                 for (_, session) in cell.bound() {
                     send(&session, frame.clone()).await;
@@ -98,15 +89,33 @@ impl Inner {
             tracing::debug!(session = %cell.name, "answer to a request that is not open");
             return;
         };
-        send_to(cell, &asked.server, frame.with_id(&asked.server_id)).await;
+        send_to(cell, asked.far, frame.with_id(&asked.server_id)).await;
     }
 }
 
-async fn send_to(cell: &InUse, server: &ServerName, frame: Frame) {
-    let bound = cell.bound();
-    let at = bound.iter().position(|(name, _)| name == server);
-    if let Some(at) = at {
-        send(&bound[at].1, frame).await;
+/// Tells a server how far its request has come, under the token that it gave.
+async fn progress(cell: &InUse, frame: &Frame) {
+    let Some(span) = frame.param(&["progressToken"]) else {
+        return;
+    };
+    let told = {
+        let state = cell.state.lock();
+        let found = state.progress_for(span.of(frame.text()));
+        found.map(|(far, token)| (far, token.to_owned()))
+    };
+    let Some((far, token)) = told else { return };
+    let mut splice = Splice::new(frame.text());
+    splice.replace(span, token);
+    if let Ok(frame) = Frame::edited(splice) {
+        send_to(cell, far, frame).await;
+    }
+}
+
+/// Sends to the very session that a request came on: a server that was replaced meanwhile waits there.
+async fn send_to(cell: &InUse, far: u64, frame: Frame) {
+    match cell.far(far) {
+        Some(session) => send(&session, frame).await,
+        None => tracing::debug!(session = %cell.name, "who asked has gone"),
     }
 }
 

@@ -30,13 +30,13 @@ pub struct Hard {
 /// A request of a server that waits for the client's answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asked {
-    /// Id towards the client.
+    /// Id towards the client, and, if the server wants to hear of progress, the token of that, too.
     pub id: u64,
-    /// Who asked.
-    pub server: ServerName,
+    /// Session at the server that it was asked on, by its number.
+    pub far: u64,
     /// Raw id that the server used.
     pub server_id: String,
-    /// Raw progress token of the request, for the client's progress notifications.
+    /// Raw progress token that the server used.
     pub token: Option<String>,
     /// Call that it came with, by the serial of its claim; `None` from the listening stream.
     pub call: Option<u64>,
@@ -89,9 +89,11 @@ impl State {
     }
 
     /// Notes a server's request and returns its id towards the client. `None` when too many are open.
+    ///
+    /// Servers count their ids and tokens each for themselves; towards the client both are replaced by ours.
     pub fn ask(
         &mut self,
-        server: ServerName,
+        far: u64,
         server_id: &str,
         token: Option<&str>,
         call: Option<u64>,
@@ -104,7 +106,7 @@ impl State {
         let (server_id, token) = (server_id.to_owned(), token.map(str::to_owned));
         self.asked.push(Asked {
             id,
-            server,
+            far,
             server_id,
             token,
             call,
@@ -122,11 +124,11 @@ impl State {
     }
 
     /// The server gave up its own request; returns the id towards the client.
-    pub fn withdraw(&mut self, server: &ServerName, server_id: &str) -> Option<u64> {
+    pub fn withdraw(&mut self, far: u64, server_id: &str) -> Option<u64> {
         let at = self
             .asked
             .iter()
-            .position(|a| a.server == *server && a.server_id == server_id)?;
+            .position(|asked| asked.far == far && asked.server_id == server_id)?;
         Some(self.asked.remove(at).id)
     }
 
@@ -135,13 +137,12 @@ impl State {
         self.asked.retain(|asked| asked.call != Some(call));
     }
 
-    /// Server that waits for progress under `token` (raw).
-    pub fn progress_for(&self, token: &str) -> Option<ServerName> {
-        let asked = self
-            .asked
-            .iter()
-            .find(|asked| asked.token.as_deref() == Some(token))?;
-        Some(asked.server.clone())
+    /// Session that waits for the progress that the client reports under `token` (raw), and the token that its server
+    /// used.
+    pub fn progress_for(&self, token: &str) -> Option<(u64, &str)> {
+        let mut asked = self.asked.iter();
+        let asked = asked.find(|asked| asked.id.to_string() == token)?;
+        Some((asked.far, asked.token.as_deref()?))
     }
 
     /// Notes a task and the tool that started it.
@@ -207,7 +208,7 @@ mod tests {
     #[test]
     fn an_answer_is_taken_once() {
         let mut state = state();
-        let id = state.ask("a".into(), "7", None, Some(1)).unwrap();
+        let id = state.ask(1, "7", None, Some(1)).unwrap();
         assert_eq!(state.answer(&id.to_string()).unwrap().server_id, "7");
         assert_eq!(state.answer(&id.to_string()), None);
     }
@@ -215,29 +216,42 @@ mod tests {
     #[test]
     fn equal_ids_of_two_servers_stay_apart() {
         let mut state = state();
-        let a = state.ask("a".into(), "1", None, None).unwrap();
-        let b = state.ask("b".into(), "1", None, None).unwrap();
+        let a = state.ask(1, "1", None, None).unwrap();
+        let b = state.ask(2, "1", None, None).unwrap();
         assert_ne!(a, b);
-        assert_eq!(state.withdraw(&"b".into(), "1"), Some(b));
-        assert_eq!(state.answer(&a.to_string()).unwrap().server, "a".into());
+        assert_eq!(state.withdraw(2, "1"), Some(b));
+        assert_eq!(state.answer(&a.to_string()).unwrap().far, 1);
+    }
+
+    #[test]
+    fn equal_progress_tokens_of_two_servers_stay_apart() {
+        let mut state = state();
+        let a = state.ask(1, "1", Some("5"), None).unwrap().to_string();
+        let b = state.ask(2, "1", Some("\"5\""), None).unwrap().to_string();
+        let silent = state.ask(2, "2", None, None).unwrap().to_string();
+        assert_eq!(state.progress_for(&a), Some((1, "5")));
+        assert_eq!(state.progress_for(&b), Some((2, "\"5\"")));
+        assert_eq!(state.progress_for(&silent), None);
+        state.answer(&a);
+        assert_eq!(state.progress_for(&a), None);
     }
 
     #[test]
     fn a_call_takes_its_questions_with_it() {
         let mut state = state();
-        let id = state.ask("a".into(), "1", Some("5"), Some(9)).unwrap();
-        assert_eq!(state.progress_for("5"), Some("a".into()));
+        let id = state.ask(1, "1", Some("5"), Some(9)).unwrap().to_string();
         state.forget_asked_by(9);
-        assert_eq!(state.answer(&id.to_string()), None);
+        assert_eq!(state.progress_for(&id), None);
+        assert_eq!(state.answer(&id), None);
     }
 
     #[test]
     fn questions_are_bounded() {
         let mut state = state();
         for n in 0..ASKED_MAX {
-            assert!(state.ask("a".into(), &n.to_string(), None, None).is_some());
+            assert!(state.ask(1, &n.to_string(), None, None).is_some());
         }
-        assert_eq!(state.ask("a".into(), "x", None, None), None);
+        assert_eq!(state.ask(1, "x", None, None), None);
     }
 
     proptest::proptest! {
@@ -245,7 +259,7 @@ mod tests {
         fn survives_passivation(asks in proptest::collection::vec("[a-z0-9]{1,4}", 0..20), level in "[a-z]{0,6}") {
             let mut state = state();
             for ask in &asks {
-                state.ask("s".into(), ask, None, None);
+                state.ask(1, ask, None, None);
                 state.note_task(ask, "s".into(), "tool");
                 state.subscribe("s".into(), ask);
             }

@@ -16,6 +16,7 @@ use crate::upstream::catalog::{self, Catalog};
 use crate::upstream::link::{Outgoing, Reply, SessionInit};
 use crate::upstream::{BoundSession, CallClass, DRAIN_LIMIT, SessionKey};
 
+use super::cell::Cell;
 use super::directory::InUse;
 use super::door::Inner;
 use super::own::OwnTable;
@@ -46,7 +47,7 @@ impl Inner {
         loop {
             let (slot, outlived) = cell.slot(&entry.handle)?;
             if let Some(outlived) = outlived {
-                self.retire_later(outlived);
+                self.retire_later(Arc::clone(cell), outlived);
             }
             if let Some(session) = slot.get() {
                 return Ok(session.clone());
@@ -69,11 +70,13 @@ impl Inner {
     }
 
     /// Closes a session of a server that was replaced, when its calls have ended.
-    fn retire_later(self: &Arc<Self>, session: BoundSession) {
+    fn retire_later(self: &Arc<Self>, cell: Arc<Cell>, session: BoundSession) {
         let inner = Arc::clone(self);
         // Ends after the limit at the latest.
         drop(spawn_named("end of a replaced session", async move {
             session.until_retired(DRAIN_LIMIT).await;
+            cell.retired(&session);
+            drop(cell);
             // Never closed: the turn always comes.
             let _turn = inner.farewells.acquire().await;
             session.close().await;

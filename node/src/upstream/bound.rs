@@ -40,6 +40,7 @@ pub struct BoundSession {
 
 #[derive(Debug)]
 struct Inner {
+    number: u64,
     shared: Arc<Shared>,
     init: SessionInit,
     key: SessionKey,
@@ -68,10 +69,12 @@ impl BoundSession {
         init: SessionInit,
         key: SessionKey,
     ) -> Result<Self, UpstreamError> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
         shared.expect_era(Era::Session)?;
         let link = Link::open(&shared, &init, &key).await?;
         Ok(Self {
             inner: Arc::new(Inner {
+                number: NEXT.fetch_add(1, Ordering::Relaxed),
                 shared,
                 init,
                 key,
@@ -154,6 +157,11 @@ impl BoundSession {
     /// How often it was opened anew at another endpoint. Whoever listens has to listen again when this has grown.
     pub fn generation(&self) -> u64 {
         self.inner.generation.load(Ordering::Acquire)
+    }
+
+    /// Tells it from every other session of this process.
+    pub fn number(&self) -> u64 {
+        self.inner.number
     }
 
     /// Whether `other` is a clone of this very session.

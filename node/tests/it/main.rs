@@ -12,6 +12,7 @@ mod operators;
 mod otlp;
 mod passivation;
 mod protocol;
+mod questions;
 mod reload;
 mod restarts;
 mod resume;

@@ -150,6 +150,11 @@ impl Upstream {
         self.world.bodies.lock().get(method).cloned()
     }
 
+    /// Session that the last request of this method came in.
+    pub(crate) fn last_session(&self, method: &str) -> Option<String> {
+        self.world.senders.lock().get(method).cloned()
+    }
+
     /// Headers of the last request.
     pub(crate) fn last_headers(&self) -> http::HeaderMap {
         self.world.headers.lock().clone()
@@ -209,7 +214,10 @@ async fn serve(request: Request<Incoming>, world: Arc<World>) -> Result<Response
             }
             Ok(answers::status(200))
         }
-        _ => answers::post(&world, body, known == Some(true)).await,
+        _ => {
+            let session = session.as_ref().and_then(|id| id.to_str().ok());
+            answers::post(&world, body, session).await
+        }
     }
 }
 

@@ -83,18 +83,20 @@ fn received<T: Send + 'static>(receiver: mpsc::Receiver<T>) -> impl Stream<Item 
 pub(super) async fn post(
     world: &Arc<World>,
     body: Bytes,
-    in_session: bool,
+    session: Option<&str>,
 ) -> Result<Response<Body>, Broken> {
     let message: Value = serde_json::from_slice(&body).map_err(|_| Broken)?;
     let head: Head<'_> = serde_json::from_slice(&body).map_err(|_| Broken)?;
     let id = head.id.map(|raw| raw.get().to_owned());
     let method = message["method"].as_str().unwrap_or_default().to_owned();
     world.bodies.lock().insert(method.clone(), body);
+    let sender = session.unwrap_or_default().to_owned();
+    world.senders.lock().insert(method.clone(), sender);
     let Some(id) = id else {
         return Ok(status(202));
     };
     let is_stateless = message["params"]["_meta"].get(VERSION_KEY).is_some();
-    if !in_session && !is_stateless && method != "initialize" {
+    if session.is_none() && !is_stateless && method != "initialize" {
         let error = json!({"code": -32000, "message": "Bad Request: no session"});
         return Ok(refuse(400, &id, &error));
     }

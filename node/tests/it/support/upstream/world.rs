@@ -47,6 +47,8 @@ pub(super) struct World {
     pub(super) scripts: Mutex<VecDeque<mpsc::Receiver<Push>>>,
     pub(super) answer: Mutex<Option<Box<str>>>,
     pub(super) bodies: Mutex<HashMap<String, Bytes>>,
+    /// Session of the last request of each method.
+    pub(super) senders: Mutex<HashMap<String, String>>,
     pub(super) headers: Mutex<http::HeaderMap>,
 }
 
