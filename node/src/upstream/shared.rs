@@ -22,6 +22,9 @@ use super::core::{Eras, Phase};
 use super::endpoint::Endpoint;
 use super::retry::Budget;
 
+/// Longest wait for an actor to close its own session at the server.
+const FAREWELL_MAX: Duration = Duration::from_secs(5);
+
 /// What the actor publishes.
 #[derive(Clone, Debug)]
 pub(super) struct Published {
@@ -272,7 +275,9 @@ impl Shared {
     pub(super) async fn end(&self) {
         self.drain();
         if let Some(actor) = self.actor.swap(None) {
-            actor.stop(None);
+            // Waited for: its own session at the server must be closed before the connections are, and before a
+            // process that shuts down is gone. One that has died has nothing to say.
+            let _stopped = actor.stop_and_wait(None, Some(FAREWELL_MAX)).await;
         }
         for endpoint in &self.endpoints {
             endpoint.breaker.stop();

@@ -53,7 +53,7 @@ pub(super) struct World {
     pub(super) tools: Mutex<Vec<String>>,
     /// Tools that ran.
     pub(super) executed: AtomicUsize,
-    /// Method of every message, in order of arrival.
+    /// Method of every message, in order of arrival; `DELETE` for the end of a session.
     pub(super) seen: Mutex<Vec<String>>,
     pub(super) release: Notify,
     /// Counts changes of the list; streams that listen tell of each.
@@ -165,7 +165,10 @@ async fn answer(
     }
     match *request.method() {
         Method::GET => return Ok(listen(&world)),
-        Method::DELETE => return Ok(status(200)),
+        Method::DELETE => {
+            world.seen.lock().push("DELETE".to_owned());
+            return Ok(status(200));
+        }
         _ => {}
     }
     let has_session = session.is_some();

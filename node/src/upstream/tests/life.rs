@@ -157,6 +157,16 @@ async fn equal_lists_are_held_once() {
     assert!(Arc::ptr_eq(&session.tools, &stateless.tools));
 }
 
+#[tokio::test]
+async fn a_server_that_was_drained_has_been_left_in_order() {
+    let world = World::new(true, false);
+    let fake = Fake::start(&world).await;
+    let handle = spawn(server("jira", &[fake.url()])).await;
+    handle.drain(SOON).await;
+    assert_ne!(world.count("initialize"), 0);
+    assert_eq!(world.count("DELETE"), world.count("initialize"));
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn a_command_is_listed_called_and_started_again() {
