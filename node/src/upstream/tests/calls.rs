@@ -178,8 +178,10 @@ async fn the_first_call_after_a_restart_succeeds_though_the_breaker_was_open() {
         call(&handle, CallClass::Effect).await.unwrap_err();
     }
     let _back = Fake::start_at(address, &world).await;
-    // What a check has said just now holds for a moment.
-    tokio::time::sleep(Duration::from_millis(120)).await;
+    // What a check has said just now holds for a moment, which passes at once.
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_millis(120)).await;
+    tokio::time::resume();
     call(&handle, CallClass::Effect).await.unwrap();
 }
 
