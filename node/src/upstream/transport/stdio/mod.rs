@@ -11,6 +11,7 @@
 mod backoff;
 mod child;
 mod children;
+mod confine;
 mod handshake;
 mod hub;
 mod link;

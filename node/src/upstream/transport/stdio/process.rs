@@ -11,6 +11,7 @@ use secrecy::ExposeSecret;
 use tokio::process::{Child as Process, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
+use super::confine;
 use super::settings::ChildSettings;
 
 /// All that a child gets of our environment: where programs and files are, and how to speak to people.
@@ -37,11 +38,19 @@ pub(super) struct Started {
 /// Fails when the program cannot be started.
 pub(super) async fn start(settings: Arc<ChildSettings>) -> io::Result<Started> {
     // exec waits for the disk that the program is on.
-    let spawned = tokio::task::spawn_blocking(move || command(&settings).spawn()).await;
-    let mut process = spawned.map_err(io::Error::other)??;
-    let group = process
-        .id()
-        .and_then(|id| Pid::from_raw(id.try_into().ok()?));
+    let spawned = tokio::task::spawn_blocking(move || {
+        confine::renounce_rights()?;
+        let process = command(&settings).spawn()?;
+        let id = process
+            .id()
+            .and_then(|id| Pid::from_raw(id.try_into().ok()?));
+        if let Some(id) = id {
+            // Surely still its own: nobody has waited for it yet.
+            confine::limit(id);
+        }
+        Ok::<_, io::Error>((process, id))
+    });
+    let (mut process, group) = spawned.await.map_err(io::Error::other)??;
     let pipes = (
         process.stdin.take(),
         process.stdout.take(),

@@ -61,6 +61,29 @@ async fn stop_lets_a_program_end_by_itself_when_its_input_closes() {
     assert!(how.ends_with("exited with status 7"), "{how}");
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_child_gains_no_rights_and_leaves_no_dump() {
+    let child = start(
+        r#"read_line
+rights=$(sed -n 's/^NoNewPrivs:[[:space:]]*//p' /proc/self/status)
+result "$id" "[$rights,$(ulimit -c),$(ulimit -Hc),$(ulimit -Hn)]""#,
+    );
+    let child = child.await;
+    let text = answer(soon(child.call(tool("1", "a"))).await)
+        .await
+        .unwrap();
+    let found: Vec<u64> = serde_json::from_str(frame(&text).body().unwrap()).unwrap();
+    let [rights, core, core_max, descriptors_max] = found[..] else {
+        panic!("{found:?}");
+    };
+    assert_eq!((rights, core, core_max), (1, 0, 0));
+    assert!(descriptors_max <= 16_384, "{descriptors_max}");
+    // What the gateway itself may do is another matter.
+    let own = std::fs::read_to_string("/proc/self/status").unwrap();
+    assert!(own.contains("NoNewPrivs:\t0"), "{own}");
+}
+
 /// Ignores what it can, says so and stays.
 const STUBBORN: &str = r#"
 trap '' TERM
