@@ -196,7 +196,7 @@ impl Pipeline {
             entry: Some(entry),
             known: plan.item.is_some(),
         };
-        let trail = self.received(&incoming, &subject, decision)?;
+        let mut trail = self.received(&incoming, &subject, decision)?;
         if !verdict.allowed {
             let error = denied(plan.object, plan.shown.to_string(), verdict);
             trail.failed(&error);
@@ -211,6 +211,7 @@ impl Pipeline {
         };
         let asked = async {
             let link = link(plan.server).await?;
+            trail.depart();
             send(&incoming, entry, &plan, link, &trail).await
         };
         // Only when the answer does not stand there at once.

@@ -112,6 +112,13 @@ impl Trail {
         })
     }
 
+    /// The call goes out to its server.
+    pub fn depart(&mut self) {
+        if let Some(span) = &mut self.span {
+            span.depart();
+        }
+    }
+
     /// Trace context for the next hop; `None` when nothing is traced here.
     pub fn context(&self) -> Option<&Context> {
         self.span.as_ref().map(CallSpan::context)

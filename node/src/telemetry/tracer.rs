@@ -1,5 +1,6 @@
 //! Spans of calls, exported when tracing is on.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -63,20 +64,41 @@ impl Tracer {
         };
         let builder = SpanBuilder::from_name(method).with_kind(SpanKind::Server);
         let mut span = tracer.build_with_context(builder, &parent);
-        if span.is_recording() {
-            describe(&mut span, method, target, server);
+        let labels = span
+            .is_recording()
+            .then(|| Labels::new(method, target, server));
+        if let Some(labels) = &labels {
+            labels.describe(&mut span);
         }
         let random = incoming.map_or(0, |incoming| incoming.flags() & RANDOM_FLAG);
         let context = context_of(span.span_context(), random, incoming);
-        Some(CallSpan { span, context })
+        Some(CallSpan {
+            tracer: tracer.clone(),
+            span,
+            leg: None,
+            labels,
+            context,
+        })
     }
 }
 
-/// Span of one call. Ends when it is dropped, at the latest.
-#[derive(Debug)]
+/// Spans of one call: the gateway's own and, once it has gone out, that of its way to the server and back. They end
+/// when they are dropped, at the latest.
 pub struct CallSpan {
+    tracer: SdkTracer,
     span: Span,
+    leg: Option<Span>,
+    /// What both are described by, if anybody records them.
+    labels: Option<Labels>,
     context: Context,
+}
+
+impl fmt::Debug for CallSpan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallSpan")
+            .field("context", &self.context)
+            .finish_non_exhaustive()
+    }
 }
 
 impl CallSpan {
@@ -90,42 +112,76 @@ impl CallSpan {
         self
     }
 
-    /// Context for the next hop: this span is the parent of what the server does.
+    /// Begins the way to the server, which is the parent of what the server does from now on. Another one begins where
+    /// the one before has ended.
+    pub fn depart(&mut self) {
+        let parent = self.span.span_context().clone();
+        let parent = OtelContext::new().with_remote_span_context(parent);
+        let name = self.labels.as_ref().map(|labels| labels.name.clone());
+        let name = name.unwrap_or_else(|| "call".into());
+        let builder = SpanBuilder::from_name(name).with_kind(SpanKind::Client);
+        let mut leg = self.tracer.build_with_context(builder, &parent);
+        if let Some(labels) = &self.labels {
+            labels.describe(&mut leg);
+        }
+        let random = self.context.flags() & RANDOM_FLAG;
+        self.context = context_of(leg.span_context(), random, Some(&self.context));
+        self.leg = Some(leg);
+    }
+
+    /// Context for the next hop.
     pub fn context(&self) -> &Context {
         &self.context
     }
 
     /// Ends the span. `verdict` is `ok` or what the call's other labels say.
     pub fn end(mut self, verdict: &'static str) {
-        if verdict != "ok" {
-            self.span
-                .set_attribute(KeyValue::new("error.type", verdict));
-            self.span.set_status(Status::error(verdict));
+        for span in self.leg.iter_mut().chain([&mut self.span]) {
+            if verdict != "ok" {
+                span.set_attribute(KeyValue::new("error.type", verdict));
+                span.set_status(Status::error(verdict));
+            }
+            span.end();
         }
-        self.span.end();
     }
 }
 
 /// Names by OpenTelemetry's conventions for MCP.
-fn describe(
-    span: &mut Span,
-    method: &'static str,
-    target: Option<&str>,
-    server: Option<&ServerName>,
-) {
-    span.set_attribute(KeyValue::new("mcp.method.name", method));
-    let key = match method {
-        method::TOOLS_CALL => Some("gen_ai.tool.name"),
-        method::PROMPTS_GET => Some("gen_ai.prompt.name"),
-        _ => None,
-    };
-    if let (Some(key), Some(target)) = (key, target) {
-        let target = &target[..target.floor_char_boundary(TARGET_BYTES_MAX)];
-        span.update_name(format!("{method} {target}"));
-        span.set_attribute(KeyValue::new(key, target.to_owned()));
+struct Labels {
+    name: Cow<'static, str>,
+    attributes: Vec<KeyValue>,
+}
+
+impl Labels {
+    fn new(method: &'static str, target: Option<&str>, server: Option<&ServerName>) -> Self {
+        let mut labels = Self {
+            name: method.into(),
+            attributes: vec![KeyValue::new("mcp.method.name", method)],
+        };
+        let key = match method {
+            method::TOOLS_CALL => Some("gen_ai.tool.name"),
+            method::PROMPTS_GET => Some("gen_ai.prompt.name"),
+            _ => None,
+        };
+        if let (Some(key), Some(target)) = (key, target) {
+            let target = &target[..target.floor_char_boundary(TARGET_BYTES_MAX)];
+            labels.name = format!("{method} {target}").into();
+            labels
+                .attributes
+                .push(KeyValue::new(key, target.to_owned()));
+        }
+        if let Some(server) = server {
+            let server = server.as_str().to_owned();
+            labels
+                .attributes
+                .push(KeyValue::new("lockgate.server", server));
+        }
+        labels
     }
-    if let Some(server) = server {
-        span.set_attribute(KeyValue::new("lockgate.server", server.as_str().to_owned()));
+
+    fn describe(&self, span: &mut Span) {
+        span.update_name(self.name.clone());
+        span.set_attributes(self.attributes.iter().cloned());
     }
 }
 
@@ -253,6 +309,32 @@ mod tests {
             Some("7")
         );
         assert_eq!(exported.status, Status::Unset);
+    }
+
+    #[test]
+    fn the_way_to_the_server_is_a_span_of_its_own() {
+        let (collector, client) = (Collector::new(0.0), incoming("01"));
+        let server = ServerName::from("git");
+        let tracer = collector.tracer();
+        let span = tracer.start(Some(&client), "tools/call", Some("git_log"), Some(&server));
+        let mut span = span.unwrap();
+        span.depart();
+        let next = span.context().clone();
+        span.end("timeout");
+        let [leg, own] = &collector.spans()[..] else {
+            panic!("two spans")
+        };
+        assert_eq!(
+            (&leg.span_kind, &own.span_kind),
+            (&SpanKind::Client, &SpanKind::Server)
+        );
+        assert_eq!(leg.parent_span_id, own.span_context.span_id());
+        assert_eq!(next.parent_id(), leg.span_context.span_id().to_string());
+        assert_eq!(next.trace_id(), client.trace_id());
+        assert_eq!(next.tracestate, client.tracestate);
+        assert_eq!(leg.name, "tools/call git_log");
+        assert_eq!(attribute(leg, "lockgate.server").as_deref(), Some("git"));
+        assert_eq!(leg.status, Status::error("timeout"));
     }
 
     #[test]

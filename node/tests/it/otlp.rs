@@ -273,9 +273,15 @@ async fn the_gateway_sends_the_sampled_call_of_a_client_and_no_other() {
     // The gateway has sent what it had before it ended.
     let message = collector.next().await;
     let spans = &message[0].scope_spans[0].spans;
-    let [span] = &spans[..] else {
-        panic!("one span, not {spans:#?}")
+    let [leg, span] = &spans[..] else {
+        panic!("two spans, not {spans:#?}")
     };
+    assert_eq!(leg.parent_span_id, span.span_id, "the way to the server");
+    assert_eq!(
+        (leg.kind, span.kind),
+        (SpanKind::Client.into(), SpanKind::Server.into())
+    );
+    assert_eq!(leg.name, span.name);
     let hex = |id: &[u8]| id.iter().map(|b| format!("{b:02x}")).collect::<String>();
     assert_eq!(hex(&span.trace_id), TRACE);
     assert_eq!(hex(&span.parent_span_id), "00f067aa0ba902b7");
