@@ -18,6 +18,7 @@ pub mod ingress;
 pub mod pipeline;
 pub mod policy;
 pub mod route;
+pub mod seal;
 pub mod session;
 pub mod stateless;
 pub mod task;

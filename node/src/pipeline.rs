@@ -27,7 +27,7 @@ use crate::telemetry::trace::Context;
 use crate::telemetry::{Metrics, Tracer};
 use crate::trail::{Recorders, Subject, Trail};
 use crate::upstream::link::{MessageStream, Outgoing, Reply};
-use crate::upstream::{BoundSession, CallClass};
+use crate::upstream::{BoundSession, CallClass, Owner};
 
 use self::rights::{Question, Rights};
 pub use self::stream::CallStream;
@@ -390,10 +390,8 @@ async fn send(
     );
     let reply = match link {
         Link::Stateless => {
-            entry
-                .handle
-                .call(out, class, &incoming.who.caller.principal)
-                .await
+            let owner = Owner::of(&incoming.who.caller, incoming.scope != Scope::All);
+            entry.handle.call(out, class, &owner).await
         }
         Link::Session(session) => session.call(out, class).await,
     };

@@ -24,11 +24,12 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("audit", &["call", "config", "error"]),
     ("identity", &["call", "config", "error", "policy"]),
     // The far side.
-    ("upstream", &["config", "error", "task"]),
+    ("seal", &[]),
+    ("upstream", &["call", "config", "error", "seal", "task"]),
     (
         "route",
         &[
-            "answer", "call", "config", "error", "identity", "policy", "upstream",
+            "answer", "call", "config", "error", "identity", "policy", "seal", "upstream",
         ],
     ),
     // The life of a call.
@@ -68,6 +69,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "identity",
             "pipeline",
             "route",
+            "seal",
             "task",
             "telemetry",
             "upstream",
@@ -81,6 +83,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "identity",
             "pipeline",
             "route",
+            "seal",
             "telemetry",
             "upstream",
         ],
@@ -112,6 +115,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "identity",
             "pipeline",
             "route",
+            "seal",
             "session",
             "task",
             "telemetry",
@@ -132,6 +136,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "identity",
             "ingress",
             "pipeline",
+            "seal",
             "session",
             "stateless",
             "task",

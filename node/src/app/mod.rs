@@ -16,9 +16,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::audit::Audit;
 use crate::config::{Config, Registry};
-use crate::identity::{Identities, Identity, Sealer};
+use crate::identity::{Identities, Identity};
 use crate::ingress::Gateway;
 use crate::pipeline::Pipeline;
+use crate::seal::Sealer;
 use crate::session;
 use crate::stateless;
 use crate::telemetry::{self, Metrics, Telemetry};

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::call::Caller;
 use crate::error::CallError;
-use crate::identity::Sealer;
+use crate::seal::Sealer;
 use crate::upstream::catalog::ListKind;
 
 use super::list::Rendered;

@@ -10,7 +10,7 @@ use smallvec::smallvec;
 use crate::answer::Answer;
 use crate::error::CallError;
 use crate::identity::Authenticated;
-use crate::identity::Sealer;
+use crate::seal::Sealer;
 use crate::upstream::catalog::ListKind;
 
 use super::cursor;

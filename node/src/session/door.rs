@@ -16,9 +16,9 @@ use crate::answer::{Answer, Event, Events};
 use crate::config;
 use crate::error::CallError;
 use crate::identity::Authenticated;
-use crate::identity::Sealer;
 use crate::pipeline::{Incoming, Pipeline};
 use crate::route::{self, Scope, Table};
+use crate::seal::Sealer;
 use crate::telemetry::trace::Context;
 
 use super::batch::join_answers;

@@ -3,7 +3,7 @@
 use lockgate_proto::mcp::Revision;
 
 use crate::call::Caller;
-use crate::identity::Sealer;
+use crate::seal::Sealer;
 
 /// Random 128 bits that name a session.
 pub type SessionKey = [u8; 16];

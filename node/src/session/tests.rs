@@ -14,8 +14,9 @@ use super::actor::REVIVALS_MAX;
 use super::cell::Cell;
 use super::{Door, Request};
 use crate::config::{self, Options};
-use crate::identity::{Authenticated, Identities, Identity, Sealer};
+use crate::identity::{Authenticated, Identities, Identity};
 use crate::pipeline::Pipeline;
+use crate::seal::Sealer;
 
 const CONFIG: &str = r#"
 data_dir: data

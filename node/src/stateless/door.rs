@@ -13,9 +13,9 @@ use tokio_util::sync::CancellationToken;
 use crate::answer::{Answer, Event, Events, error_message};
 use crate::error::CallError;
 use crate::identity::Authenticated;
-use crate::identity::Sealer;
 use crate::pipeline::{CallStream, Incoming, Link, Outcome, Pipeline};
 use crate::route::{self, Entry, Scope, Table};
+use crate::seal::Sealer;
 use crate::telemetry::trace::Context;
 
 use super::{listen, rights, validate};

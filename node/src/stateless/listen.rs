@@ -15,9 +15,9 @@ use tokio::time::Instant;
 
 use crate::answer::{Answer, Event, Events};
 use crate::error::{CallError, UpstreamError};
-use crate::route::{Entry, Table, changed_method, changes, prefix_notification};
-use crate::upstream::CallClass;
+use crate::route::{Entry, Scope, Table, changed_method, changes, prefix_notification};
 use crate::upstream::link::{MessageStream, Outgoing, Reply};
+use crate::upstream::{CallClass, Owner};
 
 use super::door::{Ask, Door, event, failed, is_answer};
 use super::rights::until_over;
@@ -164,10 +164,8 @@ async fn call(ask: &Ask, entry: &Entry, frame: Frame) -> Result<Reply, UpstreamE
         timeout: SILENCE_MAX,
     };
     let class = CallClass::of(method::LISTEN, true);
-    entry
-        .handle
-        .call(out, class, &ask.who.caller.principal)
-        .await
+    let owner = Owner::of(&ask.who.caller, ask.scope != Scope::All);
+    entry.handle.call(out, class, &owner).await
 }
 
 /// One listen at each server that has one of the wanted resources.

@@ -290,12 +290,13 @@ impl ActorState {
     }
 
     fn publish(&mut self) {
-        let next = Published {
+        let mut next = Published {
             phase: self.machine.phase(),
             settled: self.published.settled || self.machine.is_settled(),
             eras: self.machine.eras(),
             ..self.published.clone()
         };
+        next.bridge(&self.shared.interner);
         let before = self.shared.published.load();
         if next.says_the_same(&before) {
             return;

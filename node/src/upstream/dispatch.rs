@@ -4,7 +4,6 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lockgate_proto::id::Principal;
 use lockgate_proto::jsonrpc::find;
 use lockgate_proto::mcp::{Era, code, method};
 use tokio::time::{Instant, sleep, timeout_at};
@@ -19,21 +18,22 @@ use super::guarded::GuardedStream;
 use super::jitter;
 use super::link::{MessageStream, Outgoing, Reply};
 use super::retry::{self, BudgetPermit, CallClass, Verdict};
+use super::session_key::Owner;
 use super::shared::{Shared, bit};
 
-/// Sends a request of the stateless era by `principal`.
+/// Sends a request of the stateless era by `owner`.
 pub(super) async fn call(
     shared: &Arc<Shared>,
     out: Outgoing,
     class: CallClass,
-    principal: &Principal,
+    owner: &Owner<'_>,
 ) -> Result<Reply, UpstreamError> {
     shared.expect_era(Era::Stateless)?;
     let place = Place::take(shared)?;
     let is_listen = out.frame.method() == method::LISTEN;
     let attempt = |endpoint: Arc<Endpoint>| {
         let out = out.clone();
-        async move { endpoint.far.call(out, principal).await }
+        async move { endpoint.far.call(out, owner.principal).await }
     };
     let (reply, admission) = run(shared, class, attempt).await?;
     if refuses_era(&reply) {

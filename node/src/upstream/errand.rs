@@ -20,6 +20,7 @@ use super::dispatch;
 use super::link::{MessageStream, Outgoing, Reply};
 use super::own_request;
 use super::retry::CallClass;
+use super::session_key::Owner;
 use super::shared::Shared;
 
 /// Longest silence of a stream that tells of changes; then it is opened again, which finds out a dead peer.
@@ -145,7 +146,12 @@ async fn response(reply: Reply, shared: &Shared) -> Result<Frame, UpstreamError>
 
 async fn call_as_gateway(shared: &Arc<Shared>, out: Outgoing) -> Result<Reply, UpstreamError> {
     let principal = own_request::session_key().principal;
-    dispatch::call(shared, out, CallClass::Repeatable, &principal).await
+    let owner = Owner {
+        tenant: None,
+        principal: &principal,
+        scoped: true,
+    };
+    dispatch::call(shared, out, CallClass::Repeatable, &owner).await
 }
 
 struct Stateless<'a> {

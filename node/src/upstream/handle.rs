@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lockgate_proto::id::Principal;
 use lockgate_proto::mcp::Era;
 use ractor::SpawnErr;
 use tokio::sync::watch;
@@ -22,7 +21,7 @@ use super::endpoint::Endpoint;
 use super::far::Far;
 use super::link::{Outgoing, Reply, SessionInit};
 use super::retry::CallClass;
-use super::session_key::SessionKey;
+use super::session_key::{Owner, SessionKey};
 use super::shared::Shared;
 use super::status::{EndpointStatus, ErasStatus, Status};
 use super::supervision::SupervisorHandle;
@@ -115,9 +114,10 @@ impl UpstreamHandle {
         self.shared.published.load().phase == Phase::Up
     }
 
-    /// What it offers in `era`; `None` until known. Outlives an outage of the server.
+    /// What it offers to clients of `era`, translated if it does not speak that era; `None` until known. Outlives an
+    /// outage of the server.
     pub fn catalog(&self, era: Era) -> Option<Arc<Catalog>> {
-        self.shared.published.load().catalog(era).cloned()
+        self.shared.published.load().shown(era).cloned()
     }
 
     /// The same catalog, over lists that are shared with every other holder of equal ones.
@@ -147,7 +147,7 @@ impl UpstreamHandle {
         let _in_time = timeout(limit, settled).await;
     }
 
-    /// Sends a request of the stateless era by `principal`, who decides which child it reaches.
+    /// Sends a request of the stateless era by `owner`, who decides which child it reaches.
     ///
     /// # Errors
     ///
@@ -160,9 +160,9 @@ impl UpstreamHandle {
         &self,
         out: Outgoing,
         class: CallClass,
-        principal: &Principal,
+        owner: &Owner<'_>,
     ) -> Result<Reply, UpstreamError> {
-        dispatch::call(&self.shared, out, class, principal).await
+        dispatch::call(&self.shared, out, class, owner).await
     }
 
     /// Opens a session of the session era, at an endpoint or child that suits `key`.

@@ -4,6 +4,7 @@
 //! set ── handle ── dispatch / bound        the way of a call: permit, endpoint, attempt, retry
 //!           │          │
 //!           │          ├── balance, retry   pure decisions
+//!           │          ├── bridge           between the eras, where a server does not speak the client's
 //!           │          └── breaker          one per endpoint
 //!           ├── actor ── core (keeper, checks)   life cycle, catalog, health; under `supervision`
 //!           └── far ── link ── transport::http   endpoints, sessions, SSE
@@ -17,6 +18,7 @@ mod admission;
 pub mod balance;
 mod bound;
 pub mod breaker;
+mod bridge;
 pub mod catalog;
 mod checks;
 mod core;
@@ -46,7 +48,7 @@ pub use self::bound::BoundSession;
 pub use self::guarded::GuardedStream;
 pub use self::handle::UpstreamHandle;
 pub use self::retry::CallClass;
-pub use self::session_key::SessionKey;
+pub use self::session_key::{Owner, SessionKey};
 pub(crate) use self::set::DRAIN_LIMIT;
 pub use self::set::{Diff, Upstreams};
 pub use self::status::{CatalogStatus, EndpointStatus, ErasStatus, Status};

@@ -1,8 +1,10 @@
-//! Whose session at an upstream it is.
+//! On whose behalf something happens at an upstream.
 
 use std::sync::Arc;
 
-use lockgate_proto::id::Principal;
+use lockgate_proto::id::{Principal, Tenant};
+
+use crate::call::Caller;
 
 /// Decides which child a session shares (`CONTINUITY.md` section 6).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -11,4 +13,27 @@ pub struct SessionKey {
     pub session: Arc<str>,
     /// Who owns it.
     pub principal: Principal,
+}
+
+/// Who sends a request of the stateless era, and through which door. What such a request leaves behind at the gateway
+/// (an owned session, a parked call) is never shown to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Owner<'a> {
+    /// Where the principal belongs.
+    pub tenant: Option<&'a Tenant>,
+    /// Who.
+    pub principal: &'a Principal,
+    /// Whether it came through the server's own route (`/s/{server}/mcp`).
+    pub scoped: bool,
+}
+
+impl<'a> Owner<'a> {
+    /// The caller, who came through the server's own route or not.
+    pub fn of(caller: &'a Caller, scoped: bool) -> Self {
+        Self {
+            tenant: caller.tenant.as_ref(),
+            principal: &caller.principal,
+            scoped,
+        }
+    }
 }

@@ -17,6 +17,7 @@ use super::actor::Message;
 use super::admission::{Admission, Calls};
 use super::balance;
 use super::breaker::{Cause, Gate, Rejected};
+use super::bridge;
 use super::catalog::{Catalog, Interner};
 use super::core::{Eras, Phase};
 use super::endpoint::Endpoint;
@@ -24,6 +25,17 @@ use super::retry::Budget;
 
 /// Longest wait for an actor to close its own session at the server.
 const FAREWELL_MAX: Duration = Duration::from_secs(5);
+
+/// What a server offers to clients of the era that it does not speak.
+#[derive(Clone, Debug)]
+pub(super) struct Bridged {
+    /// Era of the clients.
+    pub(super) era: Era,
+    /// What the server says in its own era.
+    pub(super) from: Arc<Catalog>,
+    /// The same, translated.
+    pub(super) catalog: Arc<Catalog>,
+}
 
 /// What the actor publishes.
 #[derive(Clone, Debug)]
@@ -35,6 +47,8 @@ pub(super) struct Published {
     pub(super) eras_at: Option<Instant>,
     pub(super) session: Option<Arc<Catalog>>,
     pub(super) stateless: Option<Arc<Catalog>>,
+    /// For the era that the server does not speak.
+    pub(super) bridged: Option<Bridged>,
     pub(super) last_error: Option<Arc<str>>,
 }
 
@@ -46,9 +60,44 @@ impl Published {
         }
     }
 
+    /// What clients of `era` are shown, be it by translation.
+    pub(super) fn shown(&self, era: Era) -> Option<&Arc<Catalog>> {
+        match &self.bridged {
+            Some(bridged) if bridged.era == era => Some(&bridged.catalog),
+            _ => self.catalog(era),
+        }
+    }
+
+    /// Brings the translation up to date, when the server is known to speak one era only.
+    pub(super) fn bridge(&mut self, interner: &Interner) {
+        let (era, from) = match (self.eras.session, self.eras.stateless) {
+            (Some(true), Some(false)) => (Era::Stateless, &self.session),
+            (Some(false), Some(true)) => (Era::Session, &self.stateless),
+            _ => {
+                self.bridged = None;
+                return;
+            }
+        };
+        let Some(from) = from else {
+            self.bridged = None;
+            return;
+        };
+        let is_current = self
+            .bridged
+            .as_ref()
+            .is_some_and(|known| known.era == era && Arc::ptr_eq(&known.from, from));
+        if !is_current {
+            self.bridged = Some(Bridged {
+                era,
+                from: Arc::clone(from),
+                catalog: interner.intern(bridge::catalog(era, from)),
+            });
+        }
+    }
+
     /// Whether a reader could not tell the two apart.
     pub(super) fn says_the_same(&self, other: &Self) -> bool {
-        let same_catalog = |era| match (self.catalog(era), other.catalog(era)) {
+        let same_catalog = |era| match (self.shown(era), other.shown(era)) {
             (Some(a), Some(b)) => a.same_as(b),
             (None, None) => true,
             _ => false,
@@ -100,6 +149,7 @@ impl Shared {
             eras_at: None,
             session: None,
             stateless: None,
+            bridged: None,
             last_error: None,
         };
         Self {

@@ -18,7 +18,7 @@ use lockgate_proto::mcp::{Era, Revision};
 use super::link::{Outgoing, Reply, SessionInit};
 use super::retry::CallClass;
 use super::supervision::SupervisorHandle;
-use super::{SessionKey, UpstreamHandle};
+use super::{Owner, SessionKey, UpstreamHandle};
 use crate::config;
 use crate::error::UpstreamError;
 
@@ -106,7 +106,12 @@ fn stateless_call() -> Outgoing {
 
 async fn call(handle: &UpstreamHandle, class: CallClass) -> Result<Reply, UpstreamError> {
     let ann = Principal::new("ann");
-    handle.call(stateless_call(), class, &ann).await
+    let owner = Owner {
+        tenant: None,
+        principal: &ann,
+        scoped: true,
+    };
+    handle.call(stateless_call(), class, &owner).await
 }
 
 fn init() -> SessionInit {

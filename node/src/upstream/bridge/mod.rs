@@ -1,0 +1,18 @@
+//! Between the eras: clients of one reach servers that speak only the other (`up`: session-era client, stateless
+//! server; `down`: stateless client, session-era server). The translators are pure; the shells around them move
+//! messages.
+
+mod down;
+mod up;
+
+use lockgate_proto::mcp::Era;
+
+use super::catalog::Catalog;
+
+/// What a server that offers `from` in its own era offers to clients of `era`.
+pub(super) fn catalog(era: Era, from: &Catalog) -> Catalog {
+    match era {
+        Era::Session => up::catalog(from),
+        Era::Stateless => down::catalog(from),
+    }
+}
