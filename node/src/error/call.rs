@@ -298,6 +298,7 @@ fn upstream_row(error: &UpstreamError) -> (u16, u16, i32, &'static str) {
         UpstreamError::Timeout { .. } => (own_code::TIMEOUT, "timeout"),
         UpstreamError::BreakerOpen { .. } => (own_code::OVERLOADED, "breaker_open"),
         UpstreamError::AtLimit { .. } => (own_code::OVERLOADED, "overloaded"),
+        UpstreamError::Cancelled { .. } => (own_code::CANCELLED, "cancelled"),
         _ => (own_code::UPSTREAM, "upstream_error"),
     };
     (200, 200, code, verdict)

@@ -81,6 +81,20 @@ pub enum UpstreamError {
         /// Era that was wanted.
         era: Era,
     },
+    /// The server takes a request that was translated from the other era for wrong.
+    #[error("server `{server}` does not understand the translated request: {what}")]
+    Refused {
+        /// Which.
+        server: ServerName,
+        /// What it says.
+        what: String,
+    },
+    /// The client gave up the call; nothing is wrong with the server.
+    #[error("the call at server `{server}` was cancelled")]
+    Cancelled {
+        /// Which.
+        server: ServerName,
+    },
 }
 
 impl UpstreamError {
@@ -106,7 +120,9 @@ impl UpstreamError {
             | Self::Garbage { server, .. }
             | Self::Status { server, .. }
             | Self::SessionLost { server }
-            | Self::NoEra { server, .. } => server,
+            | Self::NoEra { server, .. }
+            | Self::Refused { server, .. }
+            | Self::Cancelled { server } => server,
         }
     }
 }

@@ -98,6 +98,7 @@ impl Inner {
         let owner = SessionKey {
             session: Arc::clone(&cell.name),
             principal: cell.caller.principal.clone(),
+            tenant: cell.caller.tenant.clone(),
         };
         let session = entry.handle.open(init, &owner).await?;
         if let Some(level) = level {
@@ -168,8 +169,12 @@ impl Inner {
         seen: u64,
     ) -> Result<Option<Arc<Catalog>>, Missing> {
         let name = &entry.settings.name;
-        if !who.access.allows_server(name) || entry.handle.speaks(Era::Session) == Some(false) {
+        if !who.access.allows_server(name) {
             return Ok(None);
+        }
+        // A server of the other era offers the same to every session.
+        if entry.handle.speaks(Era::Session) == Some(false) {
+            return Ok(entry.catalog.clone());
         }
         let known = cell.own.lock().catalog(&entry.handle);
         if known.is_some() {

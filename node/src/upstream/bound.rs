@@ -16,6 +16,7 @@ use crate::task::spawn_named;
 
 use super::admission::Place;
 use super::breaker::Gate;
+use super::bridge::up;
 use super::dispatch::{self, Trail};
 use super::endpoint::Endpoint;
 use super::handle::UpstreamHandle;
@@ -35,12 +36,21 @@ const BEGIN_MAX: Duration = Duration::from_secs(1);
 /// sent: [`Self::generation`] then grows.
 #[derive(Clone, Debug)]
 pub struct BoundSession {
-    inner: Arc<Inner>,
+    number: u64,
+    leg: Leg,
+}
+
+/// Which era the server speaks.
+#[derive(Clone, Debug)]
+enum Leg {
+    /// The session's own: the server knows the session.
+    Own(Arc<Inner>),
+    /// The stateless era: the gateway stands in for the session.
+    Bridged(up::Session),
 }
 
 #[derive(Debug)]
 struct Inner {
-    number: u64,
     shared: Arc<Shared>,
     init: SessionInit,
     key: SessionKey,
@@ -70,20 +80,26 @@ impl BoundSession {
         key: SessionKey,
     ) -> Result<Self, UpstreamError> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let eras = shared.published.load().eras;
+        if eras.session == Some(false) && eras.stateless == Some(true) {
+            let session = up::Session::open(shared, &init, key).await?;
+            let leg = Leg::Bridged(session);
+            return Ok(Self { number, leg });
+        }
         shared.expect_era(Era::Session)?;
         let link = Link::open(&shared, &init, &key).await?;
-        Ok(Self {
-            inner: Arc::new(Inner {
-                number: NEXT.fetch_add(1, Ordering::Relaxed),
-                shared,
-                init,
-                key,
-                link: ArcSwap::from_pointee(link),
-                generation: AtomicU64::new(0),
-                closed: AtomicBool::new(false),
-                reopening: Mutex::new(()),
-            }),
-        })
+        let inner = Inner {
+            shared,
+            init,
+            key,
+            link: ArcSwap::from_pointee(link),
+            generation: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+            reopening: Mutex::new(()),
+        };
+        let leg = Leg::Own(Arc::new(inner));
+        Ok(Self { number, leg })
     }
 
     /// Sends a request, and again where [`super::retry::decide`] finds it safe.
@@ -92,12 +108,122 @@ impl BoundSession {
     ///
     /// See [`UpstreamError`].
     pub async fn call(&self, out: Outgoing, class: CallClass) -> Result<Reply, UpstreamError> {
-        let shared = &self.inner.shared;
+        match &self.leg {
+            Leg::Own(inner) => inner.call(out, class).await,
+            Leg::Bridged(session) => session.call(out, class).await,
+        }
+    }
+
+    /// Sends a notification, or the answer to a server request.
+    ///
+    /// # Errors
+    ///
+    /// See [`UpstreamError`].
+    pub async fn send(&self, out: Outgoing) -> Result<(), UpstreamError> {
+        match &self.leg {
+            Leg::Own(inner) => inner.link.load_full().session.send(out).await,
+            Leg::Bridged(session) => {
+                session.send(&out.frame);
+                Ok(())
+            }
+        }
+    }
+
+    /// Opens the stream of messages that belong to no call. `None` when the server offers none.
+    ///
+    /// # Errors
+    ///
+    /// See [`UpstreamError`].
+    pub async fn listen(&self) -> Result<Option<MessageStream>, UpstreamError> {
+        match &self.leg {
+            Leg::Own(inner) => inner.link.load_full().session.listen().await,
+            Leg::Bridged(session) => Ok(session.listen().map(MessageStream::Heard)),
+        }
+    }
+
+    /// Settings of its server.
+    pub fn settings(&self) -> &Arc<config::Server> {
+        &self.shared().settings
+    }
+
+    /// Raw `InitializeResult` that opened it.
+    pub fn initialize_result(&self) -> Arc<str> {
+        match &self.leg {
+            Leg::Own(inner) => inner.link.load().session.initialize_result(),
+            Leg::Bridged(session) => session.initialize_result(),
+        }
+    }
+
+    /// Revision that the server agreed to.
+    pub fn revision(&self) -> Revision {
+        match &self.leg {
+            Leg::Own(inner) => inner.link.load().session.revision(),
+            Leg::Bridged(session) => session.revision(),
+        }
+    }
+
+    /// How often it was opened anew at another endpoint. Whoever listens has to listen again when this has grown.
+    pub fn generation(&self) -> u64 {
+        match &self.leg {
+            Leg::Own(inner) => inner.generation.load(Ordering::Acquire),
+            // It lives at no endpoint.
+            Leg::Bridged(_) => 0,
+        }
+    }
+
+    /// Tells it from every other session of this process.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Whether `other` is a clone of this very session.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        self.number == other.number
+    }
+
+    /// Whether it was opened through a predecessor of `handle`, which is on its way out.
+    pub fn is_outlived_by(&self, handle: &UpstreamHandle) -> bool {
+        let shared = self.shared();
+        shared.is_leaving() && !Arc::ptr_eq(shared, &handle.shared)
+    }
+
+    /// Waits, for at most `limit`, until its server, which is on its way out, has no call in flight.
+    pub async fn until_retired(&self, limit: Duration) {
+        // For calls that hold the session already and are about to begin.
+        sleep(BEGIN_MAX).await;
+        // Calls that take longer are cut off.
+        let _in_time = timeout(limit, self.shared().until_idle()).await;
+    }
+
+    /// Ends it. A second time does nothing.
+    pub async fn close(&self) {
+        match &self.leg {
+            Leg::Own(inner) => {
+                if !inner.closed.swap(true, Ordering::SeqCst) {
+                    inner.link.load_full().session.close().await;
+                }
+            }
+            Leg::Bridged(session) => session.close().await,
+        }
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        match &self.leg {
+            Leg::Own(inner) => &inner.shared,
+            Leg::Bridged(session) => session.shared(),
+        }
+    }
+}
+
+impl Inner {
+    /// See [`BoundSession::call`].
+    async fn call(&self, out: Outgoing, class: CallClass) -> Result<Reply, UpstreamError> {
+        let shared = &self.shared;
         let place = Place::take(shared)?;
         let mut trail = Trail::default();
         let mut moved = false;
         loop {
-            let link = self.inner.link.load_full();
+            let link = self.link.load_full();
             if !moved && self.should_move(&link, &trail) {
                 moved = true;
                 self.reopen(&link).await?;
@@ -121,87 +247,18 @@ impl BoundSession {
         }
     }
 
-    /// Sends a notification, or the answer to a server request.
-    ///
-    /// # Errors
-    ///
-    /// See [`UpstreamError`].
-    pub async fn send(&self, out: Outgoing) -> Result<(), UpstreamError> {
-        self.inner.link.load_full().session.send(out).await
-    }
-
-    /// Opens the stream of messages that belong to no call. `None` when the server offers none.
-    ///
-    /// # Errors
-    ///
-    /// See [`UpstreamError`].
-    pub async fn listen(&self) -> Result<Option<MessageStream>, UpstreamError> {
-        self.inner.link.load_full().session.listen().await
-    }
-
-    /// Settings of its server.
-    pub fn settings(&self) -> &Arc<config::Server> {
-        &self.inner.shared.settings
-    }
-
-    /// Raw `InitializeResult` that opened it.
-    pub fn initialize_result(&self) -> Arc<str> {
-        self.inner.link.load().session.initialize_result()
-    }
-
-    /// Revision that the server agreed to.
-    pub fn revision(&self) -> Revision {
-        self.inner.link.load().session.revision()
-    }
-
-    /// How often it was opened anew at another endpoint. Whoever listens has to listen again when this has grown.
-    pub fn generation(&self) -> u64 {
-        self.inner.generation.load(Ordering::Acquire)
-    }
-
-    /// Tells it from every other session of this process.
-    pub fn number(&self) -> u64 {
-        self.inner.number
-    }
-
-    /// Whether `other` is a clone of this very session.
-    pub fn is_same_as(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.inner, &other.inner)
-    }
-
-    /// Whether it was opened through a predecessor of `handle`, which is on its way out.
-    pub fn is_outlived_by(&self, handle: &UpstreamHandle) -> bool {
-        let shared = &self.inner.shared;
-        shared.is_leaving() && !Arc::ptr_eq(shared, &handle.shared)
-    }
-
-    /// Waits, for at most `limit`, until its server, which is on its way out, has no call in flight.
-    pub async fn until_retired(&self, limit: Duration) {
-        // For calls that hold the session already and are about to begin.
-        sleep(BEGIN_MAX).await;
-        // Calls that take longer are cut off.
-        let _in_time = timeout(limit, self.inner.shared.until_idle()).await;
-    }
-
-    /// Ends it. A second time does nothing.
-    pub async fn close(&self) {
-        if !self.inner.closed.swap(true, Ordering::SeqCst) {
-            self.inner.link.load_full().session.close().await;
-        }
-    }
-
     /// Whether the session's endpoint is dead, by this call's experience or by that of others, and another is well.
     fn should_move(&self, link: &Link, trail: &Trail) -> bool {
         let home = bit(link.endpoint.index);
         let dead = trail.tried() & home != 0
             || !link.endpoint.is_healthy()
             || matches!(link.endpoint.breaker.gate(), Gate::Open { .. });
-        dead && self.inner.shared.has_other(home | trail.tried())
+        dead && self.shared.has_other(home | trail.tried())
     }
 
     /// Opens the session at another endpoint, unless another call has done so since `seen`.
     async fn reopen(&self, seen: &Arc<Link>) -> Result<(), UpstreamError> {
-        let inner = &self.inner;
+        let inner = self;
         let _only_one = inner.reopening.lock().await;
         if !Arc::ptr_eq(&inner.link.load(), seen) {
             return Ok(());

@@ -16,7 +16,7 @@ use super::breaker::Rejected;
 use super::endpoint::Endpoint;
 use super::guarded::GuardedStream;
 use super::jitter;
-use super::link::{MessageStream, Outgoing, Reply};
+use super::link::{Outgoing, Reply};
 use super::retry::{self, BudgetPermit, CallClass, Verdict};
 use super::session_key::Owner;
 use super::shared::{Shared, bit};
@@ -240,8 +240,6 @@ pub(super) fn guard(reply: Reply, admission: Admission, place: Place) -> Reply {
             }
             Reply::Single { status, frame }
         }
-        Reply::Stream(stream) => Reply::Stream(MessageStream::Guarded(Box::new(
-            GuardedStream::new(stream, admission, place),
-        ))),
+        Reply::Stream(stream) => Reply::Stream(GuardedStream::guard(stream, admission, place)),
     }
 }

@@ -14,7 +14,7 @@ use crate::error::UpstreamError;
 
 use super::actor::{Fetched, Message};
 use super::bound::BoundSession;
-use super::catalog::{self, Ask};
+use super::catalog::{self, Ask, List, ServerInfo};
 use super::core::{Eras, Timer};
 use super::dispatch;
 use super::link::{MessageStream, Outgoing, Reply};
@@ -107,20 +107,42 @@ async fn fetch_over_session(
 
 async fn fetch_stateless(shared: &Arc<Shared>) -> Result<Fetched, UpstreamError> {
     let caller = Stateless { shared };
-    let discover = own_request::frame(method::DISCOVER, "", Era::Stateless);
-    let answer = caller.ask(discover).await?;
-    let introduction = answer
-        .body()
-        .filter(|_| answer.kind() == Kind::Result)
-        .ok_or_else(|| UpstreamError::NoEra {
-            server: shared.settings.name.clone(),
-            era: Era::Stateless,
-        })?;
+    let introduction = discover(&caller).await?;
+    let introduction = introduction.body().unwrap_or_default();
     let catalog = catalog::fetch(&caller, introduction, Era::Stateless).await?;
     Ok(Fetched {
         catalog,
         session: None,
     })
+}
+
+/// Asks a server of the stateless era what it is; the frame is a result.
+async fn discover(caller: &Stateless<'_>) -> Result<Frame, UpstreamError> {
+    let discover = own_request::frame(method::DISCOVER, "", Era::Stateless);
+    let answer = caller.ask(discover).await?;
+    if answer.kind() != Kind::Result {
+        return Err(UpstreamError::NoEra {
+            server: caller.shared.settings.name.clone(),
+            era: Era::Stateless,
+        });
+    }
+    Ok(answer)
+}
+
+/// What a server of the stateless era says of itself.
+pub(super) async fn introduction(shared: &Arc<Shared>) -> Result<ServerInfo, UpstreamError> {
+    let answer = discover(&Stateless { shared }).await?;
+    Ok(ServerInfo::read(answer.body().unwrap_or_default()))
+}
+
+/// The tools that a server of the stateless era lists now.
+pub(super) async fn tools(shared: &Arc<Shared>) -> Result<List, UpstreamError> {
+    catalog::fetch_tools(&Stateless { shared }, Era::Stateless).await
+}
+
+/// A call has found that a server's lists are not what they were.
+pub(super) fn lists_changed(shared: &Shared, era: Era) {
+    shared.cast(Message::ListChanged(era));
 }
 
 struct OverSession<'a> {

@@ -23,14 +23,23 @@ enum Source {
 }
 
 impl GuardedStream {
-    /// Guards the stream of one call.
-    pub(super) fn new(stream: MessageStream, admission: Admission, place: Place) -> Self {
-        let (source, held) = match stream {
-            MessageStream::Http(stream) => (Source::Http(stream), Some((admission, place))),
-            MessageStream::Stdio(stream) => (Source::Stdio(stream), Some((admission, place))),
-            MessageStream::Guarded(inner) => (inner.source, Some((admission, place))),
+    /// Guards the stream of one call. A bridged call guards each of its requests by itself, and a listener is no call.
+    pub(super) fn guard(
+        stream: MessageStream,
+        admission: Admission,
+        place: Place,
+    ) -> MessageStream {
+        let source = match stream {
+            MessageStream::Http(stream) => Source::Http(stream),
+            MessageStream::Stdio(stream) => Source::Stdio(stream),
+            MessageStream::Guarded(inner) => inner.source,
+            MessageStream::Up(_) | MessageStream::Heard(_) => {
+                admission.succeed();
+                return stream;
+            }
         };
-        Self { source, held }
+        let held = Some((admission, place));
+        MessageStream::Guarded(Box::new(Self { source, held }))
     }
 
     /// See [`MessageStream::next`].

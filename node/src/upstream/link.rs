@@ -10,6 +10,7 @@ use lockgate_proto::mcp::Revision;
 
 use crate::error::UpstreamError;
 
+use super::bridge::{UpListener, UpStream};
 use super::guarded::GuardedStream;
 use super::transport::http::{HttpSession, HttpStream};
 use super::transport::stdio::{StdioSession, StdioStream};
@@ -62,6 +63,10 @@ pub enum MessageStream {
     Stdio(StdioStream),
     /// One of these, of a call that holds permits until it ends.
     Guarded(Box<GuardedStream>),
+    /// A call of a session at a stateless server.
+    Up(Box<UpStream>),
+    /// What a stateless server says to a session outside of calls.
+    Heard(UpListener),
 }
 
 impl MessageStream {
@@ -79,11 +84,21 @@ impl MessageStream {
             Self::Http(stream) => stream.next().await,
             Self::Stdio(stream) => stream.next().await,
             Self::Guarded(stream) => stream.next().await,
+            Self::Up(stream) => stream.next().await,
+            Self::Heard(listener) => Ok(listener.next().await),
         }
     }
 }
 
 impl MessageStream {
+    /// The stream of a call that holds permits; `None` of every other.
+    pub(super) fn into_guarded(self) -> Option<Box<GuardedStream>> {
+        match self {
+            Self::Guarded(stream) => Some(stream),
+            Self::Http(_) | Self::Stdio(_) | Self::Up(_) | Self::Heard(_) => None,
+        }
+    }
+
     /// Skips to the final response.
     ///
     /// # Errors

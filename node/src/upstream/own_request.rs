@@ -30,6 +30,7 @@ pub(super) fn session_key() -> SessionKey {
     SessionKey {
         session: "lockgate".into(),
         principal: Principal::new("lockgate"),
+        tenant: None,
     }
 }
 

@@ -13,6 +13,19 @@ pub struct SessionKey {
     pub session: Arc<str>,
     /// Who owns it.
     pub principal: Principal,
+    /// Where the owner belongs.
+    pub tenant: Option<Tenant>,
+}
+
+impl SessionKey {
+    /// The owner, as a sender of requests of the stateless era.
+    pub(super) fn owner(&self) -> Owner<'_> {
+        Owner {
+            tenant: self.tenant.as_ref(),
+            principal: &self.principal,
+            scoped: true,
+        }
+    }
 }
 
 /// Who sends a request of the stateless era, and through which door. What such a request leaves behind at the gateway

@@ -120,6 +120,8 @@ pub(super) struct Shared {
     pub(super) calls: Calls,
     pub(super) budget: Arc<Budget>,
     pub(super) interner: Interner,
+    /// What sessions hear of a server that speaks the stateless era only.
+    pub(super) listens: bridge::up::Listens,
     pub(super) published: ArcSwap<Published>,
     /// Counts what was published.
     pub(super) changes: watch::Sender<u64>,
@@ -158,6 +160,7 @@ impl Shared {
             calls: Calls::default(),
             budget: Arc::default(),
             interner: Interner::default(),
+            listens: bridge::up::Listens::default(),
             published: ArcSwap::from_pointee(published),
             changes: watch::Sender::new(0),
             news,

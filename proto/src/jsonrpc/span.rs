@@ -13,7 +13,7 @@ pub struct Span {
 
 impl Span {
     /// Of offsets into a text that is known to be smaller than 4 GiB; larger ones stop at the largest.
-    pub(super) fn new(start: usize, end: usize) -> Self {
+    pub fn new(start: usize, end: usize) -> Self {
         let narrow = |offset| u32::try_from(offset).unwrap_or(u32::MAX);
         Self {
             start: narrow(start),

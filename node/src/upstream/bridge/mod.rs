@@ -3,11 +3,13 @@
 //! messages.
 
 mod down;
-mod up;
+pub(super) mod up;
 
 use lockgate_proto::mcp::Era;
 
 use super::catalog::Catalog;
+
+pub use self::up::{UpListener, UpStream};
 
 /// What a server that offers `from` in its own era offers to clients of `era`.
 pub(super) fn catalog(era: Era, from: &Catalog) -> Catalog {

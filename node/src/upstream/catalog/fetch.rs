@@ -61,6 +61,15 @@ pub async fn fetch(
     })
 }
 
+/// Fetches the tools alone.
+///
+/// # Errors
+///
+/// Fails when the server gives no answer.
+pub async fn fetch_tools(caller: &impl Ask, era: Era) -> Result<List, UpstreamError> {
+    fetch_list(caller, ListKind::Tools, era, &mut Hints::default()).await
+}
+
 async fn fetch_list(
     caller: &impl Ask,
     kind: ListKind,

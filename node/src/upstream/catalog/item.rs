@@ -25,7 +25,7 @@ pub struct Item {
 
 /// Why an entry of a list was left out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Unfit {
+pub(in crate::upstream) enum Unfit {
     /// Without a key it can neither be called nor hidden.
     #[error("entry without `{0}`")]
     NoKey(&'static str),
@@ -42,7 +42,7 @@ pub(super) enum Unfit {
 
 impl Item {
     /// Reads one raw element of a list.
-    pub(super) fn read(kind: ListKind, era: Era, raw: Bytes) -> Result<Self, Unfit> {
+    pub(in crate::upstream) fn read(kind: ListKind, era: Era, raw: Bytes) -> Result<Self, Unfit> {
         let no_key = || Unfit::NoKey(kind.key());
         let text = std::str::from_utf8(&raw).map_err(|_| no_key())?;
         let key_span = find(text, kind.key()).ok_or_else(no_key)?;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use lockgate_proto::mcp::method;
 
-pub use self::fetch::{Ask, fetch};
+pub use self::fetch::{Ask, fetch, fetch_tools};
 pub use self::intern::Interner;
 pub use self::item::Item;
 pub use self::list::List;

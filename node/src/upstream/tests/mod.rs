@@ -126,6 +126,7 @@ fn key() -> SessionKey {
     SessionKey {
         session: "s".into(),
         principal: Principal::new("ann"),
+        tenant: None,
     }
 }
 

@@ -119,6 +119,12 @@ impl Upstream {
         .await;
     }
 
+    /// Waits until nobody reads the stream called `name` any more.
+    pub(crate) async fn unheard(&self, name: &str) {
+        let listener = self.world.listeners.lock()[name].clone();
+        super::within("the end of a stream", listener.closed()).await;
+    }
+
     /// Says `message` on the GET stream of `session`.
     pub(crate) async fn say(&self, session: &str, message: &Value) {
         let listener = self.world.listeners.lock()[session].clone();
@@ -143,6 +149,11 @@ impl Upstream {
     /// Sets the raw `"result":…` or `"error":…` of the next calls of `work`.
     pub(crate) fn answer_with(&self, member: &str) {
         *self.world.answer.lock() = Some(member.into());
+    }
+
+    /// As [`Self::answer_with`], for one call; several are taken in order.
+    pub(crate) fn answer_once(&self, member: &str) {
+        self.world.answers_once.lock().push_back(member.into());
     }
 
     /// Body of the last request of this method, as received.

@@ -104,7 +104,15 @@ pub(super) async fn post(
         "initialize" => Ok(initialize(world, &message, &id)),
         "server/discover" => Ok(json_answer(&id, DISCOVERED)),
         "tools/call" => call(world, &message, &id).await,
-        "subscriptions/listen" => Ok(subscribe(world, &message)),
+        "subscriptions/listen" => {
+            if message["params"]["notifications"]
+                .get("resourceSubscriptions")
+                .is_some()
+            {
+                world.execute(&method);
+            }
+            Ok(subscribe(world, &message))
+        }
         "tools/list" => {
             let tool = |name: &str| json!({"name": name, "inputSchema": {"type": "object"}});
             let tools = ["work", "other", "script"].map(tool);
@@ -174,7 +182,8 @@ async fn call(world: &Arc<World>, message: &Value, id: &str) -> Result<Response<
             if let Some(ms) = params["arguments"]["wait_ms"].as_u64() {
                 tokio::time::sleep(Duration::from_millis(ms)).await;
             }
-            let answer = world.answer.lock().clone();
+            let once = world.answers_once.lock().pop_front();
+            let answer = once.or_else(|| world.answer.lock().clone());
             let member = answer.as_deref().unwrap_or(DONE);
             let text = format!(r#"{{"jsonrpc":"2.0","id":{id},{member}}}"#);
             Ok(respond(200, "application/json", text))

@@ -46,6 +46,7 @@ pub(super) struct World {
     pub(super) listeners: Mutex<HashMap<String, mpsc::Sender<String>>>,
     pub(super) scripts: Mutex<VecDeque<mpsc::Receiver<Push>>>,
     pub(super) answer: Mutex<Option<Box<str>>>,
+    pub(super) answers_once: Mutex<VecDeque<Box<str>>>,
     pub(super) bodies: Mutex<HashMap<String, Bytes>>,
     /// Session of the last request of each method.
     pub(super) senders: Mutex<HashMap<String, String>>,

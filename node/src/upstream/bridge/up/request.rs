@@ -1,0 +1,258 @@
+//! A request of the session era as a stateless server wants it: what the client once declared goes with each.
+
+use http::{HeaderName, HeaderValue};
+use lockgate_proto::jsonrpc::{Frame, Member, Span, Splice, decode_str, find_path, members};
+use lockgate_proto::mcp::{headers, method};
+
+use crate::upstream::catalog::Item;
+
+use super::profile::{META_KEYS, Meta};
+use super::strip;
+
+/// Headers of one message.
+pub(super) type Headers = Vec<(HeaderName, HeaderValue)>;
+
+/// The request with `meta` in its `_meta` and without what only the session era has. Everything else keeps its bytes.
+pub(super) fn translate(frame: &Frame, meta: &Meta) -> Frame {
+    let text = frame.text();
+    let mut splice = Splice::new(text);
+    match frame.params_span() {
+        None => {
+            let params = format!(r#"{{"_meta":{{{}}}}}"#, meta.joined);
+            splice.set_member(Span::new(0, text.len()), "params", &params);
+        }
+        Some(params) => {
+            let found: Vec<_> = members(params.of(text)).collect();
+            let has_task = |member: &Member<'_>| member.key == "task";
+            let kept = if frame.method() == method::TOOLS_CALL && found.iter().any(has_task) {
+                strip::remove(&mut splice, params, &found, has_task)
+            } else {
+                found.len()
+            };
+            match found.iter().rfind(|member| member.key == "_meta") {
+                Some(own) => add_to_meta(&mut splice, params, own, meta),
+                None => {
+                    let comma = if kept == 0 { "" } else { "," };
+                    let added = format!(r#""_meta":{{{}}}{comma}"#, meta.joined);
+                    insert(&mut splice, params, added);
+                }
+            }
+        }
+    }
+    // Cannot fail: valid JSON was put between members of valid JSON, and the widest limits hold for edits.
+    Frame::edited(splice).unwrap_or_else(|_| frame.clone())
+}
+
+/// Puts `text` right behind the bracket that opens `object`.
+fn insert(splice: &mut Splice<'_>, object: Span, text: String) {
+    let at = object.start + 1;
+    splice.replace(Span { start: at, end: at }, text);
+}
+
+fn add_to_meta(splice: &mut Splice<'_>, params: Span, own: &Member<'_>, meta: &Meta) {
+    let at = own.value_span.shift(params.start);
+    if !own.value.starts_with('{') {
+        splice.replace(at, format!("{{{}}}", meta.joined));
+        return;
+    }
+    let mut own_keys = members(own.value).map(|member| member.key).peekable();
+    let comma = if own_keys.peek().is_some() { "," } else { "" };
+    if own_keys.any(|key| META_KEYS.contains(&&*key)) {
+        for (key, value) in &meta.members {
+            splice.set_member(at, key, value);
+        }
+    } else {
+        insert(splice, at, format!("{}{comma}", meta.joined));
+    }
+}
+
+/// Routing headers of a translated request (MCP 2026-07-28, "Streamable HTTP"). `tool` is the called tool, where the
+/// gateway knows it.
+pub(super) fn routing_headers(frame: &Frame, tool: Option<&Item>) -> Headers {
+    let called = frame.method();
+    let mut made = Headers::new();
+    push(&mut made, headers::METHOD, &called);
+    let named = match &*called {
+        method::TOOLS_CALL | method::PROMPTS_GET => frame.param_str(&["name"]),
+        method::RESOURCES_READ => frame.param_str(&["uri"]),
+        _ => None,
+    };
+    if let Some(name) = named {
+        push(&mut made, headers::NAME, &headers::encode_value(&name));
+    }
+    let Some(tool) = tool.filter(|tool| !tool.param_headers.is_empty()) else {
+        return made;
+    };
+    let Some(arguments) = frame.param(&["arguments"]) else {
+        return made;
+    };
+    let arguments = arguments.of(frame.text());
+    for header in &tool.param_headers {
+        let path: Vec<&str> = header.path.iter().map(String::as_str).collect();
+        let value = find_path(arguments, &path)
+            .and_then(|argument| headers::param_value(argument.of(arguments)));
+        if let Some(value) = value {
+            push(
+                &mut made,
+                &format!("{}{}", headers::PARAM_PREFIX, header.name),
+                &value,
+            );
+        }
+    }
+    made
+}
+
+/// A name that cannot be a header goes without: the server refuses then, in its own words.
+fn push(made: &mut Headers, name: &str, value: &str) {
+    let name = HeaderName::from_bytes(name.as_bytes());
+    if let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(value)) {
+        made.push((name, value));
+    }
+}
+
+/// The retry of `request` after its server asked for input: the same request under another id (MCP 2026-07-28,
+/// "Multi Round-Trip Requests"). `responses` is a raw object, `state` the raw string that the server gave.
+pub(super) fn retry(
+    request: &Frame,
+    id: &str,
+    responses: Option<&str>,
+    state: Option<&str>,
+) -> Frame {
+    let mut splice = Splice::new(request.text());
+    if let Some(at) = request.id_span() {
+        splice.replace(at, id);
+    }
+    if let Some(params) = request.params_span() {
+        for (key, value) in [("inputResponses", responses), ("requestState", state)] {
+            match value {
+                Some(value) => splice.set_member(params, key, value),
+                None => splice.remove_member(params, key),
+            };
+        }
+    }
+    // Cannot fail: valid JSON was put in the place of valid JSON.
+    Frame::edited(splice).unwrap_or_else(|_| request.clone())
+}
+
+/// Raw id for round `round` of the call with the raw id `id`; unlike that of every other round.
+pub(super) fn round_id(id: &str, round: u32) -> String {
+    let inner = decode_str(id).map_or_else(|| id.to_owned(), std::borrow::Cow::into_owned);
+    lockgate_proto::jsonrpc::encode_str(&format!("{inner}#{round}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use lockgate_proto::jsonrpc::Limits;
+    use lockgate_proto::mcp::{Era, Revision};
+
+    use super::*;
+    use crate::upstream::bridge::up::profile::Profile;
+    use crate::upstream::catalog::ListKind;
+    use crate::upstream::link::SessionInit;
+
+    fn frame(text: &str) -> Frame {
+        Frame::parse(Bytes::copy_from_slice(text.as_bytes()), &Limits::default()).unwrap()
+    }
+
+    fn meta() -> Meta {
+        let init = SessionInit {
+            revision: Revision::V2025_11_25,
+            capabilities: "{}".into(),
+            client_info: "{}".into(),
+        };
+        Profile::new(&init).meta(None)
+    }
+
+    /// `M` stands for the members that every request carries.
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        let expected = expected.replace('M', &meta().joined);
+        assert_eq!(translate(&frame(text), &meta()).text(), expected);
+    }
+
+    #[test]
+    fn what_the_client_declared_goes_with_every_request() {
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":{M}}}"#,
+        );
+        check(
+            r#"{"id":1,"method":"tools/list","params":{},"jsonrpc":"2.0"}"#,
+            r#"{"id":1,"method":"tools/list","params":{"_meta":{M}},"jsonrpc":"2.0"}"#,
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","x":1.0}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"_meta":{M},"name":"a","x":1.0}}"#,
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","_meta":{"progressToken":7}}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","_meta":{M,"progressToken":7}}}"#,
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","_meta":null}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","_meta":{M}}}"#,
+        );
+    }
+
+    #[test]
+    fn what_a_client_writes_under_a_reserved_key_does_not_stand() {
+        let text = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","_meta":{"io.modelcontextprotocol/clientCapabilities":{"sampling":{}}}}}"#;
+        let told = translate(&frame(text), &meta());
+        let at = told.param(&["_meta", META_KEYS[1]]).unwrap();
+        assert_eq!(at.of(told.text()), "{}");
+    }
+
+    #[test]
+    fn a_wish_for_a_task_is_left_out() {
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","task":{"ttl":1}}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"_meta":{M},"name":"a"}}"#,
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"task":{"ttl":1}}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"_meta":{M}}}"#,
+        );
+    }
+
+    #[test]
+    fn routing_headers_repeat_method_name_and_annotated_arguments() {
+        let tool = r#"{"name":"a","inputSchema":{"type":"object","properties":{"r":{"type":"string","x-mcp-header":"Region"},"n":{"type":"integer","x-mcp-header":"N"},"o":{"type":"string","x-mcp-header":"O"}}}}"#;
+        let tool = Item::read(ListKind::Tools, Era::Stateless, tool.into()).unwrap();
+        let call = frame(
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","arguments":{"r":"søh","n":42.0,"o":null}}}"#,
+        );
+        let made = routing_headers(&call, Some(&tool));
+        let made: Vec<_> = made
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
+            .collect();
+        assert_eq!(
+            made,
+            [
+                ("mcp-method", "tools/call"),
+                ("mcp-name", "a"),
+                ("mcp-param-region", "=?base64?c8O4aA==?="),
+                ("mcp-param-n", "42"),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_retry_is_the_same_request_under_another_id() {
+        let call = frame(
+            r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"a","arguments":{}}}"#,
+        );
+        let again = retry(
+            &call,
+            &round_id("7", 1),
+            Some(r#"{"k":{"action":"decline"}}"#),
+            Some(r#""a\/b""#),
+        );
+        assert_eq!(
+            again.text(),
+            r#"{"jsonrpc":"2.0","id":"7#1","method":"tools/call","params":{"name":"a","arguments":{},"inputResponses":{"k":{"action":"decline"}},"requestState":"a\/b"}}"#
+        );
+        assert_eq!(round_id(r#""x\"y""#, 2), r#""x\"y#2""#);
+    }
+}

@@ -1,0 +1,344 @@
+//! Calls that wait for their client: what a server asked for on their way, and what the client has answered. Pure: no
+//! clock, no channel, no socket; serialisable, so that a session can go on elsewhere.
+//!
+//! ```text
+//! begun ──[server wants input]──► asking ──[last answer]──► ready ──[taken: sent again]──► begun
+//!   │                               │  ├───[client refuses, too late]──► failed
+//!   │                               │  └───[nothing asked]──► pausing ──[pause over]──► ready
+//!   └───────[client cancels]────────┴─────────────────────────────► cancelled
+//! ```
+//! The end of a call, however it comes, is [`Rounds::end`]: nothing of it is left. There are never more than the
+//! session may have in flight, and all of them have a place under the node's own bound.
+
+use std::fmt::Write as _;
+
+use lockgate_proto::jsonrpc::{Frame, Kind, decode_str, encode_str, find, find_path, members};
+use serde::{Deserialize, Serialize};
+
+use super::answer::message_of;
+use super::profile::Profile;
+use super::question;
+use super::request;
+
+/// Rounds of one call. Source: the official TypeScript SDK gives up after as many when it stands between the eras.
+const ROUNDS_MAX: u32 = 8;
+/// Longest wait for a client in one round, in milliseconds; a person may have to answer. Source: as above.
+const ROUND_MS_MAX: u64 = 600_000;
+/// Pause before a server that asks for nothing but patience is asked again, in milliseconds. Source: as above.
+const PAUSE_MS: u64 = 250;
+/// Questions of one round. More would be a fault, or an attack on the client's patience.
+const QUESTIONS_MAX: usize = 32;
+
+/// Name of a call within its session.
+pub(super) type Serial = u64;
+
+/// All calls of one session that are more than a question and an answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Rounds {
+    next_serial: Serial,
+    next_question: u64,
+    calls: Vec<Call>,
+}
+
+/// One call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Call {
+    serial: Serial,
+    /// Raw id that the client used.
+    id: String,
+    /// The request as it was sent first, once it has to be sent again.
+    request: Option<String>,
+    round: u32,
+    phase: Phase,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Phase {
+    /// The server has the word.
+    Begun,
+    /// The client has.
+    Asking {
+        questions: Vec<Question>,
+        /// Raw `requestState`.
+        state: Option<String>,
+        until_ms: u64,
+    },
+    /// Nobody has.
+    Pausing {
+        state: Option<String>,
+        until_ms: u64,
+    },
+    Failed {
+        why: String,
+        /// Questions that are still with the client.
+        open: Vec<u64>,
+    },
+    Cancelled,
+}
+
+impl Phase {
+    fn failed(why: impl Into<String>) -> Self {
+        Self::Failed {
+            why: why.into(),
+            open: Vec::new(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Question {
+    /// Id towards the client.
+    id: u64,
+    /// Key that the server gave it.
+    key: String,
+    /// Raw result of the client.
+    answer: Option<String>,
+}
+
+/// What happens next to a call.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// Nothing before the client speaks, or before this time in milliseconds.
+    Wait(u64),
+    /// The request is sent again.
+    Retry(Frame),
+    /// The call has failed; why, for its client.
+    Fail(String),
+    /// The client wants no answer any more.
+    Cancelled,
+}
+
+impl Rounds {
+    /// A call whose server has not answered at once.
+    pub(super) fn begin(&mut self, id: &str) -> Serial {
+        let serial = self.next_serial;
+        self.next_serial += 1;
+        self.calls.push(Call {
+            serial,
+            id: id.to_owned(),
+            request: None,
+            round: 0,
+            phase: Phase::Begun,
+        });
+        serial
+    }
+
+    /// The server wants input: returns what the client is asked. `request` is the message that was sent first.
+    pub(super) fn on_wanted(
+        &mut self,
+        serial: Serial,
+        wanted: &Frame,
+        request: &Frame,
+        profile: &Profile,
+        now_ms: u64,
+    ) -> Vec<Frame> {
+        let Some(at) = self.calls.iter().position(|call| call.serial == serial) else {
+            return Vec::new();
+        };
+        if self.calls[at].phase == Phase::Cancelled {
+            return Vec::new();
+        }
+        let body = wanted.body().unwrap_or_default();
+        let state = find(body, "requestState")
+            .map(|span| span.of(body).to_owned())
+            .filter(|raw| raw != "null");
+        let asked = self.questions(body, profile);
+        let call = &mut self.calls[at];
+        call.round += 1;
+        call.request
+            .get_or_insert_with(|| request.text().to_owned());
+        if call.round > ROUNDS_MAX {
+            call.phase = Phase::failed(format!(
+                "the server asked for input more than {ROUNDS_MAX} times"
+            ));
+            return Vec::new();
+        }
+        let (questions, frames) = match asked {
+            Ok(asked) => asked.into_iter().unzip(),
+            Err(why) => {
+                call.phase = Phase::failed(why);
+                return Vec::new();
+            }
+        };
+        let questions: Vec<Question> = questions;
+        call.phase = match (questions.is_empty(), &state) {
+            (true, None) => Phase::failed("the server wants input, but names none"),
+            (true, Some(_)) => Phase::Pausing {
+                state,
+                until_ms: now_ms + PAUSE_MS,
+            },
+            (false, _) => Phase::Asking {
+                questions,
+                state,
+                until_ms: now_ms + ROUND_MS_MAX,
+            },
+        };
+        frames
+    }
+
+    /// Questions of an `InputRequiredResult`, each with its request to the client.
+    fn questions(
+        &mut self,
+        body: &str,
+        profile: &Profile,
+    ) -> Result<Vec<(Question, Frame)>, String> {
+        let Some(inputs) = find(body, "inputRequests").map(|span| span.of(body)) else {
+            return Ok(Vec::new());
+        };
+        let mut asked = Vec::new();
+        for input in members(inputs) {
+            if asked.len() >= QUESTIONS_MAX {
+                return Err(format!(
+                    "the server asks more than {QUESTIONS_MAX} questions at once"
+                ));
+            }
+            self.next_question += 1;
+            let id = self.next_question;
+            let mark = format!("lockgate-{id}");
+            let text = question::request(input.value, id, &mark, profile)
+                .map_err(|unaskable| unaskable.to_string())?;
+            let frame =
+                message_of(text).ok_or_else(|| "the server asks what cannot be read".to_owned())?;
+            let question = Question {
+                id,
+                key: input.key.into_owned(),
+                answer: None,
+            };
+            asked.push((question, frame));
+        }
+        Ok(asked)
+    }
+
+    /// The client answers a question. Returns the call that it belongs to, when something follows from it; an answer
+    /// to a question that is not open says nothing.
+    pub(super) fn on_answer(&mut self, answer: &Frame) -> Option<Serial> {
+        let id: u64 = answer.id()?.parse().ok()?;
+        for call in &mut self.calls {
+            let Phase::Asking { questions, .. } = &mut call.phase else {
+                continue;
+            };
+            let Some(question) = questions.iter_mut().find(|question| question.id == id) else {
+                continue;
+            };
+            if question.answer.is_some() {
+                return None;
+            }
+            let body = answer.body().unwrap_or("{}");
+            if answer.kind() == Kind::Error {
+                let (why, answered) = (refusal(body), question.id);
+                let open = questions
+                    .iter()
+                    .filter(|question| question.answer.is_none() && question.id != answered)
+                    .map(|question| question.id)
+                    .collect();
+                call.phase = Phase::Failed { why, open };
+                return Some(call.serial);
+            }
+            question.answer = Some(body.to_owned());
+            let complete = questions.iter().all(|question| question.answer.is_some());
+            return complete.then_some(call.serial);
+        }
+        None
+    }
+
+    /// The client takes back the call with this raw id.
+    pub(super) fn on_cancelled(&mut self, id: &str) -> Option<Serial> {
+        let call = self.calls.iter_mut().find(|call| call.id == id)?;
+        call.phase = Phase::Cancelled;
+        Some(call.serial)
+    }
+
+    /// The session ends: its calls end with it.
+    pub(super) fn cancel_all(&mut self) {
+        for call in &mut self.calls {
+            call.phase = Phase::Cancelled;
+        }
+    }
+
+    /// What happens to a call at this time. A retry is handed out once.
+    pub(super) fn next(&mut self, serial: Serial, now_ms: u64) -> Next {
+        let Some(call) = self.calls.iter_mut().find(|call| call.serial == serial) else {
+            return Next::Cancelled;
+        };
+        match &call.phase {
+            Phase::Begun => Next::Wait(u64::MAX),
+            Phase::Cancelled => Next::Cancelled,
+            Phase::Failed { why, .. } => Next::Fail(why.clone()),
+            Phase::Pausing { until_ms, .. } if *until_ms > now_ms => Next::Wait(*until_ms),
+            Phase::Pausing { state, .. } => {
+                let state = state.clone();
+                call.retry(None, state.as_deref())
+            }
+            Phase::Asking {
+                questions,
+                state,
+                until_ms,
+            } => {
+                if let Some(responses) = responses(questions) {
+                    let state = state.clone();
+                    return call.retry(Some(&responses), state.as_deref());
+                }
+                if *until_ms > now_ms {
+                    return Next::Wait(*until_ms);
+                }
+                let why = "the client did not answer the server's questions in time";
+                Next::Fail(why.to_owned())
+            }
+        }
+    }
+
+    /// Forgets a call. Returns the questions that the client need not answer any more.
+    pub(super) fn end(&mut self, serial: Serial) -> Vec<u64> {
+        let Some(at) = self.calls.iter().position(|call| call.serial == serial) else {
+            return Vec::new();
+        };
+        let call = self.calls.swap_remove(at);
+        match call.phase {
+            Phase::Asking { questions, .. } => {
+                let open = questions.into_iter().filter(|q| q.answer.is_none());
+                open.map(|question| question.id).collect()
+            }
+            Phase::Failed { open, .. } => open,
+            Phase::Begun | Phase::Pausing { .. } | Phase::Cancelled => Vec::new(),
+        }
+    }
+}
+
+impl Call {
+    fn retry(&mut self, responses: Option<&str>, state: Option<&str>) -> Next {
+        let request = self.request.clone().and_then(message_of);
+        let Some(request) = request else {
+            return Next::Cancelled;
+        };
+        self.phase = Phase::Begun;
+        let id = request::round_id(&self.id, self.round);
+        Next::Retry(request::retry(&request, &id, responses, state))
+    }
+}
+
+/// Raw `inputResponses`, when nothing is missing.
+fn responses(questions: &[Question]) -> Option<String> {
+    let mut object = String::from("{");
+    for (n, question) in questions.iter().enumerate() {
+        let answer = question.answer.as_deref()?;
+        let comma = if n == 0 { "" } else { "," };
+        // Writing to a string cannot fail.
+        let _written = write!(object, "{comma}{}:{answer}", encode_str(&question.key));
+    }
+    object.push('}');
+    Some(object)
+}
+
+/// What a client's error means to the call that asked it.
+fn refusal(error: &str) -> String {
+    let message = find_path(error, &["message"]).and_then(|span| decode_str(span.of(error)));
+    match message.as_deref() {
+        Some(message) if !message.is_empty() => {
+            format!("the client refused what the server asked for: {message}")
+        }
+        _ => "the client refused what the server asked for".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,418 @@
+//! A session of the session era at a server that knows none: everything that it is, the gateway remembers.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use lockgate_proto::jsonrpc::{Frame, Kind, encode_str, find_path};
+use lockgate_proto::mcp::{Era, Revision, code, method};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::error::UpstreamError;
+use crate::upstream::catalog::{Catalog, ServerInfo};
+use crate::upstream::link::{Outgoing, Reply, SessionInit};
+use crate::upstream::retry::CallClass;
+use crate::upstream::session_key::SessionKey;
+use crate::upstream::shared::Shared;
+use crate::upstream::{dispatch, errand};
+
+use super::answer::{self, Answered, Asked, message_of};
+use super::listen::{Ear, Refusal, UpListener};
+use super::profile::{Meta, Profile, severity};
+use super::rounds::{Next, Rounds, Serial};
+use super::stream::{Call, UpStream};
+use super::{catalog, request};
+
+/// A session that the server knows nothing of. Cheap to clone; all clones are the same session.
+#[derive(Clone, Debug)]
+pub(in crate::upstream) struct Session {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    shared: Arc<Shared>,
+    key: SessionKey,
+    /// Raw `InitializeResult`.
+    introduction: Arc<str>,
+    /// What goes with every request; follows the log level.
+    meta: ArcSwap<Meta>,
+    state: Mutex<State>,
+    /// Woken when something has happened to a call.
+    wakers: Mutex<HashMap<Serial, Arc<Notify>>>,
+    ear: Ear,
+    /// Times in the state count from here.
+    began: Instant,
+}
+
+/// What the session is made of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct State {
+    pub(super) profile: Profile,
+    /// Level of the client's last `logging/setLevel`.
+    pub(super) log_level: Option<String>,
+    /// Resources that the client wants to hear of.
+    pub(super) subscriptions: BTreeSet<String>,
+    pub(super) rounds: Rounds,
+}
+
+impl Session {
+    /// Opens a session without asking the server, if it has introduced itself already.
+    ///
+    /// # Errors
+    ///
+    /// See [`UpstreamError`].
+    pub(in crate::upstream) async fn open(
+        shared: Arc<Shared>,
+        init: &SessionInit,
+        key: SessionKey,
+    ) -> Result<Self, UpstreamError> {
+        let known = shared
+            .published
+            .load()
+            .catalog(Era::Stateless)
+            .map(|catalog| catalog.server.clone());
+        let server = match known {
+            Some(server) => server,
+            None => errand::introduction(&shared).await?,
+        };
+        let profile = Profile::new(init);
+        let introduction = introduce(&shared, &server, profile.revision);
+        let meta = profile.meta(None);
+        Ok(Self {
+            inner: Arc::new(Inner {
+                introduction,
+                meta: ArcSwap::from_pointee(meta),
+                state: Mutex::new(State {
+                    profile,
+                    log_level: None,
+                    subscriptions: BTreeSet::new(),
+                    rounds: Rounds::default(),
+                }),
+                wakers: Mutex::default(),
+                ear: Ear::default(),
+                began: Instant::now(),
+                shared,
+                key,
+            }),
+        })
+    }
+
+    /// Sends a request, or answers it where the stateless era has no such thing.
+    ///
+    /// # Errors
+    ///
+    /// See [`UpstreamError`].
+    pub(in crate::upstream) async fn call(
+        &self,
+        out: Outgoing,
+        class: CallClass,
+    ) -> Result<Reply, UpstreamError> {
+        let answered = self.answer_here(&out.frame).await?;
+        if let Some(frame) = answered {
+            return Ok(Reply::Single { status: 200, frame });
+        }
+        let call = self.prepare(out, class);
+        let reply = call.send(&call.first).await?;
+        let (status, frame) = match reply {
+            Reply::Single { status, frame } => (status, frame),
+            Reply::Stream(stream) => return UpStream::reading(call, stream),
+        };
+        match answer::translate(&call.asked, frame) {
+            Answered::Done(frame) => Ok(Reply::Single { status, frame }),
+            other => UpStream::answered(call, other),
+        }
+    }
+
+    fn prepare(&self, mut out: Outgoing, class: CallClass) -> Call {
+        let meta = self.inner.meta.load();
+        let frame = request::translate(&out.frame, &meta);
+        let published = self.inner.shared.published.load();
+        let catalog = published.catalog(Era::Stateless).map(|catalog| &**catalog);
+        let tool = called_tool(&frame, catalog);
+        out.headers.extend(request::routing_headers(&frame, tool));
+        let asked = Asked {
+            method: frame.method().into(),
+            tool: tool.map(|tool| tool.raw.clone()),
+        };
+        out.frame = frame;
+        Call {
+            session: self.clone(),
+            asked,
+            first: out,
+            class,
+        }
+    }
+
+    /// Sends a translated request by the session's owner.
+    pub(super) async fn dispatch(
+        &self,
+        out: Outgoing,
+        class: CallClass,
+    ) -> Result<Reply, UpstreamError> {
+        let owner = self.inner.key.owner();
+        dispatch::call(&self.inner.shared, out, class, &owner).await
+    }
+
+    /// Takes a notification, or the client's answer to a question. What a stateless server has no word for ends here.
+    pub(in crate::upstream) fn send(&self, frame: &Frame) {
+        let concerned = match frame.kind() {
+            Kind::Result | Kind::Error => self.inner.state.lock().rounds.on_answer(frame),
+            Kind::Notification if frame.method() == method::CANCELLED => {
+                frame.param(&["requestId"]).and_then(|span| {
+                    let id = span.of(frame.text());
+                    self.inner.state.lock().rounds.on_cancelled(id)
+                })
+            }
+            Kind::Notification | Kind::Request => None,
+        };
+        if let Some(serial) = concerned {
+            self.wake(serial);
+        }
+    }
+
+    /// Opens the stream of what the server says outside of calls. `None` when it announces nothing of that kind.
+    pub(in crate::upstream) fn listen(&self) -> Option<UpListener> {
+        let inner = &self.inner;
+        inner
+            .ear
+            .listen(&inner.shared, &inner.key, self.capabilities())
+    }
+
+    /// Ends it: its calls are cancelled, its subscriptions given up.
+    pub(in crate::upstream) async fn close(&self) {
+        self.inner.state.lock().rounds.cancel_all();
+        for waker in self.inner.wakers.lock().values() {
+            waker.notify_one();
+        }
+        self.inner.ear.close().await;
+    }
+
+    /// Raw `InitializeResult` that opened it.
+    pub(in crate::upstream) fn initialize_result(&self) -> Arc<str> {
+        Arc::clone(&self.inner.introduction)
+    }
+
+    /// Revision of the session.
+    pub(in crate::upstream) fn revision(&self) -> Revision {
+        self.inner.state.lock().profile.revision
+    }
+
+    /// Its server.
+    pub(in crate::upstream) fn shared(&self) -> &Arc<Shared> {
+        &self.inner.shared
+    }
+
+    // What a stream of one call needs.
+
+    /// A call that goes on: it can be woken from now on.
+    pub(super) fn begin(&self, id: &str) -> (Serial, Arc<Notify>) {
+        let serial = self.inner.state.lock().rounds.begin(id);
+        let waker = Arc::new(Notify::new());
+        self.inner.wakers.lock().insert(serial, Arc::clone(&waker));
+        (serial, waker)
+    }
+
+    /// The server wants input: returns what the client is asked.
+    pub(super) fn wanted(&self, serial: Serial, wanted: &Frame, first: &Frame) -> Vec<Frame> {
+        let now_ms = self.now_ms();
+        let mut state = self.inner.state.lock();
+        let State {
+            profile, rounds, ..
+        } = &mut *state;
+        rounds.on_wanted(serial, wanted, first, profile, now_ms)
+    }
+
+    /// What happens to a call now.
+    pub(super) fn next(&self, serial: Serial) -> Next {
+        let now_ms = self.now_ms();
+        self.inner.state.lock().rounds.next(serial, now_ms)
+    }
+
+    /// Time in the state's milliseconds, as one of the clock; `None` for one that never comes.
+    pub(super) fn at(&self, ms: u64) -> Option<Instant> {
+        self.inner
+            .began
+            .checked_add(std::time::Duration::from_millis(ms))
+    }
+
+    /// Forgets a call. Returns the questions that are still with the client.
+    pub(super) fn end(&self, serial: Serial) -> Vec<u64> {
+        self.inner.wakers.lock().remove(&serial);
+        self.inner.state.lock().rounds.end(serial)
+    }
+
+    /// Whether the client wants to see a log message of this severity; it sees those without one.
+    pub(super) fn wants_level(&self, level: &str) -> bool {
+        let state = self.inner.state.lock();
+        let wanted = state.log_level.as_deref().and_then(severity);
+        match (wanted, severity(level)) {
+            (Some(wanted), Some(level)) => level >= wanted,
+            _ => true,
+        }
+    }
+
+    fn wake(&self, serial: Serial) {
+        if let Some(waker) = self.inner.wakers.lock().get(&serial) {
+            waker.notify_one();
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.inner.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn capabilities(&self) -> &str {
+        let text = &*self.inner.introduction;
+        find_path(text, &["capabilities"]).map_or("{}", |span| span.of(text))
+    }
+
+    fn announces(&self, path: &[&str]) -> bool {
+        let capabilities = self.capabilities();
+        find_path(capabilities, path)
+            .is_some_and(|span| !matches!(span.of(capabilities), "false" | "null"))
+    }
+
+    // What the gateway answers itself.
+
+    /// The answer to what the stateless era has no request for.
+    async fn answer_here(&self, frame: &Frame) -> Result<Option<Frame>, UpstreamError> {
+        let called = frame.method();
+        let id = frame.id().unwrap_or("null");
+        let answer = match &*called {
+            method::PING => Ok(()),
+            method::SET_LEVEL if self.announces(&["logging"]) => self.set_level(frame),
+            method::SUBSCRIBE | method::UNSUBSCRIBE
+                if self.announces(&["resources", "subscribe"]) =>
+            {
+                self.set_subscription(frame, *called == *method::SUBSCRIBE)
+                    .await?
+            }
+            method::SET_LEVEL
+            | method::SUBSCRIBE
+            | method::UNSUBSCRIBE
+            | method::INITIALIZE
+            | method::DISCOVER
+            | method::LISTEN => Err(Refused::no_method(&called)),
+            name if name.starts_with("tasks/") => Err(Refused::no_method(name)),
+            _ => return Ok(None),
+        };
+        Ok(message_of(match answer {
+            Ok(()) => format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#),
+            Err(Refused { code, message }) => format!(
+                r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":{code},"message":{}}}}}"#,
+                encode_str(&message)
+            ),
+        }))
+    }
+
+    fn set_level(&self, frame: &Frame) -> Result<(), Refused> {
+        let level = frame.param_str(&["level"]);
+        let Some(level) = level.filter(|level| severity(level).is_some()) else {
+            return Err(Refused {
+                code: code::INVALID_PARAMS,
+                message: "`params.level` must be a syslog severity".to_owned(),
+            });
+        };
+        let mut state = self.inner.state.lock();
+        self.inner
+            .meta
+            .store(Arc::new(state.profile.meta(Some(&level))));
+        state.log_level = Some(level.into_owned());
+        Ok(())
+    }
+
+    async fn set_subscription(
+        &self,
+        frame: &Frame,
+        wanted: bool,
+    ) -> Result<Result<(), Refused>, UpstreamError> {
+        let Some(uri) = frame.param_str(&["uri"]) else {
+            return Ok(Err(Refused {
+                code: code::INVALID_PARAMS,
+                message: "`params.uri` must be a string".to_owned(),
+            }));
+        };
+        let inner = &self.inner;
+        // Held to the end: the state is what is followed.
+        let mut turn = inner.ear.turn().await;
+        let mut uris = inner.state.lock().subscriptions.clone();
+        let is_new = if wanted {
+            uris.insert(uri.clone().into_owned())
+        } else {
+            uris.remove(&*uri)
+        };
+        if !is_new {
+            return Ok(Ok(()));
+        }
+        let added = wanted.then_some(&*uri);
+        let refusal = turn.follow(&inner.shared, &inner.key, &uris, added).await?;
+        Ok(match refusal {
+            None => {
+                inner.state.lock().subscriptions = uris;
+                Ok(())
+            }
+            Some(Refusal::NotOffered) => Err(Refused::no_method(&frame.method())),
+            Some(Refusal::NotThis) => Err(Refused {
+                code: code::INVALID_PARAMS,
+                message: "the server takes no subscription to this resource".to_owned(),
+            }),
+            Some(Refusal::TooMany) => Err(Refused {
+                code: code::INVALID_PARAMS,
+                message: "too many subscriptions in this session".to_owned(),
+            }),
+        })
+    }
+}
+
+/// A request that the gateway refuses in the server's place.
+struct Refused {
+    code: i32,
+    message: String,
+}
+
+impl Refused {
+    fn no_method(name: &str) -> Self {
+        Self {
+            code: code::METHOD_NOT_FOUND,
+            message: format!("method `{name}` not found"),
+        }
+    }
+}
+
+/// The tool that a request calls, as the server lists it.
+fn called_tool<'a>(
+    frame: &Frame,
+    catalog: Option<&'a Catalog>,
+) -> Option<&'a crate::upstream::catalog::Item> {
+    if frame.method() != method::TOOLS_CALL {
+        return None;
+    }
+    catalog?.tools.get(&frame.param_str(&["name"])?)
+}
+
+/// Raw `InitializeResult` of a server that has introduced itself otherwise.
+fn introduce(shared: &Shared, server: &ServerInfo, revision: Revision) -> Arc<str> {
+    let server = catalog::introduction(server);
+    let capabilities = server.capabilities.as_deref().unwrap_or("{}");
+    let name = || {
+        let name = encode_str(shared.settings.name.as_str());
+        // Both members are required, and the server has named neither.
+        format!(r#"{{"name":{name},"version":"{}"}}"#, Revision::V2026_07_28)
+    };
+    let implementation = server
+        .implementation
+        .as_deref()
+        .map_or_else(name, str::to_owned);
+    let instructions = server
+        .instructions
+        .as_deref()
+        .map_or_else(String::new, |text| format!(r#","instructions":{text}"#));
+    format!(
+        r#"{{"protocolVersion":"{revision}","capabilities":{capabilities},"serverInfo":{implementation}{instructions}}}"#
+    )
+    .into()
+}

@@ -1,0 +1,333 @@
+//! One call whose server streams, wants input first, or has to be asked again: messages for the client, in order.
+//!
+//! ```text
+//! Reading ──[answer]──► Done                            messages of the server pass
+//!    │ ▲
+//!    │ └───────────[stream]───────────┐
+//!    └──[wants input]──► Asking ──[answers are here]──► Sending ──[answer]──► Done
+//!                          ▲                              │
+//!                          └────────[wants input]─────────┘
+//! ```
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use lockgate_proto::jsonrpc::{Frame, Kind};
+use lockgate_proto::mcp::{Era, code, method};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::sleep_until;
+use tracing::debug;
+
+use crate::error::UpstreamError;
+use crate::upstream::catalog::List;
+use crate::upstream::errand;
+use crate::upstream::guarded::GuardedStream;
+use crate::upstream::link::{MessageStream, Outgoing, Reply};
+use crate::upstream::retry::CallClass;
+
+use super::answer::{self, Answered, Asked, message_of};
+use super::request;
+use super::rounds::{Next, Serial};
+use super::session::Session;
+
+/// A request on its way.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) session: Session,
+    pub(super) asked: Asked,
+    /// As it was sent first.
+    pub(super) first: Outgoing,
+    pub(super) class: CallClass,
+}
+
+impl Call {
+    pub(super) async fn send(&self, out: &Outgoing) -> Result<Reply, UpstreamError> {
+        self.session.dispatch(out.clone(), self.class).await
+    }
+
+    /// Sends `frame`, which is the first request or a retry of it.
+    fn sending(&self, frame: Frame) -> Sending {
+        let (session, class) = (self.session.clone(), self.class);
+        let out = Outgoing {
+            frame,
+            headers: self.first.headers.clone(),
+            timeout: self.first.timeout,
+        };
+        Mutex::new(Box::pin(async move { session.dispatch(out, class).await }))
+    }
+
+    /// Sends `frame` with headers by the tool's present schema, which the server lists anew.
+    fn refitted(&self, frame: Frame) -> Sending {
+        let (session, class) = (self.session.clone(), self.class);
+        let (own, timeout) = (self.first.headers.clone(), self.first.timeout);
+        Mutex::new(Box::pin(async move {
+            let tools = errand::tools(session.shared()).await?;
+            let headers = fitting(&frame, own, &tools);
+            let out = Outgoing {
+                frame,
+                headers,
+                timeout,
+            };
+            session.dispatch(out, class).await
+        }))
+    }
+
+    fn server(&self) -> lockgate_proto::id::ServerName {
+        self.session.shared().settings.name.clone()
+    }
+}
+
+/// `headers` with those of routing made anew.
+fn fitting(frame: &Frame, mut headers: request::Headers, tools: &List) -> request::Headers {
+    headers.retain(|(name, _)| !name.as_str().starts_with("mcp-"));
+    let name = frame.param_str(&["name"]);
+    let tool = name.and_then(|name| tools.get(&name));
+    headers.extend(request::routing_headers(frame, tool));
+    headers
+}
+
+/// In a mutex that nobody locks: streams are shared among threads by reference, futures are not.
+type Sending = Mutex<Pin<Box<dyn Future<Output = Result<Reply, UpstreamError>> + Send>>>;
+
+enum Leg {
+    Reading(Box<GuardedStream>),
+    Sending(Sending),
+    Asking,
+    Done,
+}
+
+/// Messages of one bridged call. Dropping it gives up the rest.
+pub struct UpStream {
+    call: Call,
+    serial: Serial,
+    waker: Arc<Notify>,
+    queue: VecDeque<Frame>,
+    leg: Leg,
+    /// What the server was sent last.
+    sent: Frame,
+    /// Whether the tool's schema was fetched for this call already.
+    refitted: bool,
+}
+
+impl fmt::Debug for UpStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UpStream")
+            .field("asked", &self.call.asked.method)
+            .field("serial", &self.serial)
+            .finish_non_exhaustive()
+    }
+}
+
+impl UpStream {
+    fn new(call: Call) -> Self {
+        let (serial, waker) = call.session.begin(call.first.frame.id().unwrap_or("null"));
+        Self {
+            serial,
+            waker,
+            queue: VecDeque::new(),
+            leg: Leg::Done,
+            sent: call.first.frame.clone(),
+            refitted: false,
+            call,
+        }
+    }
+
+    /// Of a server that streams.
+    pub(super) fn reading(call: Call, stream: MessageStream) -> Result<Reply, UpstreamError> {
+        let mut bridged = Self::new(call);
+        bridged.read(stream)?;
+        Ok(Reply::Stream(MessageStream::Up(Box::new(bridged))))
+    }
+
+    /// Of a server whose first answer is not the last.
+    pub(super) fn answered(call: Call, answered: Answered) -> Result<Reply, UpstreamError> {
+        let mut bridged = Self::new(call);
+        bridged.on_answered(answered)?;
+        Ok(Reply::Stream(MessageStream::Up(Box::new(bridged))))
+    }
+
+    /// See [`MessageStream::next`].
+    pub(in crate::upstream) async fn next(&mut self) -> Result<Option<Frame>, UpstreamError> {
+        loop {
+            if let Some(frame) = self.queue.pop_front() {
+                return Ok(Some(frame));
+            }
+            match &mut self.leg {
+                Leg::Done => return Ok(None),
+                Leg::Reading(stream) => {
+                    let got = tokio::select! {
+                        biased;
+                        () = self.waker.notified() => None,
+                        got = stream.next() => Some(got),
+                    };
+                    match got {
+                        Some(got) => self.on_message(got?)?,
+                        None => self.check_cancelled()?,
+                    }
+                }
+                Leg::Sending(sending) => {
+                    let replied = tokio::select! {
+                        biased;
+                        () = self.waker.notified() => None,
+                        replied = sending.get_mut() => Some(replied),
+                    };
+                    match replied {
+                        Some(replied) => self.on_reply(replied?)?,
+                        None => self.check_cancelled()?,
+                    }
+                }
+                Leg::Asking => self.ask().await?,
+            }
+        }
+    }
+
+    /// One step of a call that waits for its client.
+    async fn ask(&mut self) -> Result<(), UpstreamError> {
+        match self.call.session.next(self.serial) {
+            Next::Wait(until_ms) => match self.call.session.at(until_ms) {
+                Some(until) => {
+                    tokio::select! {
+                        () = self.waker.notified() => {}
+                        () = sleep_until(until) => {}
+                    }
+                }
+                None => self.waker.notified().await,
+            },
+            Next::Retry(frame) => {
+                self.sent = frame.clone();
+                self.leg = Leg::Sending(self.call.sending(frame));
+            }
+            Next::Fail(why) => self.fail(&why),
+            Next::Cancelled => return Err(self.cancelled()),
+        }
+        Ok(())
+    }
+
+    /// The call ends without its server: the client is told what it need not answer any more, and why.
+    fn fail(&mut self, why: &str) {
+        let id = self.call.first.frame.id().unwrap_or("null").to_owned();
+        for question in self.call.session.end(self.serial) {
+            let cancelled = method::CANCELLED;
+            self.queue.extend(message_of(format!(
+                r#"{{"jsonrpc":"2.0","method":"{cancelled}","params":{{"requestId":{question}}}}}"#
+            )));
+        }
+        self.queue
+            .extend(answer::failure(&self.call.asked.method, &id, why));
+        self.leg = Leg::Done;
+    }
+
+    fn check_cancelled(&mut self) -> Result<(), UpstreamError> {
+        match self.call.session.next(self.serial) {
+            Next::Cancelled => Err(self.cancelled()),
+            _ => Ok(()),
+        }
+    }
+
+    /// What the server still does is given up.
+    fn cancelled(&mut self) -> UpstreamError {
+        self.leg = Leg::Done;
+        UpstreamError::Cancelled {
+            server: self.call.server(),
+        }
+    }
+
+    fn read(&mut self, stream: MessageStream) -> Result<(), UpstreamError> {
+        let Some(stream) = stream.into_guarded() else {
+            return Err(UpstreamError::Garbage {
+                server: self.call.server(),
+                what: "a call was answered by a stream that belongs to none".to_owned(),
+            });
+        };
+        self.leg = Leg::Reading(stream);
+        Ok(())
+    }
+
+    fn on_reply(&mut self, reply: Reply) -> Result<(), UpstreamError> {
+        match reply {
+            Reply::Single { frame, .. } => {
+                self.on_answered(answer::translate(&self.call.asked, frame))
+            }
+            Reply::Stream(stream) => self.read(stream),
+        }
+    }
+
+    fn on_message(&mut self, message: Option<Frame>) -> Result<(), UpstreamError> {
+        let Some(frame) = message else {
+            self.leg = Leg::Done;
+            return Ok(());
+        };
+        match frame.kind() {
+            Kind::Result | Kind::Error => {
+                self.on_answered(answer::translate(&self.call.asked, frame))?;
+            }
+            Kind::Notification if self.passes(&frame) => self.queue.push_back(frame),
+            Kind::Notification => {}
+            // From 2026-07-28 on servers send none.
+            Kind::Request => debug!(server = %self.call.server(), "request of a server, dropped"),
+        }
+        Ok(())
+    }
+
+    fn passes(&self, frame: &Frame) -> bool {
+        match &*frame.method() {
+            method::CANCELLED => false,
+            method::LOG_MESSAGE => frame
+                .param_str(&["level"])
+                .is_none_or(|level| self.call.session.wants_level(&level)),
+            _ => true,
+        }
+    }
+
+    fn on_answered(&mut self, answered: Answered) -> Result<(), UpstreamError> {
+        match answered {
+            Answered::Done(frame) => {
+                // Rounds have ids of their own, the client knows the first.
+                let id = self.call.first.frame.id().unwrap_or("null");
+                let frame = if frame.id() == Some(id) {
+                    frame
+                } else {
+                    frame.with_id(id)
+                };
+                self.queue.push_back(frame);
+                self.leg = Leg::Done;
+            }
+            Answered::Wants(wanted) => {
+                let (serial, first) = (self.serial, &self.call.first.frame);
+                self.queue
+                    .extend(self.call.session.wanted(serial, &wanted, first));
+                self.leg = Leg::Asking;
+            }
+            Answered::Misfit { code, .. } if code == code::HEADER_MISMATCH && !self.refitted => {
+                self.refitted = true;
+                self.leg = Leg::Sending(self.call.refitted(self.sent.clone()));
+                // The catalog is as old as the headers were.
+                errand::lists_changed(self.call.session.shared(), Era::Stateless);
+            }
+            Answered::Misfit { code, message } => {
+                return Err(UpstreamError::Refused {
+                    server: self.call.server(),
+                    what: format!("{message} ({code})"),
+                });
+            }
+            Answered::Garbage(what) => {
+                return Err(UpstreamError::Garbage {
+                    server: self.call.server(),
+                    what,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Leaving a call is an event of the protocol, and a caller leaves by dropping its stream.
+impl Drop for UpStream {
+    fn drop(&mut self) {
+        let _with_the_client = self.call.session.end(self.serial);
+    }
+}
