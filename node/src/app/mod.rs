@@ -87,7 +87,8 @@ impl App {
             telemetry.tracer(),
             limits.calls_max,
         ));
-        let upstreams = Upstreams::new(view.node(), limits.answer_bytes_max)
+        let own_sealer = Some(Arc::clone(&sealer));
+        let upstreams = Upstreams::new(view.node(), limits.answer_bytes_max, own_sealer)
             .await
             .context("actors do not start")?;
         let stop = CancellationToken::new();

@@ -18,7 +18,7 @@ pub(super) async fn run(config: &Config) -> Result<Vec<Check>, Failure> {
         message: format!("the servers cannot be started: {error}"),
         remedy: "free memory and file descriptors and try again".to_owned(),
     };
-    let upstreams = Upstreams::new("probe", config.node.limits.answer_bytes_max)
+    let upstreams = Upstreams::new("probe", config.node.limits.answer_bytes_max, None)
         .await
         .map_err(|error| unstarted(&error))?;
     let registry = &config.registry;

@@ -294,12 +294,14 @@ fn resource_code(revision: Revision) -> i32 {
 }
 
 fn upstream_row(error: &UpstreamError) -> (u16, u16, i32, &'static str) {
-    let (code, verdict) = match error {
-        UpstreamError::Timeout { .. } => (own_code::TIMEOUT, "timeout"),
-        UpstreamError::BreakerOpen { .. } => (own_code::OVERLOADED, "breaker_open"),
-        UpstreamError::AtLimit { .. } => (own_code::OVERLOADED, "overloaded"),
-        UpstreamError::Cancelled { .. } => (own_code::CANCELLED, "cancelled"),
-        _ => (own_code::UPSTREAM, "upstream_error"),
+    let (stateless, code, verdict) = match error {
+        UpstreamError::Timeout { .. } => (200, own_code::TIMEOUT, "timeout"),
+        UpstreamError::BreakerOpen { .. } => (200, own_code::OVERLOADED, "breaker_open"),
+        UpstreamError::AtLimit { .. } => (200, own_code::OVERLOADED, "overloaded"),
+        UpstreamError::Cancelled { .. } => (200, own_code::CANCELLED, "cancelled"),
+        UpstreamError::StateRefused { .. } => (400, code::INVALID_PARAMS, "bad_state"),
+        UpstreamError::InputRefused { .. } => (400, code::INVALID_PARAMS, "invalid"),
+        _ => (200, own_code::UPSTREAM, "upstream_error"),
     };
-    (200, 200, code, verdict)
+    (stateless, 200, code, verdict)
 }

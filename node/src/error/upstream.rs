@@ -73,6 +73,22 @@ pub enum UpstreamError {
         /// Which.
         server: ServerName,
     },
+    /// A `requestState` that continues no call here: forged, cut, used, expired, or of somebody else.
+    #[error("`requestState` is refused: {why}")]
+    StateRefused {
+        /// Which.
+        server: ServerName,
+        /// Why.
+        why: &'static str,
+    },
+    /// Answers that do not fit what the client was asked.
+    #[error("{what}")]
+    InputRefused {
+        /// Which.
+        server: ServerName,
+        /// What is wrong with them.
+        what: String,
+    },
     /// The server does not speak the client's era.
     #[error("server `{server}` does not speak the {era:?} era of MCP")]
     NoEra {
@@ -105,6 +121,8 @@ impl UpstreamError {
             Self::Unreachable { .. }
                 | Self::BreakerOpen { .. }
                 | Self::AtLimit { .. }
+                | Self::StateRefused { .. }
+                | Self::InputRefused { .. }
                 | Self::NoEra { .. }
         )
     }
@@ -121,6 +139,8 @@ impl UpstreamError {
             | Self::Status { server, .. }
             | Self::SessionLost { server }
             | Self::NoEra { server, .. }
+            | Self::StateRefused { server, .. }
+            | Self::InputRefused { server, .. }
             | Self::Refused { server, .. }
             | Self::Cancelled { server } => server,
         }

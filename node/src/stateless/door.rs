@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::{Stream, stream};
 use http::HeaderMap;
-use lockgate_proto::jsonrpc::{Frame, Kind, decode_str, elements};
+use lockgate_proto::jsonrpc::{Frame, Kind};
 use lockgate_proto::mcp::{Era, Revision, method};
 use tokio_util::sync::CancellationToken;
 
@@ -14,10 +14,11 @@ use crate::answer::{Answer, Event, Events, error_message};
 use crate::error::CallError;
 use crate::identity::Authenticated;
 use crate::pipeline::{CallStream, Incoming, Link, Outcome, Pipeline};
-use crate::route::{self, Entry, Scope, Table};
+use crate::route::{self, Scope, Table};
 use crate::seal::Sealer;
 use crate::telemetry::trace::Context;
 
+use super::own::OwnTables;
 use super::{listen, rights, validate};
 
 /// A silent call is turned into a stream after this, so that keep-alives can flow; until then the server's HTTP
@@ -44,6 +45,7 @@ pub struct Request<'a> {
 pub struct Door {
     pub(super) pipeline: Arc<Pipeline>,
     sealer: Arc<Sealer>,
+    own: Arc<OwnTables>,
     /// Fires when listening streams have to end politely.
     pub(super) closing: CancellationToken,
 }
@@ -71,6 +73,7 @@ impl Door {
         Self {
             pipeline,
             sealer,
+            own: Arc::default(),
             closing,
         }
     }
@@ -87,10 +90,14 @@ impl Door {
     async fn take(&self, request: Request<'_>, frame: Frame) -> Result<Answer, CallError> {
         let table = self.pipeline.router.table(Era::Stateless);
         let scope = table.scope(request.server, &request.who)?;
-        let supported = supported(&table, scope, &request.who);
+        let supported = Revision::STREAMABLE_HTTP;
         if !validate::check(&frame, request.headers, &supported)? {
             return Ok(Answer::Accepted);
         }
+        let table = match scope {
+            Scope::All => self.own.table(&table, &request.who, &frame).await,
+            Scope::Server(_) => table,
+        };
         let params = validate::sent_params(request.headers);
         let ask = Ask {
             frame,
@@ -152,50 +159,6 @@ impl Ask {
             cancel: self.cancel.as_ref(),
         }
     }
-}
-
-/// Revisions that this endpoint serves to this caller: an era is offered when every server in reach speaks it, so
-/// that a client which can choose never loses a server by its choice.
-fn supported(table: &Table, scope: Scope, who: &Authenticated) -> Vec<Revision> {
-    if let Scope::Server(at) = scope
-        && let Some(versions) = own_versions(&table.servers[at])
-    {
-        return versions;
-    }
-    let in_scope = |at: usize, entry: &Entry| {
-        (scope == Scope::All || scope == Scope::Server(at))
-            && who.access.allows_server(&entry.settings.name)
-    };
-    let reach: Vec<&Entry> = table
-        .servers
-        .iter()
-        .enumerate()
-        .filter(|(at, entry)| in_scope(*at, entry))
-        .map(|(_, entry)| entry)
-        .collect();
-    let lacks = |era: Era| {
-        reach
-            .iter()
-            .any(|entry| entry.handle.speaks(era) == Some(false))
-    };
-    let stateless = !lacks(Era::Stateless);
-    let session = !stateless || !lacks(Era::Session);
-    Revision::ALL
-        .into_iter()
-        .filter(|revision| match revision.era() {
-            // The transport of 2024-11-05 is another one.
-            Era::Session => session && *revision >= Revision::V2025_03_26,
-            Era::Stateless => stateless,
-        })
-        .rev()
-        .collect()
-}
-
-/// Revisions that a server names itself: its own route promises what it promises.
-fn own_versions(entry: &Entry) -> Option<Vec<Revision>> {
-    let raw = entry.catalog.as_deref()?.server.versions.as_deref()?;
-    let names = elements(raw).filter_map(|span| decode_str(span.of(raw)));
-    Some(names.filter_map(|name| Revision::parse(&name)).collect())
 }
 
 fn called_tool(ask: &Ask) -> Option<&crate::upstream::catalog::Item> {

@@ -2,6 +2,7 @@
 
 mod door;
 mod listen;
+mod own;
 mod rights;
 mod validate;
 

@@ -9,7 +9,7 @@ use crate::error::CallError;
 use crate::upstream::catalog::Item;
 
 const VERSION_KEY: &str = "io.modelcontextprotocol/protocolVersion";
-const CAPABILITIES_KEY: &str = "io.modelcontextprotocol/clientCapabilities";
+pub(super) const CAPABILITIES_KEY: &str = "io.modelcontextprotocol/clientCapabilities";
 
 /// Methods that exist in earlier revisions only.
 const REMOVED: [&str; 7] = [

@@ -21,14 +21,26 @@ use super::retry::{self, BudgetPermit, CallClass, Verdict};
 use super::session_key::Owner;
 use super::shared::{Shared, bit};
 
-/// Sends a request of the stateless era by `owner`.
+/// Sends a request of the stateless era by `owner`, to a server of either era.
 pub(super) async fn call(
     shared: &Arc<Shared>,
     out: Outgoing,
     class: CallClass,
     owner: &Owner<'_>,
 ) -> Result<Reply, UpstreamError> {
-    shared.expect_era(Era::Stateless)?;
+    if shared.is_bridged(Era::Stateless) {
+        return shared.down.call(shared, out, class, owner).await;
+    }
+    call_native(shared, out, class, owner).await
+}
+
+/// Sends a request of the stateless era by `owner`, to a server that speaks it.
+pub(super) async fn call_native(
+    shared: &Arc<Shared>,
+    out: Outgoing,
+    class: CallClass,
+    owner: &Owner<'_>,
+) -> Result<Reply, UpstreamError> {
     let place = Place::take(shared)?;
     let is_listen = out.frame.method() == method::LISTEN;
     let attempt = |endpoint: Arc<Endpoint>| {

@@ -173,7 +173,7 @@ async fn call_as_gateway(shared: &Arc<Shared>, out: Outgoing) -> Result<Reply, U
         principal: &principal,
         scoped: true,
     };
-    dispatch::call(shared, out, CallClass::Repeatable, &owner).await
+    dispatch::call_native(shared, out, CallClass::Repeatable, &owner).await
 }
 
 struct Stateless<'a> {

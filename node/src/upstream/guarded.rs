@@ -33,6 +33,8 @@ impl GuardedStream {
             MessageStream::Http(stream) => Source::Http(stream),
             MessageStream::Stdio(stream) => Source::Stdio(stream),
             MessageStream::Guarded(inner) => inner.source,
+            // What it translates is guarded.
+            MessageStream::Bridged(stream) => return MessageStream::Bridged(stream),
             MessageStream::Up(_) | MessageStream::Heard(_) => {
                 admission.succeed();
                 return stream;
@@ -40,6 +42,32 @@ impl GuardedStream {
         };
         let held = Some((admission, place));
         MessageStream::Guarded(Box::new(Self { source, held }))
+    }
+
+    /// The stream of a session's call. `None` for one that is translated, which no session gives.
+    pub(super) fn of(stream: MessageStream) -> Option<Box<Self>> {
+        let source = match stream {
+            MessageStream::Http(stream) => Source::Http(stream),
+            MessageStream::Stdio(stream) => Source::Stdio(stream),
+            MessageStream::Guarded(stream) => return Some(stream),
+            MessageStream::Up(_) | MessageStream::Heard(_) | MessageStream::Bridged(_) => {
+                return None;
+            }
+        };
+        Some(Box::new(Self { source, held: None }))
+    }
+
+    /// Gives the permits back before the answer: the server has done its part, and waits for somebody else.
+    pub(super) fn settle_early(&mut self) {
+        self.settle(Admission::succeed);
+    }
+
+    /// The server's silence begins now: until now it was somebody else who was waited for.
+    pub(super) fn restart_silence(&mut self) {
+        match &mut self.source {
+            Source::Http(stream) => stream.restart_silence(),
+            Source::Stdio(stream) => stream.restart_silence(),
+        }
     }
 
     /// See [`MessageStream::next`].

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use lockgate_proto::jsonrpc::Frame;
 use lockgate_proto::mcp::Era;
 use ractor::SpawnErr;
 use tokio::sync::watch;
@@ -10,10 +11,12 @@ use tokio::time::timeout;
 
 use crate::config;
 use crate::error::UpstreamError;
+use crate::seal::Sealer;
 
 use super::actor::UpstreamActor;
 use super::bound::BoundSession;
 use super::breaker::BreakerHandle;
+use super::bridge::OwnCatalog;
 use super::catalog::Catalog;
 use super::core::Phase;
 use super::dispatch;
@@ -42,6 +45,7 @@ impl UpstreamHandle {
     pub async fn spawn(
         server: Arc<config::Server>,
         answer_bytes_max: usize,
+        sealer: Option<Arc<Sealer>>,
         supervisor: &SupervisorHandle,
     ) -> Result<Self, SpawnErr> {
         let news = watch::Sender::new(0);
@@ -57,7 +61,7 @@ impl UpstreamHandle {
             endpoints.push(Endpoint::new(index, label.into(), weight, far, breaker));
         }
         let name = supervisor.name_for(server.name.as_str());
-        let shared = Arc::new(Shared::new(server, endpoints, news));
+        let shared = Arc::new(Shared::new(server, endpoints, news, sealer));
         let actor = || UpstreamActor;
         supervisor.adopt(name, actor, Arc::clone(&shared)).await?;
         Ok(Self { shared })
@@ -163,6 +167,24 @@ impl UpstreamHandle {
         owner: &Owner<'_>,
     ) -> Result<Reply, UpstreamError> {
         dispatch::call(&self.shared, out, class, owner).await
+    }
+
+    /// What `owner` is offered by a server that does not speak the stateless era, where the capabilities that `request`
+    /// declares change that. `None` where they do not: see [`Self::catalog`].
+    ///
+    /// # Errors
+    ///
+    /// See [`UpstreamError`].
+    pub async fn own_catalog(
+        &self,
+        owner: &Owner<'_>,
+        request: &Frame,
+    ) -> Result<Option<OwnCatalog>, UpstreamError> {
+        let shared = &self.shared;
+        if !shared.is_bridged(Era::Stateless) {
+            return Ok(None);
+        }
+        shared.down.own_catalog(shared, owner, request).await
     }
 
     /// Opens a session of the session era, at an endpoint or child that suits `key`.

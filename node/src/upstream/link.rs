@@ -10,7 +10,7 @@ use lockgate_proto::mcp::Revision;
 
 use crate::error::UpstreamError;
 
-use super::bridge::{UpListener, UpStream};
+use super::bridge::{BridgedStream, UpListener, UpStream};
 use super::guarded::GuardedStream;
 use super::transport::http::{HttpSession, HttpStream};
 use super::transport::stdio::{StdioSession, StdioStream};
@@ -67,6 +67,8 @@ pub enum MessageStream {
     Up(Box<UpStream>),
     /// What a stateless server says to a session outside of calls.
     Heard(UpListener),
+    /// Of a call that is translated for a client of the stateless era.
+    Bridged(Box<BridgedStream>),
 }
 
 impl MessageStream {
@@ -86,6 +88,7 @@ impl MessageStream {
             Self::Guarded(stream) => stream.next().await,
             Self::Up(stream) => stream.next().await,
             Self::Heard(listener) => Ok(listener.next().await),
+            Self::Bridged(stream) => stream.next().await,
         }
     }
 }
@@ -95,7 +98,9 @@ impl MessageStream {
     pub(super) fn into_guarded(self) -> Option<Box<GuardedStream>> {
         match self {
             Self::Guarded(stream) => Some(stream),
-            Self::Http(_) | Self::Stdio(_) | Self::Up(_) | Self::Heard(_) => None,
+            Self::Http(_) | Self::Stdio(_) | Self::Up(_) | Self::Heard(_) | Self::Bridged(_) => {
+                None
+            }
         }
     }
 

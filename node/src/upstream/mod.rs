@@ -45,7 +45,7 @@ pub mod transport;
 mod tests;
 
 pub use self::bound::BoundSession;
-pub use self::bridge::{UpListener, UpStream};
+pub use self::bridge::{BridgedStream, OwnCatalog, UpListener, UpStream};
 pub use self::guarded::GuardedStream;
 pub use self::handle::UpstreamHandle;
 pub use self::retry::CallClass;

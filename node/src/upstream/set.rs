@@ -11,6 +11,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info};
 
 use crate::config::Server;
+use crate::seal::Sealer;
 use crate::task::spawn_named;
 
 use super::handle::UpstreamHandle;
@@ -35,6 +36,7 @@ pub struct Upstreams {
 struct Inner {
     supervisor: SupervisorHandle,
     answer_bytes_max: usize,
+    sealer: Option<Arc<Sealer>>,
     table: ArcSwap<Vec<Seat>>,
     /// One change at a time.
     applying: Mutex<()>,
@@ -110,16 +112,22 @@ impl Diff {
 }
 
 impl Upstreams {
-    /// Without servers yet. `node` prefixes the names of actors.
+    /// Without servers yet. `node` prefixes the names of actors. `sealer` seals what clients carry between two requests
+    /// of one call; without one, no call waits for its client.
     ///
     /// # Errors
     ///
     /// Fails when a node of that name runs already in this process.
-    pub async fn new(node: &str, answer_bytes_max: usize) -> Result<Self, SpawnErr> {
+    pub async fn new(
+        node: &str,
+        answer_bytes_max: usize,
+        sealer: Option<Arc<Sealer>>,
+    ) -> Result<Self, SpawnErr> {
         Ok(Self {
             inner: Arc::new(Inner {
                 supervisor: SupervisorHandle::spawn(node).await?,
                 answer_bytes_max,
+                sealer,
                 table: ArcSwap::default(),
                 applying: Mutex::new(()),
                 version: watch::channel(0).0,
@@ -268,8 +276,8 @@ impl Upstreams {
 
 impl Inner {
     async fn start(&self, server: &Arc<Server>) -> Result<UpstreamHandle, SpawnErr> {
-        let server = Arc::clone(server);
-        UpstreamHandle::spawn(server, self.answer_bytes_max, &self.supervisor).await
+        let (server, sealer) = (Arc::clone(server), self.sealer.clone());
+        UpstreamHandle::spawn(server, self.answer_bytes_max, sealer, &self.supervisor).await
     }
 
     fn publish(&self, table: Vec<Seat>) {

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::config;
 use crate::error::UpstreamError;
+use crate::seal::Sealer;
 
 use super::actor::Message;
 use super::admission::{Admission, Calls};
@@ -122,6 +123,8 @@ pub(super) struct Shared {
     pub(super) interner: Interner,
     /// What sessions hear of a server that speaks the stateless era only.
     pub(super) listens: bridge::up::Listens,
+    /// For stateless clients, where the server is of the session era.
+    pub(super) down: bridge::Down,
     pub(super) published: ArcSwap<Published>,
     /// Counts what was published.
     pub(super) changes: watch::Sender<u64>,
@@ -138,11 +141,13 @@ pub(super) struct Shared {
 type Views = smallvec::SmallVec<[balance::View; 8]>;
 
 impl Shared {
-    /// `news` is bumped by the breakers of `endpoints`, too.
+    /// `news` is bumped by the breakers of `endpoints`, too. `sealer` seals what stateless clients of a session-era
+    /// server carry.
     pub(super) fn new(
         settings: Arc<config::Server>,
         endpoints: Vec<Endpoint>,
         news: watch::Sender<u64>,
+        sealer: Option<Arc<Sealer>>,
     ) -> Self {
         let published = Published {
             phase: Phase::Probing,
@@ -161,6 +166,7 @@ impl Shared {
             budget: Arc::default(),
             interner: Interner::default(),
             listens: bridge::up::Listens::default(),
+            down: bridge::Down::new(sealer),
             published: ArcSwap::from_pointee(published),
             changes: watch::Sender::new(0),
             news,
@@ -308,6 +314,11 @@ impl Shared {
         Ok(())
     }
 
+    /// Whether clients of `era` are served by translation: only where the server is known not to speak it.
+    pub(super) fn is_bridged(&self, era: Era) -> bool {
+        self.published.load().eras.speaks(era) == Some(false)
+    }
+
     /// Error for a call that was refused by every breaker.
     pub(super) fn breaker_open(&self, rejected: Rejected) -> UpstreamError {
         UpstreamError::BreakerOpen {
@@ -327,6 +338,7 @@ impl Shared {
     /// Ends actors, children and connections, for good.
     pub(super) async fn end(&self) {
         self.drain();
+        self.down.end().await;
         if let Some(actor) = self.actor.swap(None) {
             // Waited for: its own session at the server must be closed before the connections are, and before a
             // process that shuts down is gone. One that has died has nothing to say.

@@ -44,6 +44,14 @@ impl Revision {
         Self::V2026_07_28,
     ];
 
+    /// Those that Streamable HTTP carries, latest first. 2024-11-05 has a transport of its own.
+    pub const STREAMABLE_HTTP: [Self; 4] = [
+        Self::V2026_07_28,
+        Self::V2025_11_25,
+        Self::V2025_06_18,
+        Self::V2025_03_26,
+    ];
+
     /// Latest revision of the session era.
     pub const SESSION_LATEST: Self = Self::V2025_11_25;
 

@@ -98,7 +98,7 @@ impl Node {
         ));
         // Actors have names of their own in a process, and tests share one.
         let name = dir.path().display().to_string();
-        let upstreams = Upstreams::new(&name, 1 << 20).await.unwrap();
+        let upstreams = Upstreams::new(&name, 1 << 20, None).await.unwrap();
         upstreams.apply(&registry.load().servers).await.unwrap();
         let sealer = Arc::new(Sealer::new(cluster.view().keyring()).unwrap());
         let node = &loaded.config.node;

@@ -23,19 +23,16 @@ async fn a_call_is_answered_and_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn an_era_that_the_server_does_not_speak_is_refused_here() {
+async fn a_stateless_call_reaches_a_server_that_has_sessions_only() {
     let world = World::new(true, false);
     let fake = Fake::start(&world).await;
     let handle = spawn(server("jira", &[fake.url()])).await;
-    let refused = call(&handle, CallClass::Repeatable).await.unwrap_err();
-    assert!(matches!(
-        refused,
-        UpstreamError::NoEra {
-            era: Era::Stateless,
-            ..
-        }
-    ));
-    assert_eq!(world.count("tools/call"), 0);
+    let reply = call(&handle, CallClass::Effect).await.unwrap();
+    let Reply::Single { status: 200, frame } = reply else {
+        panic!("{reply:?}");
+    };
+    assert_eq!((frame.kind(), frame.id()), (Kind::Result, Some("7")));
+    assert_eq!(world.executed(), 1);
 }
 
 #[tokio::test]

@@ -86,7 +86,7 @@ async fn spawn(settings: config::Server) -> UpstreamHandle {
     static NODES: AtomicUsize = AtomicUsize::new(0);
     let node = format!("test-{}", NODES.fetch_add(1, Ordering::Relaxed));
     let supervisor = SupervisorHandle::spawn(&node).await.unwrap();
-    let handle = UpstreamHandle::spawn(Arc::new(settings), 1 << 20, &supervisor)
+    let handle = UpstreamHandle::spawn(Arc::new(settings), 1 << 20, None, &supervisor)
         .await
         .unwrap();
     handle.settled(SOON).await;

@@ -17,7 +17,7 @@ fn names(upstreams: &Upstreams) -> Vec<String> {
 async fn a_reload_touches_only_what_changed() {
     let world = World::new(true, true);
     let fake = Fake::start(&world).await;
-    let upstreams = Upstreams::new("a_reload", 1 << 20).await.unwrap();
+    let upstreams = Upstreams::new("a_reload", 1 << 20, None).await.unwrap();
     let of = |name: &str| Arc::new(server(name, &[fake.url()]));
     let diff = upstreams
         .apply(&[of("kept"), of("changed"), of("removed")])
@@ -63,7 +63,7 @@ async fn a_removed_server_finishes_its_calls_and_takes_no_new_ones() {
     let world = World::new(false, true);
     *world.mode.lock() = Mode::Stream;
     let fake = Fake::start(&world).await;
-    let upstreams = Upstreams::new("a_removal", 1 << 20).await.unwrap();
+    let upstreams = Upstreams::new("a_removal", 1 << 20, None).await.unwrap();
     upstreams
         .apply(&[Arc::new(server("jira", &[fake.url()]))])
         .await
@@ -107,7 +107,7 @@ async fn a_drain_waits_for_the_last_call() {
 async fn a_server_that_cannot_work_changes_nothing() {
     let world = World::new(true, true);
     let fake = Fake::start(&world).await;
-    let upstreams = Upstreams::new("a_refusal", 1 << 20).await.unwrap();
+    let upstreams = Upstreams::new("a_refusal", 1 << 20, None).await.unwrap();
     upstreams
         .apply(&[Arc::new(server("good", &[fake.url()]))])
         .await

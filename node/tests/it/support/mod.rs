@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-pub(crate) use self::answer::Events;
+pub(crate) use self::answer::{Answer, Events};
 pub(crate) use self::client::Client;
 pub(crate) use self::gateway::{BINARY, DEMO, Gateway};
 pub(crate) use self::process::Process;

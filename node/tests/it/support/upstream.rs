@@ -146,6 +146,11 @@ impl Upstream {
         sender
     }
 
+    /// Lists a tool in the sessions whose client declares `capability`, and there alone.
+    pub(crate) fn offer_to(&self, capability: &str, tool: &str) {
+        *self.world.special.lock() = Some((capability.into(), tool.into()));
+    }
+
     /// Sets the raw `"result":…` or `"error":…` of the next calls of `work`.
     pub(crate) fn answer_with(&self, member: &str) {
         *self.world.answer.lock() = Some(member.into());

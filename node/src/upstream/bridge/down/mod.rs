@@ -1,5 +1,40 @@
-//! Stateless clients at session-era servers.
+//! Stateless clients at session-era servers (`MCP.md` section C2): every caller gets sessions that the gateway owns,
+//! and what a server asks in mid-call becomes a question that the client's retry answers.
+//!
+//! ```text
+//! dispatch ── bridge ── turn, answer, discover      one message to another
+//!                │        └── abilities, asked, level
+//!                ├── registry ── owned               sessions: whose, how many, whose turn
+//!                │        ├── hub, listen           what comes beside the calls
+//!                │        └── own_catalog           what a caller's capabilities change
+//!                └── stream ── call                  one call, as data
+//!                       └── shelf ── parking ── ticket, digest   calls that wait for their clients, as data
+//! ```
 
+mod abilities;
+mod acquire;
+mod answer;
+mod asked;
+mod bridge;
+mod call;
 mod catalog;
+mod digest;
+mod discover;
+mod hub;
+mod level;
+mod listen;
+mod own_catalog;
+mod owned;
+mod parking;
+mod registry;
+mod shelf;
+mod source;
+mod stream;
+mod sweep;
+mod ticket;
+mod turn;
 
+pub(in crate::upstream) use self::bridge::Bridge;
 pub(super) use self::catalog::catalog;
+pub use self::own_catalog::OwnCatalog;
+pub use self::stream::BridgedStream;

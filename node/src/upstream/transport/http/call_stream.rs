@@ -88,6 +88,11 @@ impl CallStream {
         self
     }
 
+    /// The longest silence is counted from now on.
+    pub(super) fn restart_silence(&mut self) {
+        self.deadline = deadline_after(self.silence);
+    }
+
     /// Next message, `None` after the answer.
     pub(super) async fn next(&mut self) -> Result<Option<Frame>, UpstreamError> {
         loop {

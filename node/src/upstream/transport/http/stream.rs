@@ -25,6 +25,13 @@ impl HttpStream {
         Self(Kind::Listen(stream))
     }
 
+    /// The silence that ends a call is counted from now on.
+    pub fn restart_silence(&mut self) {
+        if let Kind::Call(stream) = &mut self.0 {
+            stream.restart_silence();
+        }
+    }
+
     /// See [`crate::upstream::link::MessageStream::next`].
     ///
     /// # Errors

@@ -30,6 +30,13 @@ impl StdioStream {
         Self(Inner::Listener(listener))
     }
 
+    /// The silence that ends a call is counted from now on.
+    pub fn restart_silence(&mut self) {
+        if let Inner::Call(stream) = &mut self.0 {
+            stream.quiet_until = Instant::now() + stream.limit;
+        }
+    }
+
     /// See [`MessageStream::next`].
     pub async fn next(&mut self) -> Result<Option<Frame>, UpstreamError> {
         match &mut self.0 {

@@ -115,7 +115,10 @@ pub(super) async fn post(
         }
         "tools/list" => {
             let tool = |name: &str| json!({"name": name, "inputSchema": {"type": "object"}});
-            let tools = ["work", "other", "script"].map(tool);
+            let mut tools = ["work", "other", "script"].map(tool).to_vec();
+            let is_favoured = session.is_some_and(|id| world.favoured.lock().contains(id));
+            let special = world.special.lock().clone().filter(|_| is_favoured);
+            tools.extend(special.map(|(_, name)| tool(&name)));
             Ok(json_answer(&id, &json!({"tools": tools}).to_string()))
         }
         "prompts/list" => Ok(json_answer(&id, r#"{"prompts":[{"name":"greet"}]}"#)),
@@ -155,7 +158,16 @@ fn initialize(world: &World, message: &Value, id: &str) -> Response<Body> {
         "serverInfo": {"name": "up", "version": "1"}
     });
     let mut answer = json_answer(id, &result.to_string());
-    let session = world.open_session().parse().unwrap();
+    let session = world.open_session();
+    let special = world.special.lock().clone();
+    let is_favoured = |(capability, _): &(Box<str>, Box<str>)| {
+        let declared = &message["params"]["capabilities"];
+        declared.get(&**capability).is_some()
+    };
+    if special.as_ref().is_some_and(is_favoured) {
+        world.favoured.lock().insert(session.clone());
+    }
+    let session = session.parse().unwrap();
     answer.headers_mut().insert("mcp-session-id", session);
     answer
 }

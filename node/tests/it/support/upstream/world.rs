@@ -45,6 +45,10 @@ pub(super) struct World {
     /// GET streams by session.
     pub(super) listeners: Mutex<HashMap<String, mpsc::Sender<String>>>,
     pub(super) scripts: Mutex<VecDeque<mpsc::Receiver<Push>>>,
+    /// A capability, and the tool that it brings.
+    pub(super) special: Mutex<Option<(Box<str>, Box<str>)>>,
+    /// Sessions whose client declared it.
+    pub(super) favoured: Mutex<HashSet<String>>,
     pub(super) answer: Mutex<Option<Box<str>>>,
     pub(super) answers_once: Mutex<VecDeque<Box<str>>>,
     pub(super) bodies: Mutex<HashMap<String, Bytes>>,

@@ -1,0 +1,317 @@
+//! The way of one stateless request to a session-era server.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use http::{HeaderName, HeaderValue};
+use lockgate_proto::jsonrpc::{Frame, decode_str};
+use lockgate_proto::mcp::{code, method};
+
+use crate::error::UpstreamError;
+use crate::seal::Sealer;
+use crate::upstream::admission::Place;
+use crate::upstream::guarded::GuardedStream;
+use crate::upstream::link::{Outgoing, Reply};
+use crate::upstream::shared::Shared;
+use crate::upstream::{CallClass, Owner};
+
+use super::answer;
+use super::call::{Call, Step};
+use super::digest;
+use super::discover;
+use super::listen::ListenStream;
+use super::own_catalog::OwnCatalog;
+use super::owned::{Hold, Owned};
+use super::parking::{Bearer, Refused, Retry};
+use super::registry::Registry;
+use super::shelf::{Found, Line, Running, Shelf};
+use super::source::Source;
+use super::stream::{BridgedStream, CallStream};
+use super::turn::{Envelope, Turn};
+
+/// One request on its way.
+#[derive(Debug)]
+struct Ask<'a> {
+    shared: &'a Arc<Shared>,
+    owner: &'a Owner<'a>,
+    out: &'a Outgoing,
+    class: CallClass,
+    envelope: Envelope<'a>,
+}
+
+/// Stateless clients' view of one session-era server.
+#[derive(Debug)]
+pub(in crate::upstream) struct Bridge {
+    pub(super) registry: Registry,
+    pub(super) shelf: Shelf,
+    pub(super) sweeping: AtomicBool,
+}
+
+impl Bridge {
+    /// Without sessions yet. Without a sealer no call can wait for its client.
+    pub(in crate::upstream) fn new(sealer: Option<Arc<Sealer>>) -> Self {
+        Self {
+            registry: Registry::default(),
+            shelf: Shelf::new(sealer),
+            sweeping: AtomicBool::new(false),
+        }
+    }
+
+    /// Sends a request by `owner`.
+    ///
+    /// # Errors
+    ///
+    /// See [`UpstreamError`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future, or the stream of the reply, cancels the request at the server.
+    pub(in crate::upstream) async fn call(
+        &self,
+        shared: &Arc<Shared>,
+        out: Outgoing,
+        class: CallClass,
+        owner: &Owner<'_>,
+    ) -> Result<Reply, UpstreamError> {
+        let ask = Ask {
+            shared,
+            owner,
+            out: &out,
+            class,
+            envelope: Envelope::read(&out.frame),
+        };
+        let envelope = &ask.envelope;
+        let id = out.frame.id().unwrap_or("null");
+        let Ok(turn) = envelope.turn() else {
+            let message = "`logLevel` is not a level of RFC 5424";
+            return Ok(refused(400, id, code::INVALID_PARAMS, message));
+        };
+        let method = out.frame.method();
+        match &*method {
+            method::DISCOVER => {
+                let hold = self.hold(shared, owner, envelope, false).await?;
+                let result = discover::result(&hold.owned.session.initialize_result());
+                let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#);
+                return Ok(Reply::Single {
+                    status: 200,
+                    frame: answer::own(&text),
+                });
+            }
+            method::LISTEN => {
+                let hold = self.hold(shared, owner, envelope, false).await?;
+                let owned = Arc::clone(&hold.owned);
+                let stream = ListenStream::open(owned, &out.frame).await;
+                return Ok(BridgedStream::of_listen(stream));
+            }
+            method::TASKS_GET | method::TASKS_UPDATE | method::TASKS_CANCEL => {
+                return Ok(refused(404, id, code::METHOD_NOT_FOUND, "Method not found"));
+            }
+            _ => {}
+        }
+        if let Some(state) = envelope.state.filter(|_| Call::can_ask(&method)) {
+            let responses = envelope.responses.unwrap_or("{}");
+            return self.resume(&ask, turn, (state, responses)).await;
+        }
+        let hold = self
+            .hold(shared, owner, envelope, !is_quiet(&method))
+            .await?;
+        self.begin(&ask, turn, hold).await
+    }
+
+    /// What `owner` is offered, as the capabilities in `request` have it. `None` when it declares none: then it is
+    /// offered what everybody is.
+    ///
+    /// # Errors
+    ///
+    /// See [`UpstreamError`].
+    pub(in crate::upstream) async fn own_catalog(
+        &self,
+        shared: &Arc<Shared>,
+        owner: &Owner<'_>,
+        request: &Frame,
+    ) -> Result<Option<OwnCatalog>, UpstreamError> {
+        let envelope = Envelope::read(request);
+        if &*self.registry.spelling(envelope.capabilities) == "{}" {
+            return Ok(None);
+        }
+        let hold = self.hold(shared, owner, &envelope, false).await?;
+        OwnCatalog::fetch(&hold.owned, shared).await.map(Some)
+    }
+
+    /// Sends a new call.
+    async fn begin(
+        &self,
+        ask: &Ask<'_>,
+        turn: Turn,
+        mut hold: Hold,
+    ) -> Result<Reply, UpstreamError> {
+        let Ask {
+            shared, out, class, ..
+        } = *ask;
+        if let Some(level) = turn.level {
+            hold.owned.raise(level).await;
+        }
+        let n = hold.owned.number();
+        let frame = ask
+            .envelope
+            .for_session(n)
+            .map_err(|error| UpstreamError::Garbage {
+                server: shared.settings.name.clone(),
+                what: error.to_string(),
+            })?;
+        let translated = Outgoing {
+            frame,
+            headers: kept_headers(&out.headers),
+            timeout: out.timeout,
+        };
+        let mut call = Call::new(n, &out.frame, turn);
+        hold.begin(n);
+        if hold.inbox.is_some() {
+            let session = hold.owned.session.clone();
+            let reply = async move { session.call(translated, class).await };
+            let source = Source::replying(reply);
+            return stream_of(shared, out, Box::new(call), Line { source, hold }).await;
+        }
+        let reply = hold.owned.session.call(translated, class).await;
+        let stream = match reply {
+            Ok(Reply::Stream(stream)) => stream,
+            Ok(Reply::Single { status, frame }) => {
+                hold.end();
+                return Ok(single(&mut call, status, frame, &hold.owned));
+            }
+            Err(error) => {
+                if !matches!(error, UpstreamError::Timeout { .. }) {
+                    hold.end();
+                }
+                if matches!(error, UpstreamError::SessionLost { .. }) {
+                    self.forget(&hold.owned);
+                }
+                return Err(error);
+            }
+        };
+        let source = GuardedStream::of(stream).ok_or_else(|| UpstreamError::Broken {
+            server: shared.settings.name.clone(),
+            what: "a session gave a stream of another kind".to_owned(),
+        })?;
+        let source = Source::Stream(source);
+        stream_of(shared, out, Box::new(call), Line { source, hold }).await
+    }
+
+    /// Goes on with a parked call.
+    async fn resume(
+        &self,
+        ask: &Ask<'_>,
+        turn: Turn,
+        (state, responses): (&str, &str),
+    ) -> Result<Reply, UpstreamError> {
+        let Ask { shared, out, .. } = *ask;
+        let server = &shared.settings.name;
+        let state = decode_str(state).ok_or_else(|| state_refused(shared, None))?;
+        let place = Place::take(shared)?;
+        let bearer = Bearer {
+            owner: digest::of_owner(ask.owner),
+            request: digest::of_request(&out.frame),
+        };
+        let retry = Retry {
+            bearer,
+            responses,
+            turn,
+        };
+        let found = self.shelf.resume(server, &state, retry);
+        let found = found.map_err(|why| state_refused(shared, why))?;
+        let (running, answers) = match found {
+            Found::Again(frame) => return Ok(Reply::Single { status: 200, frame }),
+            Found::On(running, answers) => (running, answers),
+        };
+        for answer in answers {
+            // A call whose answers are lost is given up: it is never begun again, and nobody is asked again.
+            running.line.hold.owned.send(answer).await?;
+        }
+        let stream = CallStream::new(shared, out.frame.clone(), running, Some(place));
+        Box::new(stream).open().await
+    }
+
+    /// Parks a call.
+    ///
+    /// # Errors
+    ///
+    /// Gives it back when there is no place.
+    pub(super) fn park(
+        &self,
+        shared: &Arc<Shared>,
+        running: Running,
+        bearer: Bearer,
+    ) -> Result<Frame, Running> {
+        let question = self.shelf.park(running, bearer, &shared.settings.name)?;
+        self.keep_swept(shared);
+        Ok(question)
+    }
+
+    /// A session that its server lost is not used again.
+    pub(super) fn forget(&self, owned: &Arc<Owned>) {
+        self.registry.forget(owned);
+    }
+}
+
+/// The reply of a call whose messages come on `line`.
+async fn stream_of(
+    shared: &Arc<Shared>,
+    out: &Outgoing,
+    call: Box<Call>,
+    line: Line,
+) -> Result<Reply, UpstreamError> {
+    let running = Running { call, line };
+    let stream = CallStream::new(shared, out.frame.clone(), running, None);
+    Box::new(stream).open().await
+}
+
+/// An answer that came without a stream.
+fn single(call: &mut Call, status: u16, frame: Frame, owned: &Owned) -> Reply {
+    match call.on_message(frame.clone(), owned.server_info.as_deref()) {
+        Step::Finish { status, frame } => Reply::Single { status, frame },
+        // A transport gives nothing but answers here.
+        _ => Reply::Single { status, frame },
+    }
+}
+
+fn refused(status: u16, id: &str, code: i32, message: &str) -> Reply {
+    Reply::Single {
+        status,
+        frame: answer::refusal(id, code, message, None),
+    }
+}
+
+fn state_refused(shared: &Shared, why: Option<Refused>) -> UpstreamError {
+    let server = shared.settings.name.clone();
+    let why = match why {
+        Some(Refused::Shape(wrong)) => {
+            let what = format!(
+                "`inputResponses[\"{}\"]` must be {}",
+                wrong.key, wrong.wants
+            );
+            return UpstreamError::InputRefused { server, what };
+        }
+        // Whose it is, and for what, is not told to whoever must not have it.
+        None | Some(Refused::OtherOwner) => "it was not made for this caller and server",
+        Some(Refused::OtherRequest) => "it was made for another request",
+        Some(Refused::Expired) => "it has expired",
+        Some(Refused::Used) => "it was used already, or its call has ended",
+    };
+    UpstreamError::StateRefused { server, why }
+}
+
+/// Routing headers are of the stateless era alone.
+fn kept_headers(headers: &[(HeaderName, HeaderValue)]) -> Vec<(HeaderName, HeaderValue)> {
+    let kept = headers
+        .iter()
+        .filter(|(name, _)| !name.as_str().starts_with("mcp-"));
+    kept.cloned().collect()
+}
+
+/// Lists run no code of a tool: no question belongs to them.
+fn is_quiet(name: &str) -> bool {
+    matches!(
+        name,
+        method::TOOLS_LIST | method::PROMPTS_LIST | method::RESOURCES_LIST | method::TEMPLATES_LIST
+    )
+}

@@ -1,0 +1,442 @@
+//! A session that the gateway owns at a session-era server, on behalf of one caller who has none.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use lockgate_proto::id::{Principal, Tenant};
+use lockgate_proto::jsonrpc::{Frame, Kind, encode_str, find, find_path};
+use lockgate_proto::mcp::method;
+use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep};
+
+use crate::error::UpstreamError;
+use crate::task::spawn_named;
+use crate::upstream::catalog::Catalog;
+use crate::upstream::link::{Outgoing, Reply, SEND_WAIT};
+use crate::upstream::{BoundSession, CallClass, Owner};
+
+use super::answer;
+use super::call::Call;
+use super::hub::{Hub, Inbox, News};
+use super::level::Level;
+
+/// First wait before a stream that ended is opened again; doubles up to [`AGAIN_MAX`].
+const AGAIN_MIN: Duration = Duration::from_millis(250);
+/// Longest such wait.
+const AGAIN_MAX: Duration = Duration::from_secs(30);
+/// Nothing was said about log messages yet.
+const NO_LEVEL: u8 = u8::MAX;
+
+/// Whose session it is, and for what. Nothing of it is ever shared with another key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    tenant: Option<Tenant>,
+    principal: Principal,
+    scoped: bool,
+    /// Raw `ClientCapabilities`, in one spelling.
+    pub(super) capabilities: Arc<str>,
+    /// Sessions beside the first, where one can do one call at a time.
+    lane: u8,
+}
+
+impl Key {
+    /// Of the first lane.
+    pub(super) fn new(owner: &Owner<'_>, capabilities: Arc<str>) -> Self {
+        Self {
+            tenant: owner.tenant.cloned(),
+            principal: owner.principal.clone(),
+            scoped: owner.scoped,
+            capabilities,
+            lane: 0,
+        }
+    }
+
+    /// The same of another lane.
+    pub(super) fn in_lane(&self, lane: u8) -> Self {
+        Self {
+            lane,
+            ..self.clone()
+        }
+    }
+
+    /// Who owns it.
+    pub(super) fn owner(&self) -> Owner<'_> {
+        Owner {
+            tenant: self.tenant.as_ref(),
+            principal: &self.principal,
+            scoped: self.scoped,
+        }
+    }
+}
+
+/// One owned session.
+#[derive(Debug)]
+pub(super) struct Owned {
+    pub(super) key: Key,
+    pub(super) session: BoundSession,
+    /// Raw `Implementation` of the server.
+    pub(super) server_info: Option<Arc<str>>,
+    has_logging: bool,
+    last: AtomicU64,
+    level: AtomicU8,
+    raising: Mutex<()>,
+    turns: Turns,
+    /// What comes beside the calls.
+    pub(super) hub: Hub,
+    /// Whether a question of the server says by its stream which call it is about.
+    asks_in_place: bool,
+    /// What the server offered when it was asked last, and when that was, in changes.
+    pub(super) catalog: Mutex<Option<(u64, Arc<Catalog>)>>,
+    /// Listens of each resource.
+    subscriptions: Mutex<HashMap<String, usize>>,
+    opened: Instant,
+    used_ms: AtomicU64,
+}
+
+/// One call at a time, where nothing tells whose a question of the server is.
+#[derive(Debug)]
+struct Turns {
+    are_taken: AtomicBool,
+    free: Arc<Semaphore>,
+    parked: AtomicBool,
+    news: Notify,
+}
+
+/// How a session is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Manner {
+    /// One call at a time.
+    pub(super) in_turns: bool,
+    /// The server may ask on its own stream, where nothing tells which call it is about.
+    pub(super) asks_apart: bool,
+}
+
+/// The outcome of waiting for a turn.
+#[derive(Debug)]
+pub(super) enum Turned {
+    /// The call may go.
+    Go(Option<OwnedSemaphorePermit>),
+    /// The call that has the turn waits for its client: nobody knows how long.
+    Parked,
+}
+
+impl Owned {
+    /// Of a session that was just opened.
+    pub(super) fn new(key: Key, session: BoundSession, manner: Manner) -> Self {
+        let introduction = session.initialize_result();
+        let info = find(&introduction, "serverInfo");
+        Self {
+            key,
+            server_info: info.map(|span| span.of(&introduction).into()),
+            has_logging: find_path(&introduction, &["capabilities", "logging"]).is_some(),
+            session,
+            last: AtomicU64::new(0),
+            level: AtomicU8::new(NO_LEVEL),
+            raising: Mutex::new(()),
+            turns: Turns {
+                are_taken: AtomicBool::new(manner.in_turns),
+                free: Arc::new(Semaphore::new(1)),
+                parked: AtomicBool::new(false),
+                news: Notify::new(),
+            },
+            hub: Hub::default(),
+            asks_in_place: !manner.asks_apart,
+            catalog: Mutex::default(),
+            subscriptions: Mutex::default(),
+            opened: Instant::now(),
+            used_ms: AtomicU64::new(0),
+        }
+    }
+
+    /// A number that no request of this session had before.
+    pub(super) fn number(&self) -> u64 {
+        self.last.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Notes that it is in use.
+    pub(super) fn touch(&self) {
+        let ms = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.used_ms.fetch_max(ms, Ordering::Relaxed);
+    }
+
+    /// When it was used last.
+    pub(super) fn used(&self) -> Instant {
+        self.opened + Duration::from_millis(self.used_ms.load(Ordering::Relaxed))
+    }
+
+    /// Whether it does one call at a time.
+    pub(super) fn has_turns(&self) -> bool {
+        self.turns.are_taken.load(Ordering::Acquire)
+    }
+
+    /// Waits for the call's turn.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub(super) async fn turn(&self) -> Turned {
+        let turns = &self.turns;
+        loop {
+            let mut news = std::pin::pin!(turns.news.notified());
+            // Registered before the look, so that a call cannot park in between unseen.
+            news.as_mut().enable();
+            if let Ok(permit) = Arc::clone(&turns.free).try_acquire_owned() {
+                return Turned::Go(Some(permit));
+            }
+            if turns.parked.load(Ordering::Acquire) {
+                return Turned::Parked;
+            }
+            tokio::select! {
+                permit = Arc::clone(&turns.free).acquire_owned() => return Turned::Go(permit.ok()),
+                () = news => {}
+            }
+        }
+    }
+
+    /// The call that has the turn waits for its client, or does so no more.
+    pub(super) fn set_parked(&self, parked: bool) {
+        self.turns.parked.store(parked, Ordering::Release);
+        self.turns.news.notify_waiters();
+    }
+
+    /// Follows the server's own stream for as long as the session lives, if nobody does so yet.
+    pub(super) fn follow(self: &Arc<Self>) {
+        if self.hub.begin_following() {
+            let owned = Arc::downgrade(self);
+            // Ends with the session.
+            drop(spawn_named("stream of an owned session", follow(owned)));
+        }
+    }
+
+    /// Ends it.
+    pub(super) async fn close(&self) {
+        self.hub.ended.cancel();
+        self.session.close().await;
+    }
+
+    async fn hear(&self, frame: Frame) {
+        if frame.kind() == Kind::Request {
+            // A server that asks here once will do so again: from now on one call at a time shows whose it is.
+            self.turns.are_taken.store(true, Ordering::Release);
+        }
+        if let Some(reply) = self.hub.hear(frame) {
+            let _server_gone = self.send(reply).await;
+        }
+    }
+
+    /// Subscribes once for all who listen. Whether the server agreed.
+    pub(super) async fn subscribe(&self, uri: &str) -> bool {
+        let mut subscriptions = self.subscriptions.lock().await;
+        if let Some(n) = subscriptions.get_mut(uri) {
+            *n += 1;
+            return true;
+        }
+        let params = format!(r#"{{"uri":{}}}"#, encode_str(uri));
+        let agreed = match self.request(method::SUBSCRIBE, &params).await {
+            Ok(answer) => answer.kind() == Kind::Result,
+            Err(_) => false,
+        };
+        if agreed {
+            subscriptions.insert(uri.to_owned(), 1);
+        }
+        agreed
+    }
+
+    /// One listener less; the last takes the subscription back.
+    pub(super) async fn unsubscribe(&self, uri: &str) {
+        let mut subscriptions = self.subscriptions.lock().await;
+        let Some(n) = subscriptions.get_mut(uri) else {
+            return;
+        };
+        *n -= 1;
+        if *n == 0 {
+            subscriptions.remove(uri);
+            let params = format!(r#"{{"uri":{}}}"#, encode_str(uri));
+            // A server that does not hear it tells of changes that nobody listens to.
+            let _server_gone = self.request(method::UNSUBSCRIBE, &params).await;
+        }
+    }
+
+    /// Makes the server log from `wanted` on, if it says less so far. It is asked for the most verbose level that any
+    /// request wants; each request is told only what it wants itself.
+    pub(super) async fn raise(&self, wanted: Level) {
+        let wanted = wanted as u8;
+        let is_enough = || self.level.load(Ordering::Acquire) <= wanted;
+        if !self.has_logging || (self.level.load(Ordering::Acquire) != NO_LEVEL && is_enough()) {
+            return;
+        }
+        let _one_at_a_time = self.raising.lock().await;
+        if self.level.load(Ordering::Acquire) != NO_LEVEL && is_enough() {
+            return;
+        }
+        let Some(level) = Level::from_rank(wanted) else {
+            return;
+        };
+        let params = format!(r#"{{"level":"{}"}}"#, level.as_str());
+        // A server that refuses logs as it likes.
+        if self.request(method::SET_LEVEL, &params).await.is_ok() {
+            self.level.store(wanted, Ordering::Release);
+        }
+    }
+
+    /// A request of our own, with raw params; gives its final response.
+    ///
+    /// # Errors
+    ///
+    /// See [`UpstreamError`].
+    pub(super) async fn request(&self, name: &str, params: &str) -> Result<Frame, UpstreamError> {
+        let n = self.number();
+        let frame = answer::own(&format!(
+            r#"{{"jsonrpc":"2.0","id":{n},"method":"{name}","params":{params}}}"#
+        ));
+        let out = Outgoing::plain(frame, self.session.settings().timeout);
+        let reply = self.session.call(out, CallClass::of(name, true)).await?;
+        match reply {
+            Reply::Single { frame, .. } => Ok(frame),
+            Reply::Stream(mut stream) => stream.answer(&self.session.settings().name).await,
+        }
+    }
+
+    /// Sends a notification, or an answer.
+    ///
+    /// # Errors
+    ///
+    /// See [`UpstreamError`].
+    pub(super) async fn send(&self, frame: Frame) -> Result<(), UpstreamError> {
+        self.session.send(Outgoing::plain(frame, SEND_WAIT)).await
+    }
+}
+
+/// Follows the server's own stream until the session is over.
+async fn follow(owned: Weak<Owned>) {
+    let mut wait = AGAIN_MIN;
+    let mut is_first = true;
+    loop {
+        let Some((session, ended)) = owned
+            .upgrade()
+            .map(|owned| (owned.session.clone(), owned.hub.ended.clone()))
+        else {
+            return;
+        };
+        let opened = tokio::select! {
+            () = ended.cancelled() => return,
+            opened = session.listen() => opened,
+        };
+        let began = Instant::now();
+        match opened {
+            Ok(Some(mut stream)) => {
+                let Some(now) = owned.upgrade() else { return };
+                now.hub.set_offered(true);
+                if !is_first {
+                    now.hub.tell(News::Gap);
+                }
+                is_first = false;
+                drop(now);
+                loop {
+                    let next = tokio::select! {
+                        () = ended.cancelled() => return,
+                        next = stream.next() => next,
+                    };
+                    let Ok(Some(frame)) = next else { break };
+                    let Some(owned) = owned.upgrade() else { return };
+                    owned.hear(frame).await;
+                }
+            }
+            Ok(None) => {
+                if let Some(owned) = owned.upgrade() {
+                    owned.hub.set_offered(false);
+                }
+                return;
+            }
+            Err(error) => tracing::debug!(%error, "owned session does not listen"),
+        }
+        if began.elapsed() >= AGAIN_MAX {
+            wait = AGAIN_MIN;
+        }
+        tokio::select! {
+            () = ended.cancelled() => return,
+            () = sleep(wait) => wait = (wait * 2).min(AGAIN_MAX),
+        }
+    }
+}
+
+/// A call's hold on its session. Dropped before the call has ended, it tells the server that nobody waits any more.
+#[derive(Debug)]
+pub(super) struct Hold {
+    pub(super) owned: Arc<Owned>,
+    turn: Option<OwnedSemaphorePermit>,
+    /// Number of the call, while it runs.
+    running: Option<u64>,
+    /// For what comes on the session's own stream.
+    pub(super) inbox: Option<Arc<Inbox>>,
+}
+
+impl Hold {
+    /// For a call that was not sent yet.
+    pub(super) fn new(owned: Arc<Owned>, turn: Option<OwnedSemaphorePermit>) -> Self {
+        Self {
+            owned,
+            turn,
+            running: None,
+            inbox: None,
+        }
+    }
+
+    /// The call is on its way.
+    pub(super) fn begin(&mut self, n: u64) {
+        self.running = Some(n);
+        if !self.owned.asks_in_place {
+            self.owned.hub.enter(self.inbox.insert(Inbox::new(n)));
+        }
+    }
+
+    /// The call waits for its client: what the server asks meanwhile is about another.
+    pub(super) fn pause(&self) {
+        if let Some(inbox) = &self.inbox {
+            self.owned.hub.leave(inbox);
+        }
+        self.owned.set_parked(true);
+    }
+
+    /// The call goes on.
+    pub(super) fn go_on(&self) {
+        if let Some(inbox) = &self.inbox {
+            self.owned.hub.enter(inbox);
+        }
+        self.owned.set_parked(false);
+    }
+
+    /// The call has ended.
+    pub(super) fn end(&mut self) {
+        self.running = None;
+        if let Some(inbox) = self.inbox.take() {
+            self.owned.hub.leave(&inbox);
+        }
+        self.turn = None;
+        self.owned.touch();
+    }
+}
+
+/// Disconnection is cancellation in the stateless era (2026-07-28, "Cancellation"), and a dropped call is how a
+/// disconnection shows: there is no other place to see it.
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if let Some(inbox) = self.inbox.take() {
+            self.owned.hub.leave(&inbox);
+        }
+        let Some(n) = self.running.take() else {
+            return;
+        };
+        let (owned, turn) = (Arc::clone(&self.owned), self.turn.take());
+        if tokio::runtime::Handle::try_current().is_ok() {
+            // Ends when the server has taken it, within the limit of every notification.
+            drop(spawn_named("cancel of a bridged call", async move {
+                let _server_gone = owned.send(Call::cancelled(n, "client left")).await;
+                owned.touch();
+                drop(turn);
+            }));
+        }
+    }
+}

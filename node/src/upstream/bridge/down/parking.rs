@@ -1,0 +1,234 @@
+//! Calls that wait for their clients, as data: who may continue which call, and until when. No channel, no clock.
+//!
+//! Every parked call ends in exactly one way: it is taken out by a retry that brings all answers, or by its expiry.
+
+use std::collections::{BTreeMap, HashMap};
+
+use lockgate_proto::jsonrpc::Frame;
+use serde::{Deserialize, Serialize};
+
+use super::asked::WrongShape;
+use super::call::Call;
+use super::digest::Digest;
+use super::ticket::Ticket;
+use super::turn::Turn;
+
+/// How long a parked call waits for its client, in milliseconds: people answer forms, and visit pages, in minutes. The
+/// official SDKs give each leg the same time.
+pub(super) const WAIT_MS: u64 = 600_000;
+/// Parked calls of one server. At 32 KiB each this is 128 MiB.
+const PARKED_MAX: usize = 4_096;
+/// Parked calls of one caller at one server, so that no caller takes all places.
+const PARKED_OWNER_MAX: usize = 1_024;
+
+/// Calls that wait for their clients.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Parking {
+    /// Drawn at random: states of another life of this node open, but fit no call.
+    life: u64,
+    last: u64,
+    calls: BTreeMap<u64, Parked>,
+    /// Calls of each owner.
+    owners: HashMap<Digest, usize>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Parked {
+    call: Call,
+    owner: Digest,
+    request: Digest,
+    expires_ms: u64,
+}
+
+/// What a client brings to go on with a parked call.
+#[derive(Debug)]
+pub(super) struct Retry<'a> {
+    pub(super) bearer: Bearer,
+    /// Raw `inputResponses`.
+    pub(super) responses: &'a str,
+    pub(super) turn: Turn,
+}
+
+/// Whoever brings a ticket, and with which request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bearer {
+    pub(super) owner: Digest,
+    pub(super) request: Digest,
+}
+
+/// Why a state continues nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// Of another tenant, principal or route.
+    OtherOwner,
+    /// Of another method or other parameters.
+    OtherRequest,
+    /// Its time is over.
+    Expired,
+    /// Its round is over, or its call is.
+    Used,
+    /// The state is right, the answers are not.
+    Shape(WrongShape),
+}
+
+/// What a right state leads to.
+#[derive(Debug)]
+pub(super) enum Resumed {
+    /// The call goes on: `answers` are for the server.
+    On {
+        id: u64,
+        call: Box<Call>,
+        answers: Vec<Frame>,
+    },
+    /// Answers are missing: the same question again, under the same ticket.
+    Again(Frame),
+}
+
+impl Parking {
+    /// Without calls; `life` is random.
+    pub(super) fn new(life: u64) -> Self {
+        Self {
+            life,
+            last: 0,
+            calls: BTreeMap::new(),
+            owners: HashMap::new(),
+        }
+    }
+
+    /// Calls that wait.
+    pub(super) fn len(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Parks a call that asks its client; `question` asks it, and the ticket brings the answer back.
+    ///
+    /// # Errors
+    ///
+    /// Gives the call back when there is no place.
+    pub(super) fn park(
+        &mut self,
+        now_ms: u64,
+        mut call: Box<Call>,
+        bearer: Bearer,
+        question: impl FnOnce(&Call, &Ticket) -> Frame,
+    ) -> Result<(u64, Frame), Box<Call>> {
+        let of_owner = self.owners.get(&bearer.owner).copied().unwrap_or_default();
+        if self.calls.len() >= PARKED_MAX || of_owner >= PARKED_OWNER_MAX {
+            return Err(call);
+        }
+        let id = *call.parked.get_or_insert_with(|| {
+            self.last += 1;
+            self.last
+        });
+        let parked = Parked {
+            call: *call,
+            owner: bearer.owner,
+            request: bearer.request,
+            expires_ms: now_ms.saturating_add(WAIT_MS),
+        };
+        let question = question(&parked.call, &self.ticket(id, &parked));
+        *self.owners.entry(bearer.owner).or_default() += 1;
+        self.calls.insert(id, parked);
+        Ok((id, question))
+    }
+
+    fn ticket(&self, id: u64, parked: &Parked) -> Ticket {
+        Ticket {
+            life: self.life,
+            call: id,
+            round: parked.call.round,
+            expires_ms: parked.expires_ms,
+            owner: parked.owner,
+            request: parked.request,
+        }
+    }
+
+    /// A retry with `ticket`. `question` makes the same question again, for the client's new id.
+    ///
+    /// # Errors
+    ///
+    /// See [`Refused`]; nothing has changed then.
+    pub(super) fn resume(
+        &mut self,
+        now_ms: u64,
+        ticket: &Ticket,
+        retry: Retry<'_>,
+        question: impl FnOnce(&Call, &str) -> Frame,
+    ) -> Result<Resumed, Refused> {
+        let Retry {
+            bearer,
+            responses,
+            turn,
+        } = retry;
+        if ticket.owner != bearer.owner {
+            return Err(Refused::OtherOwner);
+        }
+        if ticket.request != bearer.request {
+            return Err(Refused::OtherRequest);
+        }
+        if ticket.expires_ms <= now_ms && ticket.life == self.life {
+            return Err(Refused::Expired);
+        }
+        let known = self.calls.get_mut(&ticket.call);
+        let known = known.filter(|parked| {
+            // The seal says as much already; a call must never depend on one check alone.
+            ticket.life == self.life
+                && parked.call.round == ticket.round
+                && parked.owner == bearer.owner
+                && parked.request == bearer.request
+        });
+        let parked = known.ok_or(Refused::Used)?;
+        let id = turn.id.clone();
+        match parked.call.on_responses(responses, turn) {
+            Err(wrong) => Err(Refused::Shape(wrong)),
+            Ok(None) => Ok(Resumed::Again(question(&parked.call, &id))),
+            Ok(Some(answers)) => match self.take(ticket.call) {
+                Some(call) => Ok(Resumed::On {
+                    id: ticket.call,
+                    call: Box::new(call),
+                    answers,
+                }),
+                None => Err(Refused::Used),
+            },
+        }
+    }
+
+    /// Takes out the calls whose time is over.
+    pub(super) fn expire(&mut self, now_ms: u64) -> Vec<(u64, Call)> {
+        let over = self.calls.iter();
+        let over: Vec<u64> = over
+            .filter(|(_, parked)| parked.expires_ms <= now_ms)
+            .map(|(id, _)| *id)
+            .collect();
+        over.into_iter()
+            .filter_map(|id| Some((id, self.take(id)?)))
+            .collect()
+    }
+
+    /// Takes out all calls.
+    pub(super) fn clear(&mut self) -> Vec<(u64, Call)> {
+        self.expire(u64::MAX)
+    }
+
+    /// The one of `ids` that was parked first.
+    pub(super) fn oldest(&self, ids: impl Iterator<Item = u64>) -> Option<u64> {
+        ids.filter_map(|id| Some((self.calls.get(&id)?.expires_ms, id)))
+            .min()
+            .map(|(_, id)| id)
+    }
+
+    /// Takes out one call.
+    pub(super) fn take(&mut self, id: u64) -> Option<Call> {
+        let parked = self.calls.remove(&id)?;
+        if let Some(n) = self.owners.get_mut(&parked.owner) {
+            *n -= 1;
+            if *n == 0 {
+                self.owners.remove(&parked.owner);
+            }
+        }
+        Some(parked.call)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,198 @@
+//! The owned sessions of one server: who gets which, and how many.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use lockgate_proto::jsonrpc::{decode_str, elements, encode_str, members};
+use parking_lot::Mutex;
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+
+use super::owned::{Key, Owned};
+
+/// An owned session that nobody uses is kept this long. It may hold state of its caller, who has no other place for it,
+/// so as long as a client's own session is kept by default.
+const IDLE_MAX: Duration = Duration::from_secs(1_800);
+/// Owned sessions of one server.
+const SESSIONS_MAX: usize = 4_096;
+/// Owned sessions of one caller at one server: as many sets of capabilities, or of lanes, are in use.
+const SESSIONS_OWNER_MAX: usize = 64;
+/// Spellings of capabilities that are remembered.
+const SPELLINGS_MAX: usize = 1_024;
+
+/// The owned sessions of one server.
+#[derive(Debug, Default)]
+pub(super) struct Registry {
+    slots: Mutex<HashMap<Key, Arc<Slot>>>,
+    /// Raw capabilities as clients write them, and their one spelling.
+    spellings: Mutex<HashMap<Arc<str>, Arc<str>>>,
+    names: AtomicU64,
+}
+
+/// Place of one session; opened by whoever needs it first.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) cell: OnceCell<Arc<Owned>>,
+    made: Instant,
+}
+
+impl Slot {
+    /// Whether nobody but the registry knows it, or its session.
+    fn is_unused(self: &Arc<Self>) -> bool {
+        let session = self.cell.get().map_or(1, Arc::strong_count);
+        Arc::strong_count(self) == 1 && session == 1
+    }
+
+    fn used(&self) -> Instant {
+        self.cell.get().map_or(self.made, |owned| owned.used())
+    }
+}
+
+impl Registry {
+    /// The place for `key`; also gives the session that has to be closed for it. `None` when all are in use.
+    pub(super) fn slot(&self, key: &Key) -> Option<(Arc<Slot>, Option<Arc<Owned>>)> {
+        let mut slots = self.slots.lock();
+        if let Some(slot) = slots.get(key) {
+            return Some((Arc::clone(slot), None));
+        }
+        let is_mine = |other: &Key| other.owner() == key.owner();
+        let n_mine = slots.keys().filter(|other| is_mine(other)).count();
+        let mut evicted = None;
+        if n_mine >= SESSIONS_OWNER_MAX || slots.len() >= SESSIONS_MAX {
+            let candidates = slots.iter().filter(|(other, slot)| {
+                (n_mine < SESSIONS_OWNER_MAX || is_mine(other)) && slot.is_unused()
+            });
+            let oldest = candidates.min_by_key(|(_, slot)| slot.used());
+            let oldest = oldest.map(|(key, _)| key.clone())?;
+            evicted = slots
+                .remove(&oldest)
+                .and_then(|slot| slot.cell.get().cloned());
+        }
+        let slot = Arc::new(Slot {
+            cell: OnceCell::new(),
+            made: Instant::now(),
+        });
+        slots.insert(key.clone(), Arc::clone(&slot));
+        Some((slot, evicted))
+    }
+
+    /// Forgets a session that is of no use any more.
+    pub(super) fn forget(&self, owned: &Arc<Owned>) {
+        let mut slots = self.slots.lock();
+        let known = slots.get(&owned.key).and_then(|slot| slot.cell.get());
+        if known.is_some_and(|known| Arc::ptr_eq(known, owned)) {
+            slots.remove(&owned.key);
+        }
+    }
+
+    /// Takes out the sessions that nobody has used for long.
+    pub(super) fn idle(&self, now: Instant) -> Vec<Arc<Owned>> {
+        self.take(|slot| slot.is_unused() && now.duration_since(slot.used()) >= IDLE_MAX)
+    }
+
+    /// Takes out all sessions.
+    pub(super) fn clear(&self) -> Vec<Arc<Owned>> {
+        self.take(|_| true)
+    }
+
+    fn take(&self, is_over: impl Fn(&Arc<Slot>) -> bool) -> Vec<Arc<Owned>> {
+        let mut slots = self.slots.lock();
+        let over: Vec<Key> = slots
+            .iter()
+            .filter(|(_, slot)| is_over(slot))
+            .map(|(key, _)| key.clone())
+            .collect();
+        let over = over.iter().filter_map(|key| slots.remove(key));
+        over.filter_map(|slot| slot.cell.get().cloned()).collect()
+    }
+
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.slots.lock().is_empty()
+    }
+
+    /// A name for a new session, unique in this registry.
+    pub(super) fn name(&self) -> Arc<str> {
+        let n = self.names.fetch_add(1, Ordering::Relaxed);
+        format!("stateless-{n}").into()
+    }
+
+    /// The one spelling of raw `ClientCapabilities` that a session-era server is told: what the client declares, less
+    /// the tasks of 2025-11-25, of which a stateless client can see nothing.
+    pub(super) fn spelling(&self, capabilities: &str) -> Arc<str> {
+        let mut spellings = self.spellings.lock();
+        if let Some(known) = spellings.get(capabilities) {
+            return Arc::clone(known);
+        }
+        if spellings.len() >= SPELLINGS_MAX {
+            spellings.clear();
+        }
+        let mut spelling = String::new();
+        let kept = members(capabilities).filter(|member| member.key != "tasks");
+        spell_object(&mut spelling, kept.map(|member| (member.key, member.value)));
+        let spelling: Arc<str> = spelling.into();
+        spellings.insert(capabilities.into(), Arc::clone(&spelling));
+        spelling
+    }
+}
+
+/// Members in order of their keys, without blanks.
+fn spell_object<'a>(
+    out: &mut String,
+    found: impl Iterator<Item = (std::borrow::Cow<'a, str>, &'a str)>,
+) {
+    let mut found: Vec<_> = found.collect();
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    out.push('{');
+    for (at, (key, value)) in found.into_iter().enumerate() {
+        if at > 0 {
+            out.push(',');
+        }
+        out.push_str(&encode_str(&key));
+        out.push(':');
+        spell(out, value);
+    }
+    out.push('}');
+}
+
+fn spell(out: &mut String, raw: &str) {
+    match raw.as_bytes().first() {
+        Some(b'{') => spell_object(out, members(raw).map(|member| (member.key, member.value))),
+        Some(b'[') => {
+            out.push('[');
+            for (at, element) in elements(raw).enumerate() {
+                if at > 0 {
+                    out.push(',');
+                }
+                spell(out, element.of(raw));
+            }
+            out.push(']');
+        }
+        Some(b'"') => match decode_str(raw) {
+            Some(text) => out.push_str(&encode_str(&text)),
+            None => out.push_str(raw),
+        },
+        _ => out.push_str(raw),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capabilities_have_one_spelling() {
+        let registry = Registry::default();
+        for same in [
+            r#"{"a":{"y":[1, "b"],"x":{}},"c":null}"#,
+            r#"{"c":null, "a" : {"x":{ },"y":[1,"\u0062"]}, "tasks":{"list":{}}}"#,
+        ] {
+            let spelling = registry.spelling(same);
+            assert_eq!(&*spelling, r#"{"a":{"x":{},"y":[1,"b"]},"c":null}"#);
+            assert!(Arc::ptr_eq(&spelling, &registry.spelling(same)));
+        }
+        assert_eq!(&*registry.spelling("{}"), "{}");
+    }
+}

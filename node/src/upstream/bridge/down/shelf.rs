@@ -1,0 +1,187 @@
+//! Where parked calls keep what is no data: the stream of their server, and their hold on the session.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use aws_lc_rs::rand;
+use lockgate_proto::id::ServerName;
+use lockgate_proto::jsonrpc::Frame;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::seal::Sealer;
+
+use super::call::Call;
+use super::owned::{Hold, Key};
+use super::parking::{Bearer, Parking, Refused, Resumed, Retry};
+use super::source::Source;
+use super::ticket::Ticket;
+
+/// A running call: its state, and what it runs on.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) call: Box<Call>,
+    pub(super) line: Line,
+}
+
+/// What a call runs on.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) source: Source,
+    pub(super) hold: Hold,
+}
+
+/// A retry that found its call.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// It goes on: `answers` are for the server.
+    On(Running, Vec<Frame>),
+    /// Answers are missing: the same question again.
+    Again(Frame),
+}
+
+/// The parked calls of one server.
+#[derive(Debug)]
+pub(super) struct Shelf {
+    /// Without one, nothing can be parked: whoever serves no clients has none.
+    sealer: Option<Arc<Sealer>>,
+    epoch: Instant,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    parking: Parking,
+    lines: HashMap<u64, Line>,
+}
+
+impl Shelf {
+    pub(super) fn new(sealer: Option<Arc<Sealer>>) -> Self {
+        let mut life = [0; 8];
+        // Without randomness no state of ours may be believed: then none is sealed either.
+        let sealer = sealer.filter(|_| rand::fill(&mut life).is_ok());
+        Self {
+            sealer,
+            epoch: Instant::now(),
+            state: Mutex::new(State {
+                parking: Parking::new(u64::from_be_bytes(life)),
+                lines: HashMap::new(),
+            }),
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Parks a call that asks its client, and makes the question.
+    ///
+    /// # Errors
+    ///
+    /// Gives the call back when there is no place for it.
+    pub(super) fn park(
+        &self,
+        running: Running,
+        bearer: Bearer,
+        server: &ServerName,
+    ) -> Result<Frame, Running> {
+        let Some(sealer) = &self.sealer else {
+            return Err(running);
+        };
+        let Running { call, line } = running;
+        let Line { mut source, hold } = line;
+        let info = hold.owned.server_info.clone();
+        let question = |call: &Call, ticket: &Ticket| {
+            let state = ticket.seal(sealer, server);
+            call.input_required(&call.turn.id, &state, info.as_deref())
+        };
+        let mut state = self.state.lock();
+        let State { parking, lines } = &mut *state;
+        let (id, question) = match parking.park(self.now_ms(), call, bearer, question) {
+            Ok(parked) => parked,
+            Err(call) => {
+                let line = Line { source, hold };
+                return Err(Running { call, line });
+            }
+        };
+        // From here on it is the client who is waited for: neither a call in flight nor a measure of the server.
+        source.settle_early();
+        hold.pause();
+        lines.insert(id, Line { source, hold });
+        Ok(question)
+    }
+
+    /// The call that `text`, a `requestState`, belongs to.
+    ///
+    /// # Errors
+    ///
+    /// `None` for what was not made here; otherwise see [`Refused`]. Nothing has changed then.
+    pub(super) fn resume(
+        &self,
+        server: &ServerName,
+        text: &str,
+        retry: Retry<'_>,
+    ) -> Result<Found, Option<Refused>> {
+        let sealer = self.sealer.as_ref().ok_or(None)?;
+        let ticket = Ticket::open(sealer, server, text).ok_or(None)?;
+        let mut state = self.state.lock();
+        let State { parking, lines } = &mut *state;
+        let info = lines
+            .get(&ticket.call)
+            .and_then(|line| line.hold.owned.server_info.clone());
+        let question = |call: &Call, id: &str| call.input_required(id, text, info.as_deref());
+        let resumed = parking.resume(self.now_ms(), &ticket, retry, question);
+        let resumed = resumed.map_err(Some)?;
+        match resumed {
+            Resumed::Again(question) => Ok(Found::Again(question)),
+            Resumed::On { id, call, answers } => {
+                let mut line = lines.remove(&id).ok_or(Some(Refused::Used))?;
+                line.source.restart_silence();
+                line.hold.go_on();
+                Ok(Found::On(Running { call, line }, answers))
+            }
+        }
+    }
+
+    /// Takes out the longest parked call on a session of the caller and capabilities of `key`.
+    pub(super) fn oldest_of(&self, key: &Key) -> Option<Running> {
+        let mut state = self.state.lock();
+        let State { parking, lines } = &mut *state;
+        let mine = lines.iter();
+        let mine = mine.filter(|(_, line)| line.hold.owned.key.in_lane(0) == key.in_lane(0));
+        let id = parking.oldest(mine.map(|(id, _)| *id))?;
+        let call = Box::new(parking.take(id)?);
+        let line = lines.remove(&id)?;
+        line.hold.go_on();
+        Some(Running { call, line })
+    }
+
+    /// Takes out the calls whose clients did not come back.
+    pub(super) fn expire(&self) -> Vec<Running> {
+        let now_ms = self.now_ms();
+        self.take(|parking| parking.expire(now_ms))
+    }
+
+    /// Takes out all calls.
+    pub(super) fn clear(&self) -> Vec<Running> {
+        self.take(Parking::clear)
+    }
+
+    fn take(&self, which: impl FnOnce(&mut Parking) -> Vec<(u64, Call)>) -> Vec<Running> {
+        let mut state = self.state.lock();
+        let State { parking, lines } = &mut *state;
+        let over = which(parking).into_iter();
+        over.filter_map(|(id, call)| {
+            let line = lines.remove(&id)?;
+            line.hold.go_on();
+            let call = Box::new(call);
+            Some(Running { call, line })
+        })
+        .collect()
+    }
+
+    /// Whether nothing is parked.
+    pub(super) fn is_empty(&self) -> bool {
+        self.state.lock().parking.len() == 0
+    }
+}

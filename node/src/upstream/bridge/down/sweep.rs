@@ -1,0 +1,82 @@
+//! The end of what nobody came back for: idle sessions, and calls whose clients did not answer.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::task::spawn_named;
+use crate::upstream::shared::Shared;
+
+use super::bridge::Bridge;
+use super::owned::Owned;
+use super::shelf::Running;
+
+/// How often idle sessions and calls without clients are looked for.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+impl Bridge {
+    pub(super) fn keep_swept(&self, shared: &Arc<Shared>) {
+        if self.sweeping.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let shared = Arc::downgrade(shared);
+        // Ends when there is nothing left to look after, or with the server.
+        drop(spawn_named("sweep of bridged sessions", async move {
+            loop {
+                sleep(SWEEP_INTERVAL).await;
+                let Some(shared) = shared.upgrade() else {
+                    return;
+                };
+                if shared.down.sweep() {
+                    return;
+                }
+            }
+        }));
+    }
+
+    /// Ends what nobody came back for. Whether nothing is left.
+    fn sweep(&self) -> bool {
+        give_up(self.shelf.expire(), "the client did not answer in time");
+        close_all(self.registry.idle(Instant::now()));
+        let is_done = || self.shelf.is_empty() && self.registry.is_empty();
+        if !is_done() {
+            return false;
+        }
+        self.sweeping.store(false, Ordering::Release);
+        // Whoever came in between saw a sweep under way.
+        is_done() || self.sweeping.swap(true, Ordering::AcqRel)
+    }
+
+    /// Ends everything, for good.
+    pub(in crate::upstream) async fn end(&self) {
+        give_up(self.shelf.clear(), "the server was removed");
+        let closing = self.registry.clear();
+        let closing = closing.iter().map(|owned| owned.close());
+        futures_util::future::join_all(closing).await;
+    }
+}
+
+/// Tells the server of each call that its client does not come back.
+pub(super) fn give_up(calls: Vec<Running>, why: &'static str) {
+    for mut running in calls {
+        // Ends when the server has taken it, within the limit of every notification.
+        drop(spawn_named("end of a parked call", async move {
+            for refusal in running.call.refuse_asked(why) {
+                let _server_gone = running.line.hold.owned.send(refusal).await;
+            }
+            // Its hold says the rest when it goes.
+            drop(running);
+        }));
+    }
+}
+
+pub(super) fn close_all(sessions: impl IntoIterator<Item = Arc<Owned>>) {
+    for owned in sessions {
+        // Bounded by the transport.
+        drop(spawn_named("end of an owned session", async move {
+            owned.close().await;
+        }));
+    }
+}

@@ -1,0 +1,430 @@
+//! Stateless clients at a server that has sessions only.
+
+use std::time::Duration;
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::support::{Answer, Client, Gateway, Push, Upstream, eventually};
+
+const SESSION_ONLY: &str = ", era: session";
+const ELICIT: &str = r#"{"jsonrpc":"2.0","id":1,"method":"elicitation/create","params":{"_meta":{"k":1},"mode":"form","message":"who?","requestedSchema":{"type":"object","properties":{}}}}"#;
+
+const ANN: &str = "lg_0000000000000000000000000000000000000000ann";
+const BOB: &str = "lg_0000000000000000000000000000000000000000bob";
+
+/// A gateway that knows Ann and Bob.
+async fn gateway_of_two(servers: &str) -> Gateway {
+    let config = format!(
+        "identity:\n  api_keys:\n    - {{ id: ann, key_env: KEY_ANN, principal: ann, roles: [all] }}\n    - {{ id: bob, key_env: KEY_BOB, principal: bob, roles: [all] }}\nroles: {{ all: {{ allow: [\"*\"] }} }}\nservers:\n{servers}"
+    );
+    Gateway::start_with(&config, &[("KEY_ANN", ANN), ("KEY_BOB", BOB)]).await
+}
+
+/// A request of a client with these capabilities.
+async fn ask(client: &Client, capabilities: Value, method: &str, mut params: Value) -> Answer {
+    params["_meta"]["io.modelcontextprotocol/protocolVersion"] = json!("2026-07-28");
+    params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = capabilities;
+    let mut headers = vec![
+        ("mcp-protocol-version", "2026-07-28"),
+        ("mcp-method", method),
+    ];
+    let name = params["name"].as_str().or_else(|| params["uri"].as_str());
+    headers.extend(name.map(|name| ("mcp-name", name)));
+    let body = client.message(method, &params).to_string();
+    client.send(Method::POST, &headers, body).await
+}
+
+fn forms() -> Value {
+    json!({"elicitation": {}})
+}
+
+async fn script(client: &Client, more: Value) -> Answer {
+    let mut params = json!({"name": "script", "arguments": {"a": 1}});
+    for (key, value) in more.as_object().unwrap() {
+        params[key] = value.clone();
+    }
+    ask(client, forms(), "tools/call", params).await
+}
+
+fn accept(state: &Value) -> Value {
+    json!({"requestState": state, "inputResponses": {"ask-1": {"action": "accept", "content": {}}}})
+}
+
+async fn code(answer: Answer) -> (u16, i64) {
+    let status = answer.status;
+    (
+        status,
+        answer.message().await["error"]["code"].as_i64().unwrap(),
+    )
+}
+
+#[tokio::test]
+async fn a_call_is_translated_both_ways() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream.config(SESSION_ONLY)).await;
+    let client = gateway.client().at("/s/up/mcp");
+    let params = json!({"name": "work", "arguments": {"key": "k"}, "_meta": {"v/x": 1}});
+    let answer = ask(&client, json!({}), "tools/call", params).await;
+    assert_eq!(answer.status, 200);
+    let result = answer.message().await["result"].clone();
+    assert_eq!(result["resultType"], "complete");
+    assert_eq!(
+        result["_meta"]["io.modelcontextprotocol/serverInfo"]["name"],
+        "up"
+    );
+    let sent: Value = serde_json::from_slice(&upstream.last_body("tools/call").unwrap()).unwrap();
+    assert_eq!(sent["params"]["_meta"], json!({"v/x": 1}));
+    assert_eq!(upstream.last_headers().get("mcp-method"), None);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn every_endpoint_serves_every_revision() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream.config(SESSION_ONLY)).await;
+    let all = json!(["2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26"]);
+    for path in ["/mcp", "/s/up/mcp"] {
+        let client = gateway.client().at(path);
+        let discovered = ask(&client, json!({}), "server/discover", json!({})).await;
+        let result = discovered.message().await["result"].clone();
+        assert_eq!(result["supportedVersions"], all, "{path}");
+        assert_eq!(result["cacheScope"], "private");
+        assert_eq!(
+            result["capabilities"].get("tasks"),
+            None,
+            "{path}: {result}"
+        );
+        let listed = ask(&client, json!({}), "tools/list", json!({})).await;
+        let listed = listed.message().await["result"].clone();
+        assert_eq!(listed["resultType"], "complete");
+        assert_eq!(listed["tools"].as_array().unwrap().len(), 3);
+        client.open().await;
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_question_in_mid_call_is_answered_by_the_retry() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream.config(SESSION_ONLY)).await;
+    for path in ["/mcp", "/s/up/mcp"] {
+        let name = if path == "/mcp" {
+            "up_script"
+        } else {
+            "script"
+        };
+        let client = gateway.client().at(path);
+        let say = upstream.script();
+        say.send(Push::Raw(ELICIT)).await.unwrap();
+        let asked = script(&client, json!({"name": name})).await.message().await;
+        let asked = &asked["result"];
+        assert_eq!(asked["resultType"], "input_required");
+        assert_eq!(
+            asked["inputRequests"]["ask-1"],
+            json!({"method": "elicitation/create", "params": {"mode": "form", "message": "who?",
+                "requestedSchema": {"type": "object", "properties": {}}}})
+        );
+        // Without the answer, or with one of another shape, nothing has changed.
+        let mut retry = json!({"name": name, "requestState": asked["requestState"]});
+        let again = script(&client, retry.clone()).await.message().await;
+        assert_eq!(again["result"]["inputRequests"], asked["inputRequests"]);
+        retry["inputResponses"] = json!({"ask-1": {"action": "perhaps"}});
+        assert_eq!(
+            code(script(&client, retry.clone()).await).await,
+            (400, -32602)
+        );
+        say.send(Push::Answer("thanks")).await.unwrap();
+        retry["inputResponses"] = accept(&json!(0))["inputResponses"].clone();
+        let done = script(&client, retry.clone()).await.message().await;
+        assert_eq!(done["result"]["content"][0]["text"], "thanks");
+        // The answer carries no method.
+        let sent: Value = serde_json::from_slice(&upstream.last_body("").unwrap()).unwrap();
+        assert_eq!(
+            sent,
+            json!({"jsonrpc": "2.0", "id": 1,
+            "result": {"action": "accept", "content": {}}})
+        );
+        assert_eq!(code(script(&client, retry).await).await, (400, -32602));
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn what_the_client_did_not_declare_is_not_asked() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream.config(SESSION_ONLY)).await;
+    let client = gateway.client().at("/s/up/mcp");
+    let say = upstream.script();
+    say.send(Push::Raw(ELICIT)).await.unwrap();
+    say.send(Push::Answer("without")).await.unwrap();
+    let params = json!({"name": "script", "arguments": {}});
+    let done = ask(&client, json!({"roots": {}}), "tools/call", params).await;
+    assert_eq!(
+        done.message().await["result"]["content"][0]["text"],
+        "without"
+    );
+    let sent: Value = serde_json::from_slice(&upstream.last_body("").unwrap()).unwrap();
+    assert_eq!(sent["error"]["code"], -32601);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_state_is_of_use_to_its_caller_and_request_alone() {
+    let upstream = Upstream::start().await;
+    let servers = [("up", SESSION_ONLY), ("other", SESSION_ONLY)];
+    let servers = servers.map(|(name, more)| upstream.entry(name, more));
+    let gateway = gateway_of_two(&servers.concat()).await;
+    let ann = gateway.client().at("/s/up/mcp").key(ANN);
+    let say = upstream.script();
+    say.send(Push::Raw(ELICIT)).await.unwrap();
+    let asked = script(&ann, json!({})).await.message().await;
+    let state = asked["result"]["requestState"].as_str().unwrap().to_owned();
+
+    let bob = gateway.client().at("/s/up/mcp").key(BOB);
+    let elsewhere = gateway.client().at("/s/other/mcp").key(ANN);
+    let merged = gateway.client().key(ANN);
+    let right = accept(&json!(state));
+    let mut attacks = vec![
+        ("another principal", script(&bob, right.clone()).await),
+        ("another server", script(&elsewhere, right.clone()).await),
+    ];
+    let mut through_all = right.clone();
+    through_all["name"] = json!("up_script");
+    attacks.push(("another route", script(&merged, through_all).await));
+    let mut changed = right.clone();
+    changed["arguments"] = json!({"a": 2});
+    attacks.push(("other parameters", script(&ann, changed).await));
+    let mut prompt = right.clone();
+    prompt["name"] = json!("script");
+    prompt["arguments"] = json!({"a": "1"});
+    attacks.push((
+        "another method",
+        ask(&ann, forms(), "prompts/get", prompt).await,
+    ));
+    attacks.push((
+        "a cut state",
+        script(&ann, accept(&json!(state[..state.len() - 1]))).await,
+    ));
+    let mut forged = state.clone().into_bytes();
+    forged[20] = if forged[20] == b'A' { b'B' } else { b'A' };
+    let forged = String::from_utf8(forged).unwrap();
+    attacks.push(("a forged state", script(&ann, accept(&json!(forged))).await));
+    attacks.push(("no text", script(&ann, accept(&json!(7))).await));
+    let n_attacks = attacks.len();
+    for (what, answer) in attacks {
+        assert_eq!(code(answer).await, (400, -32602), "{what}");
+    }
+    // None of them has touched the call.
+    say.send(Push::Answer("thanks")).await.unwrap();
+    let done = script(&ann, right.clone()).await.message().await;
+    assert_eq!(done["result"]["content"][0]["text"], "thanks");
+    assert_eq!(code(script(&ann, right).await).await, (400, -32602));
+    let audited = |line: &Value| line["event"] == "completed" && line["status"] == "bad_state";
+    eventually("all refusals are audited", async || {
+        gateway.audit().iter().filter(|line| audited(line)).count() == n_attacks + 1
+    })
+    .await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn principals_share_no_session() {
+    let upstream = Upstream::start().await;
+    let gateway = gateway_of_two(&upstream.entry("up", SESSION_ONLY)).await;
+    let own = upstream.sessions_opened();
+    let call = async |key: &str, capabilities: Value| {
+        let client = gateway.client().at("/s/up/mcp").key(key);
+        let params = json!({"name": "work", "arguments": {"key": "k"}});
+        let answer = ask(&client, capabilities, "tools/call", params).await;
+        assert_eq!(answer.message().await["result"]["resultType"], "complete");
+        upstream.sessions_opened() - own
+    };
+    assert_eq!(call(ANN, json!({})).await, 1);
+    assert_eq!(call(ANN, json!({})).await, 1);
+    assert_eq!(call(BOB, json!({})).await, 2);
+    assert_eq!(call(ANN, json!({"roots": {}})).await, 3);
+    assert_eq!(call(ANN, json!({"roots": { }})).await, 3);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_has_cancelled() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream.config(SESSION_ONLY)).await;
+    let client = gateway.client().at("/s/up/mcp");
+    let say = upstream.script();
+    say.send(Push::Progress(1)).await.unwrap();
+    let params = json!({"_meta": {"progressToken": "mine"}});
+    let mut events = script(&client, params).await.events();
+    let progress = events.message().await.unwrap().json();
+    assert_eq!(progress["params"]["progressToken"], "mine");
+    drop(events);
+    eventually("the server is told", async || {
+        upstream.last_body("notifications/cancelled").is_some()
+    })
+    .await;
+    let body = |method| upstream.last_body(method).unwrap();
+    let cancelled: Value = serde_json::from_slice(&body("notifications/cancelled")).unwrap();
+    let called: Value = serde_json::from_slice(&body("tools/call")).unwrap();
+    assert_eq!(cancelled["params"]["requestId"], called["id"]);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_question_on_the_stream_of_the_session_is_about_the_only_call() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream.config(SESSION_ONLY)).await;
+    let client = gateway.client().at("/s/up/mcp");
+    let say = upstream.script();
+    let asking = async {
+        eventually("the call is under way", async || {
+            upstream.last_body("tools/call").is_some()
+        })
+        .await;
+        let session = upstream.newest_session();
+        upstream.listened_by(&session).await;
+        let question: Value = serde_json::from_str(ELICIT).unwrap();
+        upstream.say(&session, &question).await;
+    };
+    let (asked, ()) = tokio::join!(script(&client, json!({})), asking);
+    let asked = asked.message().await;
+    say.send(Push::Answer("thanks")).await.unwrap();
+    let done = script(&client, accept(&asked["result"]["requestState"])).await;
+    assert_eq!(
+        done.message().await["result"]["content"][0]["text"],
+        "thanks"
+    );
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn listens_share_subscriptions_and_hear_what_they_asked_for() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream.config(SESSION_ONLY)).await;
+    let client = gateway.client().at("/s/up/mcp");
+    let filter = |uri: &str| {
+        json!({"notifications": {"toolsListChanged": true, "promptsListChanged": true,
+            "resourceSubscriptions": [uri]}})
+    };
+    let listen = async |uri: &str| {
+        let answer = ask(&client, json!({}), "subscriptions/listen", filter(uri)).await;
+        let mut events = answer.events();
+        let first = events.message().await.unwrap().json();
+        assert_eq!(first["method"], "notifications/subscriptions/acknowledged");
+        // The server says nothing of changed prompts.
+        assert_eq!(
+            first["params"]["notifications"],
+            json!({"toolsListChanged": true, "resourceSubscriptions": [uri]})
+        );
+        (events, first["params"]["_meta"].clone())
+    };
+    let (mut one, one_meta) = listen("up://one").await;
+    let (mut two, two_meta) = listen("up://one").await;
+    assert_eq!(upstream.executions("resources/subscribe"), 1);
+    let note =
+        |method: &str, params: Value| json!({"jsonrpc": "2.0", "method": method, "params": params});
+    let updated = note(
+        "notifications/resources/updated",
+        json!({"uri": "up://one"}),
+    );
+    upstream.say_to_all(&updated).await;
+    for (events, meta) in [(&mut one, &one_meta), (&mut two, &two_meta)] {
+        let heard = events.message().await.unwrap().json();
+        assert_eq!(heard["params"]["uri"], "up://one");
+        assert_eq!(heard["params"]["_meta"], *meta);
+    }
+    // A burst is told once.
+    for _ in 0..5 {
+        upstream
+            .say_to_all(&note("notifications/tools/list_changed", json!({})))
+            .await;
+    }
+    upstream
+        .say_to_all(&note("notifications/prompts/list_changed", json!({})))
+        .await;
+    let heard = one.message().await.unwrap().json();
+    assert_eq!(heard["method"], "notifications/tools/list_changed");
+    assert_eq!(heard["params"]["_meta"], one_meta);
+    drop(two);
+    // The other still listens.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(upstream.executions("resources/unsubscribe"), 0);
+    upstream.say_to_all(&updated).await;
+    let heard = one.message().await.unwrap().json();
+    assert_eq!(heard["method"], "notifications/resources/updated");
+    drop(one);
+    eventually(
+        "the last listener takes the subscription back",
+        async || upstream.executions("resources/unsubscribe") == 1,
+    )
+    .await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn log_messages_come_as_far_as_the_request_wants_them() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream.config(SESSION_ONLY)).await;
+    let client = gateway.client().at("/s/up/mcp");
+    let log = |level: &'static str| {
+        Push::Raw(match level {
+            "info" => {
+                r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":1}}"#
+            }
+            _ => {
+                r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"error","data":2}}"#
+            }
+        })
+    };
+    for (wanted, told) in [(None, 0), (Some("error"), 1), (Some("debug"), 2)] {
+        let say = upstream.script();
+        for level in ["info", "error"] {
+            say.send(log(level)).await.unwrap();
+        }
+        say.send(Push::Answer("done")).await.unwrap();
+        let mut params = json!({"_meta": {}});
+        if let Some(level) = wanted {
+            params["_meta"]["io.modelcontextprotocol/logLevel"] = json!(level);
+        }
+        let answer = script(&client, params).await;
+        let mut n_told = 0;
+        if answer.is_stream() {
+            let mut events = answer.events();
+            while let Some(event) = events.message().await {
+                n_told += usize::from(event.json()["method"] == "notifications/message");
+            }
+        }
+        assert_eq!(n_told, told, "{wanted:?}");
+    }
+    let sent: Value =
+        serde_json::from_slice(&upstream.last_body("logging/setLevel").unwrap()).unwrap();
+    assert_eq!(sent["params"], json!({"level": "debug"}));
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn lists_follow_the_capabilities_that_a_request_declares() {
+    let upstream = Upstream::start().await;
+    upstream.offer_to("roots", "roots_tool");
+    let gateway = Gateway::start(&upstream.config(SESSION_ONLY)).await;
+    let client = gateway.client();
+    let listed = async |capabilities: Value| {
+        let answer = ask(&client, capabilities, "tools/list", json!({})).await;
+        let tools = answer.message().await["result"]["tools"].clone();
+        tools
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|tool| tool["name"] == "up_roots_tool")
+    };
+    assert!(!listed(json!({})).await);
+    assert!(listed(json!({"roots": {}})).await);
+    assert!(!listed(json!({"sampling": {}})).await);
+    let params = json!({"name": "up_roots_tool", "arguments": {"key": "k"}});
+    let known = ask(&client, json!({"roots": {}}), "tools/call", params.clone()).await;
+    assert_eq!(known.message().await["result"]["resultType"], "complete");
+    let unknown = ask(&client, json!({}), "tools/call", params).await;
+    assert_eq!(code(unknown).await, (400, -32602));
+    gateway.stop().await;
+}
