@@ -104,9 +104,12 @@ impl App {
         self.pipeline
             .router
             .rebuild(&self.upstreams.serving(), separator);
-        self.gateway
-            .sessions
-            .announce(&old, &self.pipeline.router.table(Era::Session));
+        let (sessions, new) = (
+            &self.gateway.sessions,
+            self.pipeline.router.table(Era::Session),
+        );
+        sessions.announce(&old, &new);
+        sessions.follow(&new);
     }
 
     async fn keep_routes(self) {

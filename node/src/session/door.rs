@@ -79,7 +79,7 @@ pub(crate) struct Inner {
     pub(super) settings: config::Session,
     /// Session actors that run.
     pub(super) actors: AtomicUsize,
-    /// Turns for telling servers that sessions have ended.
+    /// Turns for telling servers that sessions have ended, or have come from a predecessor.
     pub(super) farewells: Semaphore,
     /// Milliseconds since 1970.
     pub(super) clock: fn() -> u64,
@@ -191,6 +191,9 @@ impl Door {
     ) -> Result<Answer, CallError> {
         let cell = self.session(request)?;
         cell.touch(Instant::now());
+        // It may have slept while a server was replaced.
+        let table = self.inner.pipeline.router.table(Era::Session);
+        self.inner.follow(&cell, &table);
         let reader = match last_event {
             Some(text) => EventId::parse(text)
                 .and_then(|event| cell.resume(event))

@@ -11,6 +11,7 @@ pub mod claim;
 pub mod directory;
 mod door;
 pub mod ended;
+mod follow;
 mod handle;
 pub mod id;
 mod inbound;

@@ -214,3 +214,32 @@ async fn no_call_fails_while_a_child_is_replaced() {
     assert!(n_calls > 10, "{n_calls}");
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn a_client_that_only_listens_hears_the_successor_of_its_server() {
+    let upstream = Upstream::start().await;
+    let config = |n: usize| {
+        upstream.config(&format!(
+            ", era: session, headers: {{ X-Generation: \"{n}\" }}"
+        ))
+    };
+    let gateway = Gateway::start(&config(0)).await;
+    let client = gateway.client().open().await;
+    let mut events = client.listen(None).await;
+    let subscribe = "resources/subscribe";
+    client.request(subscribe, json!({"uri": "up://one"})).await;
+    let old = upstream.last_session(subscribe).unwrap();
+    upstream.listened_by(&old).await;
+    gateway.reconfigure(&config(1));
+    eventually("the subscription has moved", async || {
+        upstream.last_session(subscribe).unwrap() != old
+    })
+    .await;
+    let new = upstream.last_session(subscribe).unwrap();
+    upstream.listened_by(&new).await;
+    let updated = json!({"jsonrpc": "2.0", "method": "notifications/resources/updated",
+        "params": {"uri": "up://one"}});
+    upstream.say(&new, &updated).await;
+    assert_eq!(events.message().await.unwrap().json(), updated);
+    gateway.stop().await;
+}
