@@ -98,6 +98,9 @@ const ROOMS: &[(&str, &[&str])] = &[
             "error",
             "first_request",
             "identity",
+            // For the gateways of its tests.
+            "pipeline",
+            "seal",
             "session",
             "stateless",
             "task",

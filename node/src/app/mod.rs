@@ -30,6 +30,8 @@ pub use self::starts::Node;
 /// The first answers to `tools/list` should be complete: the listener opens when every server was tried once, or
 /// after this.
 const SETTLE_MAX: Duration = Duration::from_secs(10);
+/// Calls in flight at SIGTERM have this long.
+const GRACE: Duration = Duration::from_secs(60);
 /// Lines of the audit log that wait at the end have this long.
 const FLUSH_MAX: Duration = Duration::from_secs(5);
 /// Calls that still run when the servers end have this long.
@@ -103,6 +105,7 @@ impl App {
             metrics,
             limits,
             closing: stop.clone(),
+            grace: GRACE,
         });
         let registry = Arc::new(ArcSwap::from_pointee(config.registry.clone()));
         let app = Self {

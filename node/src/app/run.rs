@@ -20,10 +20,10 @@ use crate::ingress::tls::Acceptor;
 use crate::ingress::{Guard, Service};
 use crate::task::spawn_named;
 
-use super::{App, clock, signals};
+use super::{App, GRACE, clock, signals};
 
-/// Calls in flight at SIGTERM have this long.
-const GRACE: Duration = Duration::from_secs(60);
+/// Connections whose calls were cut off have this long to say so and to close.
+const FAREWELL_MAX: Duration = Duration::from_secs(10);
 /// Opens the admin plane from elsewhere.
 const ADMIN_TOKEN: &str = "LOCKGATE_TOKEN";
 /// Key of the caller behind `lockgate stdio`.
@@ -139,7 +139,7 @@ where
     app.settled().await;
     let serving = spawn_named(
         "data plane",
-        listener.serve(service, app.stop.clone(), GRACE),
+        listener.serve(service, app.stop.clone(), GRACE + FAREWELL_MAX),
     );
     readiness.send_replace(Readiness::Ready);
     tracing::info!(listen = %address, "ready");
@@ -187,14 +187,7 @@ pub(super) async fn stdio(path: &Path, options: config::Options) -> anyhow::Resu
         stop.cancel();
     });
     let (input, output) = (tokio::io::stdin(), tokio::io::stdout());
-    crate::ingress::stdio::serve(
-        Arc::clone(&app.gateway),
-        who,
-        input,
-        output,
-        app.stop.clone(),
-    )
-    .await;
+    crate::ingress::stdio::serve(Arc::clone(&app.gateway), who, input, output).await;
     watch.abort();
     for task in tasks {
         task.abort();

@@ -92,10 +92,12 @@ fn block_on(node: impl Future<Output = anyhow::Result<()>>) -> Result<(), Failur
         .build();
     let runtime = runtime
         .map_err(|error| Failure::new(format!("the system gives no event loop: {error}"), ""))?;
-    runtime
-        .block_on(node)
-        .map_err(|error| match error.downcast::<config::Problems>() {
-            Ok(problems) => problems.into(),
-            Err(error) => Failure::new(format!("{error:#}"), ""),
-        })
+    let ended = runtime.block_on(node);
+    // Whatever has to be finished is finished. A thread that reads our standard input is not waited for: it returns when
+    // the client closes it, and the client may wait for our end.
+    runtime.shutdown_background();
+    ended.map_err(|error| match error.downcast::<config::Problems>() {
+        Ok(problems) => problems.into(),
+        Err(error) => Failure::new(format!("{error:#}"), ""),
+    })
 }

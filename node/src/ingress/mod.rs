@@ -2,6 +2,7 @@
 //! message means is decided behind the doors of the two eras.
 
 mod body;
+mod duplex;
 mod guard;
 pub mod http;
 mod read;

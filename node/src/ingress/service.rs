@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -44,6 +45,8 @@ pub struct Gateway {
     pub limits: config::Limits,
     /// Fires when streams that carry no call have to end.
     pub closing: CancellationToken,
+    /// Calls in flight then have this long.
+    pub grace: Duration,
 }
 
 /// Serves one listener.
@@ -225,7 +228,7 @@ impl Service {
                 let request = stateless::Request {
                     who,
                     server: path.server,
-                    headers: &head.headers,
+                    headers: Some(&head.headers),
                     trace,
                     cancel: None,
                 };

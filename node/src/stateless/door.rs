@@ -32,8 +32,8 @@ pub struct Request<'a> {
     pub who: Arc<Authenticated>,
     /// Server of a server-scoped path.
     pub server: Option<&'a str>,
-    /// All headers.
-    pub headers: &'a HeaderMap,
+    /// All headers; `None` where the transport has none.
+    pub headers: Option<&'a HeaderMap>,
     /// Trace context of the client.
     pub trace: Option<Context>,
     /// Fires when the client cancels, where it can say so.
@@ -98,15 +98,15 @@ impl Door {
             Scope::All => self.own.table(&table, &request.who, &frame).await,
             Scope::Server(_) => table,
         };
-        let params = validate::sent_params(request.headers);
-        let ask = Ask {
+        let params = request.headers.map(validate::sent_params);
+        let mut ask = Ask {
             frame,
             who: request.who,
             scope,
             table,
             trace: request.trace,
             cancel: request.cancel,
-            params,
+            params: params.unwrap_or_default(),
         };
         let method = ask.frame.method();
         if scope == Scope::All {
@@ -137,10 +137,14 @@ impl Door {
                 }
             };
         }
-        if let Some(tool) = called_tool(&ask) {
-            validate::check_params(&ask.frame, request.headers, tool)?;
-        }
         drop(method);
+        if let Some(tool) = called_tool(&ask) {
+            match request.headers {
+                Some(sent) => validate::check_params(&ask.frame, sent, tool)?,
+                // Its server may want them all the same.
+                None => ask.params = validate::params_of(&ask.frame, tool),
+            }
+        }
         Ok(run(Arc::clone(&self.pipeline), ask).await)
     }
 }

@@ -44,7 +44,7 @@ fn is_envelope(frame: &Frame) -> bool {
 /// Fails with the first rung that does not hold.
 pub(super) fn check(
     frame: &Frame,
-    sent: &HeaderMap,
+    sent: Option<&HeaderMap>,
     supported: &[Revision],
 ) -> Result<bool, CallError> {
     match frame.kind() {
@@ -56,13 +56,16 @@ pub(super) fn check(
             });
         }
     }
-    for name in [headers::PROTOCOL_VERSION, headers::METHOD, headers::NAME] {
-        if sent.get_all(name).iter().nth(1).is_some() {
-            return Err(mismatch(format!("header `{name}` is repeated")));
-        }
+    let repeated =
+        |name: &&str| sent.is_some_and(|sent| sent.get_all(*name).iter().nth(1).is_some());
+    let routing = [headers::PROTOCOL_VERSION, headers::METHOD, headers::NAME];
+    if let Some(name) = routing.iter().find(|name| repeated(name)) {
+        return Err(mismatch(format!("header `{name}` is repeated")));
     }
     let version = check_meta(frame)?;
-    check_headers(frame, sent, &version)?;
+    if let Some(sent) = sent {
+        check_headers(frame, sent, &version)?;
+    }
     if !supported
         .iter()
         .any(|revision| revision.as_str() == version)
@@ -142,17 +145,8 @@ fn same(sent: &HeaderMap, name: &'static str, body: &str) -> Result<(), CallErro
 /// Fails when a header is missing, malformed or unlike the argument.
 pub(super) fn check_params(frame: &Frame, sent: &HeaderMap, tool: &Item) -> Result<(), CallError> {
     for annotated in annotations(tool) {
-        let name = format!(
-            "{}{}",
-            headers::PARAM_PREFIX,
-            annotated.name.to_ascii_lowercase()
-        );
-        let mut path = vec!["arguments"];
-        path.extend(annotated.path.iter().map(String::as_str));
-        let argument = frame
-            .param(&path)
-            .map(|span| span.of(frame.text()))
-            .filter(|raw| *raw != "null");
+        let name = header_name(&annotated);
+        let argument = argument(frame, &annotated);
         let mut values = sent.get_all(&name).iter();
         let value = values.next();
         if values.next().is_some() {
@@ -176,6 +170,30 @@ pub(super) fn check_params(frame: &Frame, sent: &HeaderMap, tool: &Item) -> Resu
         }
     }
     Ok(())
+}
+
+fn header_name(annotated: &ParamHeader) -> String {
+    let name = annotated.name.to_ascii_lowercase();
+    format!("{}{name}", headers::PARAM_PREFIX)
+}
+
+/// The raw argument that goes into a header; `null` counts as absent.
+fn argument<'a>(frame: &'a Frame, annotated: &ParamHeader) -> Option<&'a str> {
+    let mut path = vec!["arguments"];
+    path.extend(annotated.path.iter().map(String::as_str));
+    let span = frame.param(&path)?;
+    Some(span.of(frame.text())).filter(|raw| *raw != "null")
+}
+
+/// The headers that a call stands for whose transport has none.
+pub(super) fn params_of(frame: &Frame, tool: &Item) -> Vec<(HeaderName, HeaderValue)> {
+    let annotated = annotations(tool);
+    let headers = annotated.iter().filter_map(|annotated| {
+        let value = headers::param_value(argument(frame, annotated)?)?;
+        let name = HeaderName::try_from(header_name(annotated)).ok()?;
+        Some((name, HeaderValue::try_from(value).ok()?))
+    });
+    headers.collect()
 }
 
 /// Header annotations of a tool. A tool whose annotations are invalid is not offered, so none are left to check.
@@ -251,7 +269,7 @@ mod tests {
 
     #[track_caller]
     fn refused(frame: &Frame, pairs: &[(&'static str, &str)], code: i32) {
-        let error = check(frame, &sent(pairs), &Revision::ALL).unwrap_err();
+        let error = check(frame, Some(&sent(pairs)), &Revision::ALL).unwrap_err();
         assert_eq!(error.wire().code, code, "{error}");
     }
 
@@ -264,7 +282,9 @@ mod tests {
     #[test]
     fn a_complete_request_passes() {
         let frame = call(&format!(r#"{{"name":"echo",{META}}}"#));
-        assert!(check(&frame, &sent(&GOOD), &Revision::ALL).unwrap());
+        assert!(check(&frame, Some(&sent(&GOOD)), &Revision::ALL).unwrap());
+        // A transport without headers has nothing to compare.
+        assert!(check(&frame, None, &Revision::ALL).unwrap());
     }
 
     #[test]
@@ -320,5 +340,27 @@ mod tests {
         assert!(!claims_stateless(None, &bare));
         assert!(claims_stateless(None, &enveloped));
         assert!(claims_stateless(Some("2099-01-01"), &enveloped));
+    }
+
+    #[test]
+    fn a_call_without_headers_gets_those_that_its_tool_wants() {
+        let raw = r#"{"name":"t","inputSchema":{"type":"object","properties":{"a":{"type":"string","x-mcp-header":"Region"},"n":{"type":"integer","x-mcp-header":"Size"},"b":{"type":"boolean","x-mcp-header":"Dry"}}}}"#;
+        let tool = Item {
+            key: "t".into(),
+            raw: raw.into(),
+            key_span: lockgate_proto::jsonrpc::find(raw, "name").unwrap(),
+            retry_safe: false,
+            param_headers: Box::default(),
+        };
+        let frame = call(&format!(
+            r#"{{"name":"t","arguments":{{"a":"söuth","n":7,"b":null}},{META}}}"#
+        ));
+        let params = params_of(&frame, &tool);
+        let sent: HeaderMap = params.into_iter().collect();
+        assert_eq!(sent.len(), 2);
+        assert_eq!(sent["mcp-param-size"], "7");
+        // Whoever reads them finds them right.
+        assert!(check_params(&frame, &sent, &tool).is_ok());
+        assert!(check_params(&frame, &HeaderMap::new(), &tool).is_err());
     }
 }

@@ -2,12 +2,13 @@
 
 use std::process::Stdio;
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-use crate::support::{BINARY, DEMO, within};
+use crate::support::{BINARY, DEMO, Process, within};
 
 struct Piped {
     child: Child,
@@ -80,6 +81,10 @@ impl Piped {
         );
         self.say(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}))
             .await;
+    }
+
+    fn signal(&self, signal: Signal) {
+        Process(self.child.id().unwrap()).signal(signal);
     }
 
     /// Closes the input: the process says what it owes and ends.
@@ -181,13 +186,139 @@ async fn lines_that_are_no_messages_are_answered_and_passed_over() {
     gateway.close().await;
 }
 
+fn countdown(id: u64, steps: u64) -> Value {
+    let arguments = json!({"steps": steps, "pause_ms": 300});
+    let params =
+        json!({"name": "demo_countdown", "arguments": arguments, "_meta": {"progressToken": id}});
+    json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params})
+}
+
 #[tokio::test]
-async fn a_client_that_closes_its_end_is_not_kept_waiting() {
+async fn calls_in_flight_finish_when_the_input_ends() {
     let mut gateway = Piped::start();
     gateway.open(json!({})).await;
-    let params = json!({"name": "demo_countdown", "arguments": {"steps": 600, "pause_ms": 1000}});
+    gateway.say(&countdown(3, 2)).await;
+    let mut alone = countdown(4, 2);
+    stateless(&mut alone["params"]);
+    gateway.say(&alone).await;
+    let mut answered: Vec<u64> = gateway
+        .close()
+        .await
+        .iter()
+        .filter_map(|line| answer(line))
+        .collect();
+    answered.sort_unstable();
+    assert_eq!(answered, [3, 4]);
+}
+
+/// The id of a message that is a result.
+fn answer(line: &str) -> Option<u64> {
+    let message: Value = serde_json::from_str(line).unwrap();
+    message.get("result")?;
+    message["id"].as_u64()
+}
+
+#[tokio::test]
+async fn a_whole_conversation_may_come_at_once() {
+    let mut gateway = Piped::start();
+    let opened = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+        "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "it", "version": "1"}}});
+    let told = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+    let last = json!({"jsonrpc": "2.0", "id": 2, "method": "tools/list"});
+    // The last line has no end.
+    let text = format!("{opened}\n{told}\n{last}");
+    let input = gateway.input.as_mut().unwrap();
+    input.write_all(text.as_bytes()).await.unwrap();
+    let answered: Vec<u64> = gateway
+        .close()
+        .await
+        .iter()
+        .filter_map(|line| answer(line))
+        .collect();
+    assert_eq!(answered, [1, 2]);
+}
+
+#[tokio::test]
+async fn calls_in_flight_finish_at_sigterm_and_new_ones_are_refused() {
+    let mut gateway = Piped::start();
+    gateway.open(json!({})).await;
+    gateway.say(&countdown(3, 12)).await;
+    assert_eq!(gateway.hear().await["params"]["progress"], 1);
+    gateway.signal(Signal::TERM);
+    let mut refused = false;
+    let mut n_asked = 10;
+    let answer = loop {
+        n_asked += 1;
+        gateway
+            .say(&json!({"jsonrpc": "2.0", "id": n_asked, "method": "ping"}))
+            .await;
+        let message = gateway.hear().await;
+        refused |= message["error"]["code"] == -31503;
+        if message["id"] == 3 {
+            break message;
+        }
+    };
+    assert!(refused, "what is new goes elsewhere");
+    assert_eq!(answer["result"]["content"][0]["text"], "lift-off");
+    // The input is open still: the process does not wait for it.
+    assert!(within("end", gateway.child.wait()).await.unwrap().success());
+}
+
+#[tokio::test]
+async fn a_listen_ends_with_the_input() {
+    let mut gateway = Piped::start();
+    let params = stateless(&mut json!({"notifications": {"toolsListChanged": true}}));
     gateway
-        .say(&json!({"jsonrpc": "2.0", "id": 3, "method": "tools/call", "params": params}))
+        .say(
+            &json!({"jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen", "params": params}),
+        )
         .await;
-    assert_eq!(gateway.close().await, [""; 0]);
+    let acknowledged = gateway.hear().await;
+    assert_eq!(
+        acknowledged["method"],
+        "notifications/subscriptions/acknowledged"
+    );
+    let begun = tokio::time::Instant::now();
+    gateway.close().await;
+    assert!(
+        begun.elapsed() < std::time::Duration::from_secs(30),
+        "it is not waited for"
+    );
+}
+
+#[tokio::test]
+async fn a_client_that_asks_twice_is_not_kept_waiting() {
+    let mut gateway = Piped::start();
+    gateway.open(json!({})).await;
+    gateway.say(&countdown(3, 600)).await;
+    assert_eq!(gateway.hear().await["params"]["progress"], 1);
+    gateway.input = None;
+    // The end of the input is seen when this answer is there: the call goes on.
+    assert_eq!(gateway.hear().await["params"]["progress"], 2);
+    gateway.signal(Signal::TERM);
+    let rest = gateway.close().await;
+    let last: Value = serde_json::from_str(rest.last().unwrap()).unwrap();
+    assert_eq!(last["id"], 3, "{last}");
+    assert_eq!(
+        last["error"]["message"],
+        "the session ended during the call"
+    );
+}
+
+#[tokio::test]
+async fn a_client_that_reads_no_more_is_gone() {
+    let mut gateway = Piped::start();
+    gateway.open(json!({})).await;
+    let Piped {
+        mut child,
+        input,
+        output,
+        ..
+    } = gateway;
+    drop(output);
+    let mut input = input.unwrap();
+    // The input stays open: the broken output ends it.
+    let call = format!("{}\n", countdown(3, 600));
+    input.write_all(call.as_bytes()).await.unwrap();
+    assert!(within("end", child.wait()).await.unwrap().success());
 }
