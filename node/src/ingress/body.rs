@@ -12,6 +12,8 @@ use tokio::time::{Instant, Sleep};
 
 use crate::answer::{Chunks, Events};
 
+use super::sse::StreamBody;
+
 /// A silent stream sends a comment this often, so that balancers and proxies keep it.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
@@ -24,13 +26,41 @@ pub enum Body {
     Chunks(Chunks),
     /// Events.
     Events(Box<EventBody>),
+    /// Everything for a client of HTTP+SSE.
+    Stream(Box<StreamBody>),
 }
 
 /// Events and the clock of their keep-alive.
 #[derive(Debug)]
 pub struct EventBody {
     events: Events,
-    silence: Pin<Box<Sleep>>,
+    silence: Silence,
+}
+
+/// How long a stream has been silent.
+#[derive(Debug)]
+pub(super) struct Silence(Pin<Box<Sleep>>);
+
+impl Default for Silence {
+    fn default() -> Self {
+        Self(Box::pin(tokio::time::sleep(KEEP_ALIVE)))
+    }
+}
+
+impl Silence {
+    /// Something was said.
+    pub(super) fn broken(&mut self) {
+        self.0.as_mut().reset(Instant::now() + KEEP_ALIVE);
+    }
+
+    /// A comment, when it is time for one.
+    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Bytes> {
+        std::task::ready!(self.0.as_mut().poll(context));
+        self.broken();
+        // Registers the new deadline with the clock.
+        let _pending = self.0.as_mut().poll(context);
+        Poll::Ready(Bytes::from_static(b":\r\n\r\n"))
+    }
 }
 
 impl Body {
@@ -38,7 +68,7 @@ impl Body {
     pub fn events(events: Events) -> Self {
         Self::Events(Box::new(EventBody {
             events,
-            silence: Box::pin(tokio::time::sleep(KEEP_ALIVE)),
+            silence: Silence::default(),
         }))
     }
 }
@@ -59,7 +89,7 @@ impl EventBody {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         match self.events.0.as_mut().poll_next(context) {
             Poll::Ready(Some(event)) => {
-                self.silence.as_mut().reset(Instant::now() + KEEP_ALIVE);
+                self.silence.broken();
                 Poll::Ready(Some(sse::encode(
                     event.id.as_deref(),
                     event.retry_ms,
@@ -67,13 +97,7 @@ impl EventBody {
                 )))
             }
             Poll::Ready(None) => Poll::Ready(None),
-            Poll::Pending => {
-                std::task::ready!(self.silence.as_mut().poll(context));
-                self.silence.as_mut().reset(Instant::now() + KEEP_ALIVE);
-                // Registers the new deadline with the clock.
-                let _pending = self.silence.as_mut().poll(context);
-                Poll::Ready(Some(Bytes::from_static(b":\r\n\r\n")))
-            }
+            Poll::Pending => self.silence.poll(context).map(Some),
         }
     }
 }
@@ -98,6 +122,9 @@ impl http_body::Body for Body {
             Self::Events(events) => events
                 .poll(context)
                 .map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Stream(stream) => stream
+                .poll(context)
+                .map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes)))),
         }
     }
 
@@ -105,7 +132,7 @@ impl http_body::Body for Body {
         match self {
             Self::Empty => true,
             Self::Chunks(chunks) => chunks.iter().all(Bytes::is_empty),
-            Self::Events(_) => false,
+            Self::Events(_) | Self::Stream(_) => false,
         }
     }
 
@@ -115,7 +142,7 @@ impl http_body::Body for Body {
             Self::Chunks(chunks) => {
                 SizeHint::with_exact(chunks.iter().map(|chunk| chunk.len() as u64).sum())
             }
-            Self::Events(_) => SizeHint::default(),
+            Self::Events(_) | Self::Stream(_) => SizeHint::default(),
         }
     }
 }

@@ -5,6 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Request;
+use http::header::UPGRADE;
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -25,6 +28,9 @@ use crate::first_request::FirstRequest;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Longest TLS handshake.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+/// A peer that acknowledges nothing of what was sent to it for so long is gone, in milliseconds. Source: four of the
+/// keep-alives of event streams.
+const UNACKNOWLEDGED_MAX_MS: u32 = 60_000;
 /// An HTTP/2 connection is pinged this often.
 const H2_PING_EVERY: Duration = Duration::from_secs(30);
 /// A ping that is not answered by then ends the connection.
@@ -104,17 +110,20 @@ impl Listener {
                 service: service.clone(),
                 peer,
                 watcher: graceful.watcher(),
-                permit,
+                place: Place(Arc::new(permit)),
             };
             let tls = self.tls.clone();
             // Owned by the client's connection; the watcher ends it at shutdown.
             drop(spawn_named("connection", connection.run(stream, tls)));
         }
         drop(self.tcp);
-        if tokio::time::timeout(grace, graceful.shutdown())
-            .await
-            .is_err()
-        {
+        let all = u32::try_from(self.limits.connections_max).unwrap_or(u32::MAX);
+        let ended = async {
+            graceful.shutdown().await;
+            // Those that have become WebSockets keep their place.
+            drop(self.connections.acquire_many(all).await);
+        };
+        if tokio::time::timeout(grace, ended).await.is_err() {
             tracing::warn!(
                 ?grace,
                 "connections were cut at the end of the grace period"
@@ -158,12 +167,20 @@ struct Connection {
     service: Service,
     peer: IpAddr,
     watcher: Watcher,
-    permit: OwnedSemaphorePermit,
+    place: Place,
 }
+
+/// One of the connections that may be open at a time; free again when the last clone is dropped.
+#[derive(Clone, Debug)]
+pub(super) struct Place(
+    #[expect(dead_code, reason = "held, never read")] Arc<OwnedSemaphorePermit>,
+);
 
 impl Connection {
     async fn run(self, stream: TcpStream, tls: Option<Acceptor>) {
         let _small_answers_leave_at_once = stream.set_nodelay(true);
+        // Finds half-open connections by what streams say to keep alive. Without it the system's own, longer, bound holds.
+        let _set = rustix::net::sockopt::set_tcp_user_timeout(&stream, UNACKNOWLEDGED_MAX_MS);
         match tls {
             None => self.serve(stream).await,
             Some(tls) => match tokio::time::timeout(HANDSHAKE_MAX, tls.accept(stream)).await {
@@ -179,14 +196,18 @@ impl Connection {
         let first = FirstRequest::default();
         let noted = first.clone();
         // Boxed, so that a connection that waits holds no room for a request.
-        let handler = service_fn(move |request| {
+        let place = self.place.clone();
+        let handler = service_fn(move |mut request: Request<Incoming>| {
             noted.arrived();
+            if request.headers().contains_key(UPGRADE) {
+                request.extensions_mut().insert(place.clone());
+            }
             Box::pin(service.clone().serve(peer, request))
         });
         let connection = self
             .server
             .builder
-            .serve_connection(TokioIo::new(stream), handler);
+            .serve_connection_with_upgrades(TokioIo::new(stream), handler);
         let connection = self.watcher.watch(connection.into_owned());
         tokio::select! {
             served = connection => {
@@ -198,6 +219,6 @@ impl Connection {
                 tracing::debug!("connection asked for nothing");
             }
         }
-        drop(self.permit);
+        drop(self.place);
     }
 }

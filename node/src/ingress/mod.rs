@@ -1,4 +1,5 @@
-//! Where clients come in: HTTP (`http`), pipes (`stdio`). Guards, limits and the shape of answers stand here; what a
+//! Where clients come in: HTTP (`http`), with HTTP+SSE (`sse`) and WebSocket (`websocket`) beside it, and pipes (`stdio`).
+//! Guards, limits and the shape of answers stand here; what a
 //! message means is decided behind the doors of the two eras.
 
 mod body;
@@ -9,9 +10,13 @@ mod read;
 mod refusals;
 mod respond;
 mod service;
+mod sse;
 pub mod stdio;
 pub mod tls;
+mod ways;
+mod websocket;
 
 pub use self::body::{Body, EventBody};
 pub use self::guard::Guard;
 pub use self::service::{Gateway, Service};
+pub use self::sse::StreamBody;

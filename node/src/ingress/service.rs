@@ -26,6 +26,8 @@ use crate::telemetry::trace::Context;
 use super::body::Body;
 use super::guard::Guard;
 use super::refusals::Refusals;
+use super::sse::Desk;
+use super::ways::Way;
 use super::{read, respond};
 
 /// What every transport of clients shares.
@@ -52,21 +54,26 @@ pub struct Gateway {
 /// Serves one listener.
 #[derive(Clone, Debug)]
 pub struct Service {
-    gateway: Arc<Gateway>,
+    pub(super) gateway: Arc<Gateway>,
     guard: Arc<Guard>,
     refusals: Arc<Refusals>,
+    pub(super) desk: Desk,
 }
 
 /// `/mcp`, `/s/{server}/mcp`, `/t/{tenant}/mcp`, `/t/{tenant}/s/{server}/mcp`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Path<'a> {
+pub(super) struct Path<'a> {
     tenant: Option<&'a str>,
-    server: Option<&'a str>,
+    pub(super) server: Option<&'a str>,
 }
 
 impl<'a> Path<'a> {
     fn parse(text: &'a str) -> Option<Self> {
-        let rest = text.strip_suffix("/mcp")?;
+        Self::scope(text.strip_suffix("/mcp")?)
+    }
+
+    /// What stands before the last part of a path.
+    pub(super) fn scope(rest: &'a str) -> Option<Self> {
         let (tenant, rest) = match rest.strip_prefix("/t/") {
             Some(rest) => match rest.split_once('/') {
                 Some((tenant, _)) => (Some(tenant), &rest[tenant.len()..]),
@@ -91,6 +98,7 @@ impl Service {
             gateway,
             guard: Arc::new(guard),
             refusals: Arc::default(),
+            desk: Desk::default(),
         }
     }
 
@@ -117,24 +125,11 @@ impl Service {
     ) -> Result<Response<Body>, Box<Response<Body>>> {
         let (head, body) = request.into_parts();
         let Some(path) = Path::parse(head.uri.path()) else {
-            return Ok(respond::plain(
-                StatusCode::NOT_FOUND,
-                "not found; MCP is served at /mcp\n".into(),
-            ));
+            return self.beside(peer, head, body).await;
         };
         let era = claimed_era(&head.headers);
         let refuse = |error: CallError| Box::new(respond::error(&error, era));
-        let tenant = path.tenant.map(Tenant::from);
-        let identity = self.gateway.identities.load();
-        let open = identity.anonymous().is_some();
-        self.guard
-            .check(&head.uri, &head.headers, open)
-            .map_err(refuse)?;
-        let who = identity.authenticate(&head.headers);
-        drop(identity);
-        let who = self
-            .enter(who, tenant.as_ref(), (peer, head.uri.path()))
-            .map_err(refuse)?;
+        let who = self.admit(peer, &head, path).map_err(refuse)?;
         match head.method {
             Method::POST => {
                 check_types(&head.headers)
@@ -162,6 +157,38 @@ impl Service {
             }
             _ => Ok(respond::not_allowed("GET, POST, DELETE")),
         }
+    }
+
+    /// Paths beside `/mcp`.
+    async fn beside(
+        &self,
+        peer: IpAddr,
+        head: http::request::Parts,
+        body: Incoming,
+    ) -> Result<Response<Body>, Box<Response<Body>>> {
+        let path = head.uri.path().to_owned();
+        let Some((way, base)) = Way::of(&path) else {
+            return Ok(not_found());
+        };
+        // Boxed, so that a request on `/mcp` needs no room for it.
+        let served = Box::pin(self.serve_at(way, base, peer, (head, body))).await;
+        served.map_err(|error| Box::new(respond::error(&error, Era::Session)))
+    }
+
+    /// Guard and identity.
+    pub(super) fn admit(
+        &self,
+        peer: IpAddr,
+        head: &http::request::Parts,
+        path: Path<'_>,
+    ) -> Result<Arc<Authenticated>, CallError> {
+        let tenant = path.tenant.map(Tenant::from);
+        let identity = self.gateway.identities.load();
+        let open = identity.anonymous().is_some();
+        self.guard.check(&head.uri, &head.headers, open)?;
+        let who = identity.authenticate(&head.headers);
+        drop(identity);
+        self.enter(who, tenant.as_ref(), (peer, head.uri.path()))
     }
 
     /// Lets somebody in on a route, and records who is not.
@@ -300,19 +327,13 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok().map(str::trim)
 }
 
-fn context(headers: &HeaderMap) -> Option<Context> {
+pub(super) fn context(headers: &HeaderMap) -> Option<Context> {
     Context::parse(text(headers, "traceparent")?, text(headers, "tracestate"))
 }
 
 /// POST bodies are JSON, and clients take both kinds of answers.
 fn check_types(headers: &HeaderMap) -> Result<(), StatusCode> {
-    let json = text(headers, CONTENT_TYPE.as_str()).is_some_and(|value| {
-        value
-            .split(';')
-            .next()
-            .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
-    });
-    if !json {
+    if !is_json(headers) {
         return Err(StatusCode::UNSUPPORTED_MEDIA_TYPE);
     }
     if !accepts(headers, "application/json") || !accepts(headers, "text/event-stream") {
@@ -321,7 +342,23 @@ fn check_types(headers: &HeaderMap) -> Result<(), StatusCode> {
     Ok(())
 }
 
-fn accepts(headers: &HeaderMap, kind: &str) -> bool {
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
+    text(headers, CONTENT_TYPE.as_str()).is_some_and(|value| {
+        value
+            .split(';')
+            .next()
+            .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+    })
+}
+
+pub(super) fn not_found() -> Response<Body> {
+    respond::plain(
+        StatusCode::NOT_FOUND,
+        "not found; MCP is served at /mcp, /sse and /ws\n".into(),
+    )
+}
+
+pub(super) fn accepts(headers: &HeaderMap, kind: &str) -> bool {
     let mut values = headers.get_all(ACCEPT).iter().peekable();
     // A client that says nothing takes anything (RFC 9110, section 12.5.1).
     if values.peek().is_none() {

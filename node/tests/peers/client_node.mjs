@@ -4,7 +4,7 @@
  *
  *     client_node.mjs --world FILE [--gateway URL --token TOKEN] [SCENARIO...]
  *
- * Arguments and output are those of client_python.py.
+ * Arguments and output are those of client_python.py; the gateway's URL can also be of its WebSocket (`ws:`).
  */
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -16,8 +16,10 @@ import { SCENARIOS } from "./scenarios.mjs";
 // The packages live in the cache that setup.sh fills, not in a folder above this file.
 const require = createRequire(new URL("./.cache/npm/package.json", import.meta.url));
 const { Client } = require("@modelcontextprotocol/sdk/client/index.js");
+const { SSEClientTransport } = require("@modelcontextprotocol/sdk/client/sse.js");
 const { StdioClientTransport } = require("@modelcontextprotocol/sdk/client/stdio.js");
 const { StreamableHTTPClientTransport } = require("@modelcontextprotocol/sdk/client/streamableHttp.js");
+const { WebSocketClientTransport } = require("@modelcontextprotocol/sdk/client/websocket.js");
 const types = require("@modelcontextprotocol/sdk/types.js");
 
 const SCENARIO_MS_MAX = 60_000;
@@ -77,8 +79,12 @@ class Peer {
 
   transport(server) {
     if (this.through) {
+      const url = new URL(this.options.gateway);
+      // Can send no header.
+      if (url.protocol === "ws:") return new WebSocketClientTransport(url);
       const headers = { Authorization: `Bearer ${this.options.token}` };
-      return new StreamableHTTPClientTransport(new URL(this.options.gateway), { requestInit: { headers } });
+      if (url.pathname.endsWith("/sse")) return new SSEClientTransport(url, { requestInit: { headers } });
+      return new StreamableHTTPClientTransport(url, { requestInit: { headers } });
     }
     const how = this.world.servers[server];
     if (how.url !== undefined) return new StreamableHTTPClientTransport(new URL(how.url));

@@ -5,7 +5,7 @@
 
 FILE holds what serve_peers.py printed. Without --gateway each server has its own connection and
 names are as the server gives them; with it there is one connection and names carry the server's
-as a prefix. Prints one line of JSON per scenario, {"scenario","ok","seen"|"error"}: what was seen
+as a prefix; its URL says the transport (`/mcp` or `/sse`). Prints one line of JSON per scenario, {"scenario","ok","seen"|"error"}: what was seen
 has to be the same both ways. A scenario itself asserts what has to be true in any case.
 """
 
@@ -22,6 +22,7 @@ from typing import Any
 import httpx2
 import mcp_types as types
 from mcp import Client
+from mcp.client.sse import sse_client
 from mcp.client.stdio import StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPDeprecationWarning
@@ -96,9 +97,10 @@ class Peer:
 
     def _transport(self, server: str) -> Any:
         if self.through:
-            http = httpx2.AsyncClient(
-                headers={"Authorization": f"Bearer {self.args.token}"}, timeout=httpx2.Timeout(30, read=300)
-            )
+            headers = {"Authorization": f"Bearer {self.args.token}"}
+            if self.args.gateway.endswith("/sse"):
+                return sse_client(self.args.gateway, headers=headers)
+            http = httpx2.AsyncClient(headers=headers, timeout=httpx2.Timeout(30, read=300))
             return streamable_http_client(self.args.gateway, http_client=http)
         how = self.world["servers"][server]
         return how["url"] if "url" in how else StdioServerParameters(**how)

@@ -68,6 +68,16 @@ impl Gateway {
         format!("http://{}/mcp", self.listen)
     }
 
+    /// The same over HTTP+SSE of 2024-11-05.
+    pub(crate) fn event_stream(&self) -> String {
+        format!("http://{}/sse", self.listen)
+    }
+
+    /// The same over WebSocket.
+    pub(crate) fn web_socket(&self) -> String {
+        format!("ws://{}/ws", self.listen)
+    }
+
     /// The endpoint of one server, under its own names.
     pub(crate) fn scoped(&self, server: &str) -> String {
         format!("http://{}/s/{server}/mcp", self.listen)

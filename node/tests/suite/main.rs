@@ -11,3 +11,4 @@ mod gateway;
 mod interop;
 mod peers;
 mod soak;
+mod transports;

@@ -1,7 +1,7 @@
 //! The life of a line, from its first message to the end of its session.
 //!
 //! ```text
-//! open ─┬─[client goes or stalls]──────────────────────────────┐
+//! open ─┬─[client goes, breaks a rule, or stalls]──────────────┐
 //!       ├─[session ends elsewhere, credential is withdrawn]────┤
 //!       └─[shutdown]─► draining ──[calls ended, or time over]──┴─► over ─► session ended, last words ─► closed
 //! ```
@@ -50,6 +50,14 @@ impl Line {
     /// Why the line ended.
     pub(in crate::ingress) fn reason(&self) -> End {
         self.end.lock().unwrap_or(End::Gone)
+    }
+
+    /// Resolves when the client has said nothing for `limit` since it came; never after its first message.
+    pub(in crate::ingress) async fn mute_for(&self, limit: Duration) -> End {
+        if timeout(limit, self.spoken.cancelled()).await.is_ok() {
+            std::future::pending::<()>().await;
+        }
+        End::Silent
     }
 
     /// Resolves when what is left in the queue was not taken within `limit`.

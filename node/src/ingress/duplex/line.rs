@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::answer::{Answer, error_message};
+use crate::config;
 use crate::error::CallError;
 use crate::identity::Authenticated;
 use crate::ingress::service::Gateway;
@@ -70,6 +71,8 @@ pub(in crate::ingress) struct Line {
     pub(super) end: Mutex<Option<End>>,
     /// Fires when nothing more goes into the queue.
     pub(super) closed: CancellationToken,
+    /// Fires with the first message.
+    pub(super) spoken: CancellationToken,
 }
 
 /// A stateless request in flight.
@@ -112,8 +115,14 @@ impl Line {
             over: CancellationToken::new(),
             end: Mutex::default(),
             closed: closed.clone(),
+            spoken: CancellationToken::new(),
         };
         (Arc::new(line), Outbox::new(queue, closed))
+    }
+
+    /// Who opened it.
+    pub(in crate::ingress) fn opener(&self) -> &Arc<Authenticated> {
+        &self.peer.who
     }
 
     /// Takes one message of whoever opened the line, under the rights that they have now.
@@ -134,6 +143,11 @@ impl Line {
         }
     }
 
+    /// Bounds of what clients send.
+    pub(in crate::ingress) fn limits(&self) -> &config::Limits {
+        &self.gateway.limits
+    }
+
     /// Takes one message of `who`. Its answer, if it has one, goes through the queue.
     ///
     /// # Errors
@@ -146,6 +160,7 @@ impl Line {
         text: Bytes,
     ) -> Result<(), CallError> {
         let batch = Batch::parse(text.clone(), &self.gateway.sessions.message_limits())?;
+        self.spoken.cancel();
         let message = Message { who, trace, text };
         match batch {
             Batch::One(frame) if frame.kind() == Kind::Request => {

@@ -1,4 +1,4 @@
-//! What transports with a channel in both directions need: a message comes in, goes to
+//! What all transports with a channel in both directions share (stdio, WebSocket, HTTP+SSE): a message comes in, goes to
 //! the door of its era, and everything for the client leaves through one ordered, bounded queue.
 
 mod end;
@@ -6,8 +6,8 @@ mod life;
 mod line;
 mod outbox;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
-pub(super) use self::end::End;
+pub(super) use self::end::{End, Violation};
 pub(super) use self::line::{Line, Peer};
 pub(super) use self::outbox::Outbox;

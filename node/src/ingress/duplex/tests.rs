@@ -24,16 +24,16 @@ identity: { anonymous: [all] }
 roles: { all: { allow: ["*"] } }
 servers: {}
 "#;
-const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}"#;
+pub(in crate::ingress) const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}"#;
 
 /// A gateway without servers.
-struct Node {
-    gateway: Arc<Gateway>,
+pub(in crate::ingress) struct Node {
+    pub(in crate::ingress) gateway: Arc<Gateway>,
     _dir: TempDir,
 }
 
 impl Node {
-    fn start() -> Self {
+    pub(in crate::ingress) fn start() -> Self {
         let dir = TempDir::new().unwrap();
         let file = dir.path().join("lockgate.yaml");
         std::fs::write(&file, CONFIG).unwrap();
@@ -73,7 +73,7 @@ impl Node {
         }
     }
 
-    fn line(&self) -> (Arc<Line>, Outbox) {
+    pub(in crate::ingress) fn line(&self) -> (Arc<Line>, Outbox) {
         let identity = self.gateway.identities.load();
         let peer = Peer {
             who: identity.authenticate(&HeaderMap::new()).unwrap(),
@@ -83,7 +83,7 @@ impl Node {
         Line::open(Arc::clone(&self.gateway), peer)
     }
 
-    fn sessions(&self) -> usize {
+    pub(in crate::ingress) fn sessions(&self) -> usize {
         self.gateway.sessions.counts().0
     }
 }
@@ -108,6 +108,20 @@ async fn a_client_that_takes_nothing_is_left_after_half_a_minute() {
     let lasted = begun.elapsed().as_secs();
     assert!((30..40).contains(&lasted), "{lasted} s");
     assert_eq!(node.sessions(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_says_nothing_is_left() {
+    let node = Node::start();
+    let (line, _outbox) = node.line();
+    let limit = Duration::from_secs(15);
+    assert_eq!(line.live(line.mute_for(limit)).await, End::Silent);
+    let (line, mut outbox) = node.line();
+    line.take_own(ping(1)).await.unwrap();
+    assert!(outbox.next().await.is_some());
+    let hour = Duration::from_secs(3600);
+    let alive = tokio::time::timeout(hour, line.live(line.mute_for(limit))).await;
+    assert!(alive.is_err());
 }
 
 #[tokio::test(start_paused = true)]

@@ -27,6 +27,7 @@ pub(crate) struct Answer {
 /// One event of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Event {
+    pub(crate) name: Option<String>,
     pub(crate) id: Option<String>,
     pub(crate) data: String,
 }
@@ -147,10 +148,11 @@ impl Events {
 fn parse(block: &[u8]) -> Option<Event> {
     let text = std::str::from_utf8(block).unwrap();
     let fields = text.lines().filter_map(|line| line.split_once(':'));
-    let (mut id, mut data) = (None, Vec::new());
+    let (mut event, mut id, mut data) = (None, None, Vec::new());
     for (name, value) in fields {
         let value = value.strip_prefix(' ').unwrap_or(value);
         match name {
+            "event" => event = Some(value.to_owned()),
             "id" => id = Some(value.to_owned()),
             "data" => data.push(value),
             _ => {}
@@ -158,6 +160,7 @@ fn parse(block: &[u8]) -> Option<Event> {
     }
     let empty = id.is_none() && data.is_empty();
     (!empty).then(|| Event {
+        name: event,
         id,
         data: data.join("\n"),
     })

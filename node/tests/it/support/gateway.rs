@@ -86,6 +86,13 @@ impl Gateway {
         client.send(Method::GET, &[], "").await.json().await
     }
 
+    /// DELETE of the admin plane.
+    pub(crate) async fn admin_delete(&self, path: &str) {
+        let client = Client::new(self.admin).at(path);
+        let answer = client.send(Method::DELETE, &[], "").await;
+        assert!(answer.status < 300, "{path}: {}", answer.status);
+    }
+
     pub(crate) fn process(&self) -> Process {
         Process(self.pid)
     }

@@ -4,6 +4,7 @@ mod answer;
 mod client;
 mod gateway;
 mod process;
+mod socket;
 mod upstream;
 
 use std::time::Duration;
@@ -14,6 +15,7 @@ pub(crate) use self::answer::{Answer, Events};
 pub(crate) use self::client::Client;
 pub(crate) use self::gateway::{BINARY, DEMO, Gateway};
 pub(crate) use self::process::Process;
+pub(crate) use self::socket::{Socket, text_frame};
 pub(crate) use self::upstream::{Mode, Push, Upstream};
 
 /// Longest wait for anything that has to happen; only a failing test lasts that long.
