@@ -99,7 +99,7 @@ where
     } = start;
     let node = &loaded.config.node;
     let tls = node.tls.clone().map(Acceptor::load).transpose()?;
-    let listener = Listener::bind(node.listen, tls.clone(), node.limits)
+    let listener = Listener::bind(node.listen, tls.clone(), node.limits, clock)
         .await
         .with_context(|| format!("listen: {} cannot be bound", node.listen))?;
     let address = listener.address()?;

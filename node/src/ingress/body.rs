@@ -86,7 +86,8 @@ impl From<String> for Body {
 }
 
 impl EventBody {
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    /// The next event, or a comment when there was none for long; `None` at the end.
+    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         match self.events.0.as_mut().poll_next(context) {
             Poll::Ready(Some(event)) => {
                 self.silence.broken();

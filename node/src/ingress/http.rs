@@ -3,10 +3,10 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use http::Request;
 use http::header::UPGRADE;
+use http::{Method, Request, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -20,7 +20,9 @@ use tokio_util::sync::CancellationToken;
 use crate::config;
 use crate::task::spawn_named;
 
+use super::event_writer;
 use super::service::Service;
+use super::takeover::{Handover, Serving, Tap, drive};
 use super::tls::Acceptor;
 use crate::first_request::FirstRequest;
 
@@ -45,10 +47,11 @@ pub struct Listener {
     tls: Option<Acceptor>,
     limits: config::Limits,
     connections: Arc<Semaphore>,
+    clock: fn() -> SystemTime,
 }
 
 impl Listener {
-    /// Binds `address`.
+    /// Binds `address`. `clock` dates answers.
     ///
     /// # Errors
     ///
@@ -57,6 +60,7 @@ impl Listener {
         address: SocketAddr,
         tls: Option<Acceptor>,
         limits: config::Limits,
+        clock: fn() -> SystemTime,
     ) -> io::Result<Self> {
         let tcp = TcpListener::bind(address).await?;
         Ok(Self {
@@ -64,6 +68,7 @@ impl Listener {
             tls,
             limits,
             connections: Arc::new(Semaphore::new(limits.connections_max)),
+            clock,
         })
     }
 
@@ -111,6 +116,7 @@ impl Listener {
                 peer,
                 watcher: graceful.watcher(),
                 place: Place(Arc::new(permit)),
+                clock: self.clock,
             };
             let tls = self.tls.clone();
             // Owned by the client's connection; the watcher ends it at shutdown.
@@ -120,7 +126,7 @@ impl Listener {
         let all = u32::try_from(self.limits.connections_max).unwrap_or(u32::MAX);
         let ended = async {
             graceful.shutdown().await;
-            // Those that have become WebSockets keep their place.
+            // Those that have become WebSockets or event streams keep their place.
             drop(self.connections.acquire_many(all).await);
         };
         if tokio::time::timeout(grace, ended).await.is_err() {
@@ -168,6 +174,7 @@ struct Connection {
     peer: IpAddr,
     watcher: Watcher,
     place: Place,
+    clock: fn() -> SystemTime,
 }
 
 /// One of the connections that may be open at a time; free again when the last clone is dropped.
@@ -195,30 +202,48 @@ impl Connection {
         let (service, peer) = (self.service, self.peer);
         let first = FirstRequest::default();
         let noted = first.clone();
-        // Boxed, so that a connection that waits holds no room for a request.
         let place = self.place.clone();
+        let (tap, handover) = (Tap::new(stream), Handover::default());
+        let left = handover.clone();
         let handler = service_fn(move |mut request: Request<Incoming>| {
             noted.arrived();
             if request.headers().contains_key(UPGRADE) {
                 request.extensions_mut().insert(place.clone());
             }
-            Box::pin(service.clone().serve(peer, request))
+            let may_leave =
+                request.method() == Method::GET && request.version() == Version::HTTP_11;
+            // Boxed, so that a connection that waits holds no room for a request.
+            let answering = Box::pin(service.clone().serve(peer, request));
+            Serving::new(answering, may_leave.then(|| left.clone()))
         });
         let connection = self
             .server
             .builder
-            .serve_connection_with_upgrades(TokioIo::new(stream), handler);
+            .serve_connection_with_upgrades(TokioIo::new(tap.clone()), handler);
         let connection = self.watcher.watch(connection.into_owned());
         tokio::select! {
-            served = connection => {
-                if let Err(error) = served {
-                    tracing::debug!(%error, "connection ended");
-                }
-            }
+            served = drive(connection, &tap, &handover) => match served {
+                Ok(None) => {}
+                Ok(Some((stream, response))) => {
+                    let now = (self.clock)();
+                    follow(event_writer::write(stream, response, now), self.place);
+                },
+                Err(error) => tracing::debug!(%error, "connection ended"),
+            },
             () = first.missing_after(self.server.first_request_max) => {
                 tracing::debug!("connection asked for nothing");
             }
         }
-        drop(self.place);
     }
+}
+
+/// Writes an event stream in a task of its own, which is much smaller than that of the connection.
+fn follow(writing: impl Future<Output = io::Result<()>> + Send + 'static, place: Place) {
+    // Ends with the events or with the client; the listener waits for its place.
+    drop(spawn_named("event stream", async move {
+        if let Err(error) = writing.await {
+            tracing::debug!(%error, "event stream ended");
+        }
+        drop(place);
+    }));
 }

@@ -4,6 +4,7 @@
 
 mod body;
 mod duplex;
+mod event_writer;
 mod guard;
 pub mod http;
 mod read;
@@ -12,6 +13,7 @@ mod respond;
 mod service;
 mod sse;
 pub mod stdio;
+mod takeover;
 pub mod tls;
 mod ways;
 mod websocket;

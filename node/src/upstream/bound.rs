@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use futures_util::future::BoxFuture;
 use lockgate_proto::jsonrpc::encode_str;
 use lockgate_proto::mcp::{Era, Revision, method};
 use tokio::sync::Mutex;
@@ -110,7 +111,10 @@ impl BoundSession {
     pub async fn call(&self, out: Outgoing, class: CallClass) -> Result<Reply, UpstreamError> {
         match &self.leg {
             Leg::Own(inner) => inner.call(out, class).await,
-            Leg::Bridged(session) => session.call(out, class).await,
+            Leg::Bridged(session) => {
+                let bridged: BoxFuture<'_, _> = Box::pin(session.call(out, class));
+                bridged.await
+            }
         }
     }
 

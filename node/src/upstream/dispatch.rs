@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use lockgate_proto::jsonrpc::find;
 use lockgate_proto::mcp::{Era, code, method};
 use tokio::time::{Instant, sleep, timeout_at};
@@ -29,7 +30,9 @@ pub(super) async fn call(
     owner: &Owner<'_>,
 ) -> Result<Reply, UpstreamError> {
     if shared.is_bridged(Era::Stateless) {
-        return shared.down.call(shared, out, class, owner).await;
+        // A type of its own, so that futures do not grow with the bridge.
+        let bridged: BoxFuture<'_, _> = Box::pin(shared.down.call(shared, out, class, owner));
+        return bridged.await;
     }
     call_native(shared, out, class, owner).await
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use lockgate_proto::jsonrpc::Frame;
 use lockgate_proto::mcp::Era;
 use ractor::SpawnErr;
@@ -197,7 +198,13 @@ impl UpstreamHandle {
         init: SessionInit,
         key: &SessionKey,
     ) -> Result<BoundSession, UpstreamError> {
-        BoundSession::open(Arc::clone(&self.shared), init, key.clone()).await
+        // A type of its own, so that the futures of callers do not grow with what opening takes.
+        let opening: BoxFuture<'_, _> = Box::pin(BoundSession::open(
+            Arc::clone(&self.shared),
+            init,
+            key.clone(),
+        ));
+        opening.await
     }
 
     /// Takes no new calls, lets those in flight end for at most `limit`, then ends everything: actors, children,
