@@ -94,16 +94,6 @@ impl MessageStream {
 }
 
 impl MessageStream {
-    /// The stream of a call that holds permits; `None` of every other.
-    pub(super) fn into_guarded(self) -> Option<Box<GuardedStream>> {
-        match self {
-            Self::Guarded(stream) => Some(stream),
-            Self::Http(_) | Self::Stdio(_) | Self::Up(_) | Self::Heard(_) | Self::Bridged(_) => {
-                None
-            }
-        }
-    }
-
     /// Skips to the final response.
     ///
     /// # Errors

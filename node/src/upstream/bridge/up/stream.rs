@@ -237,7 +237,7 @@ impl UpStream {
     }
 
     fn read(&mut self, stream: MessageStream) -> Result<(), UpstreamError> {
-        let Some(stream) = stream.into_guarded() else {
+        let Some(stream) = GuardedStream::of(stream) else {
             return Err(UpstreamError::Garbage {
                 server: self.call.server(),
                 what: "a call was answered by a stream that belongs to none".to_owned(),
