@@ -190,7 +190,7 @@ pub struct Server {
     pub in_flight_max: usize,
     /// Active checks. Default: every 10 s.
     pub health: Health,
-    /// Which era to speak. Default `Auto`.
+    /// Which era to speak. Default `Auto`; `Session` where the transport has no other.
     pub era: EraChoice,
     /// Rules for single tools, in the order of the file; the first match counts.
     pub tools: Vec<ToolRule>,
@@ -212,10 +212,12 @@ impl Server {
 /// How an upstream is reached.
 #[derive(Clone, Debug)]
 pub enum Transport {
-    /// Streamable HTTP.
+    /// HTTP.
     Http {
         /// At least one.
         endpoints: Vec<Endpoint>,
+        /// Which of its transports. Default `Auto`.
+        kind: HttpTransport,
         /// How an endpoint is chosen. Default `Failover`.
         balance: Balance,
         /// Sent with every request; replaces whatever the client sent under that name.
@@ -245,6 +247,18 @@ pub struct Endpoint {
     pub url: Uri,
     /// Share under `Weighted`. Default 1.
     pub weight: u32,
+}
+
+/// Which HTTP transport to speak with an upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HttpTransport {
+    /// Find out and remember.
+    #[default]
+    Auto,
+    /// Streamable HTTP.
+    Streamable,
+    /// HTTP+SSE of 2024-11-05.
+    Sse,
 }
 
 /// How an endpoint is chosen.

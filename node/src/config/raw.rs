@@ -134,6 +134,7 @@ raw! {
         balance: Balance,
         headers: Ordered<String>,
         connect_timeout: Time,
+        transport: HttpTransport,
         command: String,
         args: Vec<String>,
         env: Ordered<String>,
@@ -208,6 +209,10 @@ words! {
 words! {
     /// `servers.*.balance`.
     Balance { Failover, RoundRobin, Weighted, LeastInFlight, }
+}
+words! {
+    /// `servers.*.transport`.
+    HttpTransport { Auto, Http, Sse, }
 }
 words! {
     /// `servers.*.scope`.

@@ -268,14 +268,8 @@ impl Inner {
             return Ok(());
         }
         let link = Link::open(&inner.shared, &inner.init, &inner.key).await?;
-        if let UpstreamSession::Http(old) = &seen.session {
-            restore(
-                &link.session,
-                &old.binding().replay,
-                inner.shared.settings.timeout,
-            )
-            .await?;
-        }
+        let replay = seen.session.replay();
+        restore(&link.session, &replay, inner.shared.settings.timeout).await?;
         let old = inner.link.swap(Arc::new(link));
         inner.generation.fetch_add(1, Ordering::AcqRel);
         if inner.closed.load(Ordering::SeqCst) {

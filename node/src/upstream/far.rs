@@ -13,7 +13,8 @@ use super::link::{Outgoing, Reply, SessionInit, UpstreamSession};
 use super::own_request;
 use super::session_key::SessionKey;
 use super::transport::http::{EndpointSettings, HttpEndpoint, Verdict};
-use super::transport::stdio::{Child, ChildSettings, Children, Declared, child_key};
+use super::transport::remote::Remote;
+use super::transport::stdio::{self, ChildSettings, Children, Declared, child_key};
 
 /// Children of one server that may live at once. A machine that is asked for more has a client that opens sessions
 /// without end.
@@ -22,8 +23,8 @@ const CHILDREN_MAX: u32 = 256;
 /// One address, or the children of one command.
 #[derive(Debug)]
 pub(super) enum Far {
-    /// Streamable HTTP.
-    Http(HttpEndpoint),
+    /// HTTP.
+    Remote(Remote),
     /// Child processes.
     Stdio {
         /// How one is started.
@@ -42,6 +43,7 @@ impl Far {
         match &server.transport {
             config::Transport::Http {
                 endpoints,
+                kind,
                 headers,
                 connect_timeout,
                 ..
@@ -58,7 +60,7 @@ impl Far {
                             timeout: server.timeout,
                             answer_bytes_max,
                         })
-                        .map(Self::Http)
+                        .map(|http| Self::Remote(Remote::new(http, *kind)))
                     })
                     .collect()
             }
@@ -90,7 +92,7 @@ impl Far {
         principal: &Principal,
     ) -> Result<Reply, UpstreamError> {
         match self {
-            Self::Http(endpoint) => endpoint.call(out).await,
+            Self::Remote(remote) => remote.call(out).await,
             Self::Stdio { children, .. } => children.stateless(principal).await?.call(out).await,
         }
     }
@@ -102,12 +104,12 @@ impl Far {
         key: &SessionKey,
     ) -> Result<UpstreamSession, UpstreamError> {
         match self {
-            Self::Http(endpoint) => endpoint.open(init).await.map(UpstreamSession::Http),
+            Self::Remote(remote) => remote.open(init).await,
             Self::Stdio { children, .. } => {
                 let declared = Declared::of(&init.capabilities);
                 let child = child_key(children.scope(), declared, &key.session, &key.principal);
                 let session = children.session(child, init).await?;
-                Ok(UpstreamSession::Stdio(session))
+                Ok(UpstreamSession::Channel(session))
             }
         }
     }
@@ -115,8 +117,8 @@ impl Far {
     /// Finds out which eras the server speaks.
     pub(super) async fn probe(&self) -> Result<Verdict, UpstreamError> {
         match self {
-            Self::Http(endpoint) => endpoint.probe().await,
-            Self::Stdio { settings, .. } => Child::probe(Arc::clone(settings)).await,
+            Self::Remote(remote) => remote.probe().await,
+            Self::Stdio { settings, .. } => stdio::probe(Arc::clone(settings)).await,
         }
     }
 
@@ -128,7 +130,7 @@ impl Far {
         limit: Duration,
     ) -> Result<(), UpstreamError> {
         match (self, era) {
-            (Self::Http(endpoint), _) => answers(endpoint, server, era, limit).await,
+            (Self::Remote(remote), _) => answers(remote.address(), server, era, limit).await,
             (Self::Stdio { children, .. }, Era::Stateless) => {
                 let principal = own_request::session_key().principal;
                 children.stateless(&principal).await.map(drop)
@@ -145,7 +147,7 @@ impl Far {
     /// Live child processes.
     pub(super) fn children(&self) -> usize {
         match self {
-            Self::Http(_) => 0,
+            Self::Remote(_) => 0,
             Self::Stdio { children, .. } => children.counts().live,
         }
     }

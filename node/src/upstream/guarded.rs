@@ -6,8 +6,8 @@ use crate::error::UpstreamError;
 
 use super::admission::{Admission, Place};
 use super::link::MessageStream;
+use super::transport::channel::ChannelStream;
 use super::transport::http::HttpStream;
-use super::transport::stdio::StdioStream;
 
 /// A stream that gives its permits back, and reports how the call went, at its final response or its failure.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub struct GuardedStream {
 #[derive(Debug)]
 enum Source {
     Http(Box<HttpStream>),
-    Stdio(StdioStream),
+    Channel(ChannelStream),
 }
 
 impl GuardedStream {
@@ -31,7 +31,7 @@ impl GuardedStream {
     ) -> MessageStream {
         let source = match stream {
             MessageStream::Http(stream) => Source::Http(stream),
-            MessageStream::Stdio(stream) => Source::Stdio(stream),
+            MessageStream::Channel(stream) => Source::Channel(stream),
             MessageStream::Guarded(inner) => inner.source,
             // What it translates is guarded.
             MessageStream::Bridged(stream) => return MessageStream::Bridged(stream),
@@ -48,7 +48,7 @@ impl GuardedStream {
     pub(super) fn of(stream: MessageStream) -> Option<Box<Self>> {
         let source = match stream {
             MessageStream::Http(stream) => Source::Http(stream),
-            MessageStream::Stdio(stream) => Source::Stdio(stream),
+            MessageStream::Channel(stream) => Source::Channel(stream),
             MessageStream::Guarded(stream) => return Some(stream),
             MessageStream::Up(_) | MessageStream::Heard(_) | MessageStream::Bridged(_) => {
                 return None;
@@ -66,7 +66,7 @@ impl GuardedStream {
     pub(super) fn restart_silence(&mut self) {
         match &mut self.source {
             Source::Http(stream) => stream.restart_silence(),
-            Source::Stdio(stream) => stream.restart_silence(),
+            Source::Channel(stream) => stream.restart_silence(),
         }
     }
 
@@ -74,7 +74,7 @@ impl GuardedStream {
     pub(super) async fn next(&mut self) -> Result<Option<Frame>, UpstreamError> {
         let got = match &mut self.source {
             Source::Http(stream) => stream.next().await,
-            Source::Stdio(stream) => stream.next().await,
+            Source::Channel(stream) => stream.next().await,
         };
         match &got {
             Ok(Some(frame)) => {

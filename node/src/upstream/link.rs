@@ -12,15 +12,15 @@ use crate::error::UpstreamError;
 
 use super::bridge::{BridgedStream, UpListener, UpStream};
 use super::guarded::GuardedStream;
-use super::transport::http::{HttpSession, HttpStream};
-use super::transport::stdio::{StdioSession, StdioStream};
+use super::transport::channel::{ChannelSession, ChannelStream};
+use super::transport::http::{HttpSession, HttpStream, Replay};
 
 /// A message on its way to an upstream.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
     /// Complete message with the client's id; transports that share a channel rewrite ids and tokens and undo it.
     pub frame: Frame,
-    /// Headers of this message alone (`mcp-method`, `mcp-name`, `mcp-param-*`, `traceparent` …). stdio ignores them.
+    /// Headers of this message alone (`mcp-method`, `mcp-name`, `mcp-param-*`, `traceparent` …). Channels ignore them.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Longest time without any message from the server.
     pub timeout: Duration,
@@ -59,8 +59,8 @@ pub enum Reply {
 pub enum MessageStream {
     /// From an SSE body.
     Http(Box<HttpStream>),
-    /// From a child.
-    Stdio(StdioStream),
+    /// From a channel that calls share: a child, or an event stream.
+    Channel(ChannelStream),
     /// One of these, of a call that holds permits until it ends.
     Guarded(Box<GuardedStream>),
     /// A call of a session at a stateless server.
@@ -84,7 +84,7 @@ impl MessageStream {
     pub async fn next(&mut self) -> Result<Option<Frame>, UpstreamError> {
         match self {
             Self::Http(stream) => stream.next().await,
-            Self::Stdio(stream) => stream.next().await,
+            Self::Channel(stream) => stream.next().await,
             Self::Guarded(stream) => stream.next().await,
             Self::Up(stream) => stream.next().await,
             Self::Heard(listener) => Ok(listener.next().await),
@@ -128,12 +128,12 @@ pub struct SessionInit {
 pub enum UpstreamSession {
     /// Streamable HTTP.
     Http(HttpSession),
-    /// A child, shared or own.
-    Stdio(StdioSession),
+    /// A child, shared or own, or an event stream with POSTs.
+    Channel(ChannelSession),
 }
 
 impl UpstreamSession {
-    /// Sends a request. A session that the server forgot (404) is opened again once, in single flight, and the
+    /// Sends a request. A session that the server forgot (404, or the end of its event stream or child) is opened again once, in single flight, and the
     /// request is sent again; log level and subscriptions are replayed.
     ///
     /// # Errors
@@ -142,7 +142,7 @@ impl UpstreamSession {
     pub async fn call(&self, out: Outgoing) -> Result<Reply, UpstreamError> {
         match self {
             Self::Http(session) => session.call(out).await,
-            Self::Stdio(session) => session.call(out).await,
+            Self::Channel(session) => session.call(out).await,
         }
     }
 
@@ -154,11 +154,11 @@ impl UpstreamSession {
     pub async fn send(&self, out: Outgoing) -> Result<(), UpstreamError> {
         match self {
             Self::Http(session) => session.send(out).await,
-            Self::Stdio(session) => session.send(out).await,
+            Self::Channel(session) => session.send(out).await,
         }
     }
 
-    /// Opens the stream of messages that belong to no call (GET stream, or what a child says by itself).
+    /// Opens the stream of messages that belong to no call (GET stream, or what a channel says by itself).
     /// `None` when the server offers none (405). One at a time: opening a second ends the first.
     ///
     /// # Errors
@@ -167,7 +167,7 @@ impl UpstreamSession {
     pub async fn listen(&self) -> Result<Option<MessageStream>, UpstreamError> {
         match self {
             Self::Http(session) => session.listen().await,
-            Self::Stdio(session) => session.listen().await,
+            Self::Channel(session) => session.listen().await,
         }
     }
 
@@ -175,7 +175,7 @@ impl UpstreamSession {
     pub fn initialize_result(&self) -> Arc<str> {
         match self {
             Self::Http(session) => session.initialize_result(),
-            Self::Stdio(session) => session.initialize_result(),
+            Self::Channel(session) => session.initialize_result(),
         }
     }
 
@@ -183,15 +183,23 @@ impl UpstreamSession {
     pub fn revision(&self) -> Revision {
         match self {
             Self::Http(session) => session.revision(),
-            Self::Stdio(session) => session.revision(),
+            Self::Channel(session) => session.revision(),
         }
     }
 
-    /// Ends it: DELETE, or the end of an own child.
+    /// What the server keeps for the session, for another that takes its place.
+    pub fn replay(&self) -> Replay {
+        match self {
+            Self::Http(session) => session.binding().replay,
+            Self::Channel(session) => session.replay(),
+        }
+    }
+
+    /// Ends it: DELETE, or the end of its event stream or own child.
     pub async fn close(&self) {
         match self {
             Self::Http(session) => session.close().await,
-            Self::Stdio(session) => session.close().await,
+            Self::Channel(session) => session.close().await,
         }
     }
 }

@@ -7,8 +7,9 @@
 //!           │          ├── bridge           between the eras, where a server does not speak the client's
 //!           │          └── breaker          one per endpoint
 //!           ├── actor ── core (keeper, checks)   life cycle, catalog, health; under `supervision`
-//!           └── far ── link ── transport::http   endpoints, sessions, SSE
-//!                          └── transport::stdio  children, numbered frames
+//!           └── far ── link ─┬─ transport::http     endpoints, sessions, SSE
+//!                            ├─ transport::sse      HTTP+SSE: event streams with POSTs ─┐
+//!                            └─ transport::stdio    children                            ┴─ transport::channel
 //! ```
 //!
 //! A call reads what the actors publish and never waits for one.

@@ -39,18 +39,21 @@ fn is_same_transport(a: &Transport, b: &Transport) -> bool {
         (
             Transport::Http {
                 endpoints,
+                kind,
                 balance,
                 headers,
                 connect_timeout,
             },
             Transport::Http {
                 endpoints: other_endpoints,
+                kind: other_kind,
                 balance: other_balance,
                 headers: other_headers,
                 connect_timeout: other_timeout,
             },
         ) => {
             endpoints == other_endpoints
+                && kind == other_kind
                 && balance == other_balance
                 && are_same_secrets(headers, other_headers)
                 && connect_timeout == other_timeout

@@ -11,7 +11,8 @@ use secrecy::SecretString;
 use super::node::{not_above, time};
 use super::{Context, Findings};
 use crate::config::checked::{
-    Balance, Breaker, Endpoint, EraChoice, Health, Retry, Scope, Server, ToolRule, Transport,
+    Balance, Breaker, Endpoint, EraChoice, Health, HttpTransport, Retry, Scope, Server, ToolRule,
+    Transport,
 };
 use crate::config::raw;
 use crate::config::tree::KeyPath;
@@ -81,11 +82,7 @@ pub(super) fn one(
         retry: retry(&raw.retry.unwrap_or_default()),
         in_flight_max: raw.in_flight_max.unwrap_or(1024),
         health: health(&raw.health.unwrap_or_default()),
-        era: match raw.era {
-            None | Some(raw::Era::Auto) => EraChoice::Auto,
-            Some(raw::Era::Session) => EraChoice::Session,
-            Some(raw::Era::Stateless) => EraChoice::Stateless,
-        },
+        era: era(raw.era, transport.as_ref(), at, found),
         tools: tools(raw.tools, &at.key("tools"), found),
         transport: transport?,
     };
@@ -100,6 +97,37 @@ pub(super) fn one(
         );
     }
     Some(server)
+}
+
+/// HTTP+SSE is older than the stateless era: there is nothing to find out.
+fn era(
+    raw: Option<raw::Era>,
+    transport: Option<&Transport>,
+    at: &KeyPath,
+    found: &mut Findings,
+) -> EraChoice {
+    let is_sse = matches!(
+        transport,
+        Some(Transport::Http {
+            kind: HttpTransport::Sse,
+            ..
+        })
+    );
+    match raw {
+        Some(raw::Era::Stateless) => {
+            if is_sse {
+                found.refuse(
+                    &at.key("era"),
+                    "`transport: sse` has no stateless era",
+                    "write `era: session` or leave it out, or correct `transport`",
+                );
+            }
+            EraChoice::Stateless
+        }
+        Some(raw::Era::Session) => EraChoice::Session,
+        None | Some(raw::Era::Auto) if is_sse => EraChoice::Session,
+        None | Some(raw::Era::Auto) => EraChoice::Auto,
+    }
 }
 
 fn transport(
@@ -128,6 +156,7 @@ fn transport(
         ("headers", raw.headers.is_some()),
         ("balance", raw.balance.is_some()),
         ("connect_timeout", raw.connect_timeout.is_some()),
+        ("transport", raw.transport.is_some()),
     ];
     match (raw.url.take(), raw.endpoints.take(), raw.command.take()) {
         (Some(url), None, None) => {
@@ -207,6 +236,11 @@ fn http(
         .collect();
     sound.then(|| Transport::Http {
         endpoints,
+        kind: match raw.transport {
+            None | Some(raw::HttpTransport::Auto) => HttpTransport::Auto,
+            Some(raw::HttpTransport::Http) => HttpTransport::Streamable,
+            Some(raw::HttpTransport::Sse) => HttpTransport::Sse,
+        },
         balance: match raw.balance {
             None | Some(raw::Balance::Failover) => Balance::Failover,
             Some(raw::Balance::RoundRobin) => Balance::RoundRobin,

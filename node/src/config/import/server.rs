@@ -69,7 +69,7 @@ impl Importer {
             .as_str()
             .or_else(|| server["transport"].as_str())
             .unwrap_or("");
-        if matches!(kind, "sse" | "ws" | "websocket") {
+        if matches!(kind, "ws" | "websocket") {
             self.notes.push(format!(
                 "`{name}` is left out: it speaks {kind}; name its Streamable HTTP address instead"
             ));
@@ -79,7 +79,14 @@ impl Importer {
             .iter()
             .find_map(|key| server[*key].as_str());
         let settings = match (url, server["command"].as_str()) {
-            (Some(url), _) => self.http(name, url, server),
+            (Some(url), _) => {
+                let mut settings = self.http(name, url, server);
+                // Other words for it, or none, leave it to be found out.
+                if kind == "sse" {
+                    settings.insert("transport".to_owned(), Value::from("sse"));
+                }
+                settings
+            }
             (None, Some(command)) => self.stdio(name, command, server),
             (None, None) => {
                 self.notes.push(format!(

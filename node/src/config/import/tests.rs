@@ -77,6 +77,9 @@ fn claude_code() {
         headers:
           Authorization: Bearer ${API_APIKEY}
           X-Team: blue
+      legacy:
+        url: https://x/sse
+        transport: sse
       proxy:
         command: npx
         args:
@@ -94,9 +97,7 @@ fn claude_code() {
         "PROXY_AUTHORIZATION": "`Authorization` of `proxy`",
         "PROXY_TOKEN": "`--token` of `proxy`",
     }
-    notes: [
-        "`legacy` is left out: it speaks sse; name its Streamable HTTP address instead",
-    ]
+    notes: []
     "#);
 }
 

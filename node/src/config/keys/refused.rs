@@ -65,7 +65,7 @@ const REFUSED: &[RefusedKey] = &[
     ),
     row(
         "servers.*.type",
-        "remove it: `url` means Streamable HTTP and `command` means stdio",
+        "remove it, or write `transport: sse` in place of `type: sse`: `url` means HTTP and `command` means stdio",
     ),
     row(
         "tenants.*.quotas",

@@ -10,7 +10,7 @@ pub(super) const SERVER: &[Key] = &[
     key(
         "url",
         Template,
-        "Streamable HTTP address. One of `url`, `endpoints` and `command` is needed.",
+        "HTTP address. One of `url`, `endpoints` and `command` is needed.",
     ),
     key(
         "endpoints",
@@ -31,6 +31,11 @@ pub(super) const SERVER: &[Key] = &[
         "connect_timeout",
         Time("1ms", "10m"),
         "Longest time to connect. Default: `5s`. HTTP only.",
+    ),
+    key(
+        "transport",
+        Choice(&["auto", "http", "sse"]),
+        "Transport spoken at the addresses: `http` is Streamable HTTP, `sse` is HTTP+SSE of 2024-11-05, which has the session era only. Default: `auto`, which finds out and remembers. HTTP only.",
     ),
     key(
         "command",
@@ -96,7 +101,7 @@ pub(super) const SERVER: &[Key] = &[
 ];
 
 const ENDPOINT: &[Key] = &[
-    required("url", Template, "Streamable HTTP address."),
+    required("url", Template, "HTTP address."),
     with(
         "weight",
         Int(1, 1000),

@@ -10,7 +10,7 @@ fn unknown_keys_come_with_the_nearest_known_one() {
     insta::assert_snapshot!(refused("lisen: 127.0.0.1:1\nservers:\n  a:\n    url: http://a\n    timout: 3s\n    zzzzzzzz: 1\n"), @"
     lockgate.yaml:1: lisen: unknown key; did you mean `listen`?
     lockgate.yaml:5: servers.a.timout: unknown key; did you mean `timeout`?
-    lockgate.yaml:6: servers.a.zzzzzzzz: unknown key; remove it: known here are url, endpoints, balance, headers, connect_timeout, command, args, env, cwd, scope, timeout, prefix, uri_prefix, era, in_flight_max, breaker, retry, health, tools
+    lockgate.yaml:6: servers.a.zzzzzzzz: unknown key; remove it: known here are url, endpoints, balance, headers, connect_timeout, transport, command, args, env, cwd, scope, timeout, prefix, uri_prefix, era, in_flight_max, breaker, retry, health, tools
     ");
 }
 
@@ -112,7 +112,20 @@ fn urls_and_headers() {
     lockgate.yaml:6: servers.e.headers.Z: `${` is not closed; add `}`, or write `$${` for a literal `${`
     lockgate.yaml:7: servers.f.endpoints[1]: this address is there twice; remove one, or use `weight` under `balance: weighted`
     lockgate.yaml:7: servers.f.endpoints: weights count only under `balance: weighted`; add `balance: weighted`, or remove the weights
-    lockgate.yaml:8: servers.g.endpoints[0].url: this key is missing; add it (Streamable HTTP address)
+    lockgate.yaml:8: servers.g.endpoints[0].url: this key is missing; add it (HTTP address)
+    "#);
+}
+
+#[test]
+fn transports() {
+    insta::assert_snapshot!(refused(
+        "servers:\n  a: { url: http://a/sse, transport: sse, era: stateless }\n  b: { command: b, transport: sse }\n\
+         \x20 c: { url: http://c/mcp, transport: streamable-http }\n  d: { url: http://d/sse, type: sse }\n"
+    ), @r#"
+    lockgate.yaml:2: servers.a.era: `transport: sse` has no stateless era; write `era: session` or leave it out, or correct `transport`
+    lockgate.yaml:3: servers.b.transport: this key has no meaning for a stdio server; remove it
+    lockgate.yaml:4: servers.c.transport: "streamable-http" is not a choice here; write `auto` or `http` or `sse`
+    lockgate.yaml:5: servers.d.type: this key is not enforced by this version; remove it, or write `transport: sse` in place of `type: sse`: `url` means HTTP and `command` means stdio
     "#);
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 
 use super::{ENV, good};
-use crate::config::{Audit, Balance, EraChoice, Scope, Server, Transport};
+use crate::config::{Audit, Balance, EraChoice, HttpTransport, Scope, Server, Transport};
 
 const SERVERS: &str = r#"
 tls: { cert: tls/cert.pem, key: /abs/key.pem }
@@ -92,6 +92,41 @@ fn http_settings_arrive() {
     );
     assert_eq!(alpha.breaker.max_ejection_percent, 50);
     assert_eq!(alpha.prefix.as_deref(), Some("al"));
+}
+
+/// Transport and era of a server with these settings beside its address.
+fn spoken(settings: &str) -> (HttpTransport, EraChoice) {
+    let text = format!("servers: {{ a: {{ url: http://a/mcp, {settings} }} }}");
+    let server = Server::clone(&good(&text).config.registry.servers[0]);
+    let Transport::Http { kind, .. } = server.transport else {
+        panic!()
+    };
+    (kind, server.era)
+}
+
+#[test]
+fn what_is_spoken_is_found_out_or_decreed() {
+    assert_eq!(spoken(""), (HttpTransport::Auto, EraChoice::Auto));
+    assert_eq!(
+        spoken("transport: http"),
+        (HttpTransport::Streamable, EraChoice::Auto)
+    );
+    assert_eq!(
+        spoken("era: stateless"),
+        (HttpTransport::Auto, EraChoice::Stateless)
+    );
+    // The older transport has one era only.
+    for settings in [
+        "transport: sse",
+        "transport: sse, era: auto",
+        "transport: sse, era: session",
+    ] {
+        assert_eq!(
+            spoken(settings),
+            (HttpTransport::Sse, EraChoice::Session),
+            "{settings}"
+        );
+    }
 }
 
 #[test]

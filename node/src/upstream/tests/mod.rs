@@ -37,6 +37,7 @@ fn server(name: &str, urls: &[http::Uri]) -> config::Server {
                     weight: 1,
                 })
                 .collect(),
+            kind: config::HttpTransport::Auto,
             balance: config::Balance::Failover,
             headers: Vec::new(),
             connect_timeout: Duration::from_secs(5),

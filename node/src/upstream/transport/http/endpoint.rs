@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Request};
 use http_body_util::Full;
+use lockgate_proto::id::ServerName;
 use lockgate_proto::jsonrpc::{Frame, Limits};
 use lockgate_proto::mcp::Revision;
 use tokio::time::timeout;
@@ -15,7 +16,8 @@ use tokio::time::timeout;
 use super::blame::Blame;
 use super::call_stream::CallStream;
 use super::connector::Connector;
-use super::heard::{Content, Heard};
+use super::exchange::Exchange;
+use super::heard::{Content, DISCARD_BYTES_MAX, Heard};
 use super::inbox::Inbox;
 use super::pool::Pool;
 use super::probe::{self, Verdict};
@@ -160,15 +162,15 @@ impl HttpEndpoint {
         })
     }
 
-    pub(super) fn blame(&self) -> &Blame {
+    pub(in crate::upstream::transport) fn blame(&self) -> &Blame {
         &self.0.blame
     }
 
-    pub(super) fn limits(&self) -> Limits {
+    pub(in crate::upstream::transport) fn limits(&self) -> Limits {
         self.0.limits
     }
 
-    pub(super) fn timeout(&self) -> Duration {
+    pub(in crate::upstream::transport) fn timeout(&self) -> Duration {
         self.0.settings.timeout
     }
 
@@ -176,8 +178,46 @@ impl HttpEndpoint {
         self.0.settings.url.to_string()
     }
 
+    /// Server it belongs to.
+    pub fn server(&self) -> &ServerName {
+        &self.0.settings.server
+    }
+
+    /// What it was made with.
+    pub(in crate::upstream::transport) fn settings(&self) -> &EndpointSettings {
+        &self.0.settings
+    }
+
+    /// GET of the address's event stream, without a session. `limit` bounds the wait for the head.
+    pub(in crate::upstream::transport) async fn open_events(
+        &self,
+        limit: Duration,
+    ) -> Result<Exchange, UpstreamError> {
+        let heard = self.hear(|| self.0.plain.get(None), limit).await?;
+        match heard.body {
+            Content::Events(exchange) => Ok(exchange),
+            _ if heard.is_success() => Err(self.blame().garbage("the answer is no event stream")),
+            _ => Err(self.blame().status(heard.status)),
+        }
+    }
+
+    /// POST that is answered elsewhere: only its status counts. `limit` bounds the wait for it and, again, that for
+    /// the rest.
+    pub(in crate::upstream::transport) async fn deliver(
+        &self,
+        template: &Template,
+        body: Bytes,
+        limit: Duration,
+    ) -> Result<u16, UpstreamError> {
+        let request = || template.post(&[], body.clone());
+        let (head, exchange) = self.0.pool.send(request, limit).await?;
+        // Read for nothing else than to keep the connection, which is lost when the body is too long or too late.
+        let _rest = timeout(limit, exchange.read_all(DISCARD_BYTES_MAX)).await;
+        Ok(head.status.as_u16())
+    }
+
     /// Headers of a session's first request.
-    pub(super) fn plain(&self) -> &Template {
+    pub(in crate::upstream::transport) fn plain(&self) -> &Template {
         &self.0.plain
     }
 

@@ -18,7 +18,7 @@ const TAIL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A response body that is being read. Dropping it closes the connection.
 #[derive(Debug)]
-pub(super) struct Exchange {
+pub(in crate::upstream::transport) struct Exchange {
     connection: Connection,
     body: Incoming,
     pool: Arc<Pool>,
@@ -52,7 +52,7 @@ impl Exchange {
     /// # Cancel safety
     ///
     /// Cancel safe.
-    pub(super) async fn chunk(&mut self) -> Option<Result<Bytes, String>> {
+    pub(in crate::upstream::transport) async fn chunk(&mut self) -> Option<Result<Bytes, String>> {
         let data = poll_fn(|cx| self.connection.poll_data(&mut self.body, cx)).await?;
         Some(data.map_err(|error| describe(&error)))
     }

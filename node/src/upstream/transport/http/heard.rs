@@ -12,7 +12,7 @@ use super::template::SESSION_ID;
 use crate::error::UpstreamError;
 
 /// Largest body that is read for nothing else than to keep the connection.
-const DISCARD_BYTES_MAX: usize = 64 << 10;
+pub(super) const DISCARD_BYTES_MAX: usize = 64 << 10;
 
 /// A response, its body read as far as it is not a stream.
 #[derive(Debug)]

@@ -34,12 +34,16 @@ mod settings;
 mod stream;
 mod template;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 pub use self::binding::Binding;
+pub(super) use self::blame::Blame;
 pub use self::endpoint::HttpEndpoint;
+pub(super) use self::exchange::Exchange;
 pub use self::probe::Verdict;
+pub(super) use self::replay::Note;
 pub use self::replay::Replay;
 pub use self::session::HttpSession;
 pub use self::settings::EndpointSettings;
 pub use self::stream::HttpStream;
+pub(super) use self::template::{PROTOCOL_VERSION, Template};

@@ -17,7 +17,7 @@ pub struct Replay {
 
 /// A change of [`Replay`] that holds once the server has agreed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Note {
+pub(in crate::upstream::transport) enum Note {
     LogLevel(String),
     Subscribed(String),
     Unsubscribed(String),
@@ -25,7 +25,7 @@ pub(super) enum Note {
 
 impl Note {
     /// What a successful answer to `request` would change.
-    pub(super) fn of(request: &Frame) -> Option<Self> {
+    pub(in crate::upstream::transport) fn of(request: &Frame) -> Option<Self> {
         let uri = || request.param_str(&["uri"]).map(|uri| uri.into_owned());
         match &*request.method() {
             method::SET_LEVEL => request
@@ -39,7 +39,7 @@ impl Note {
 }
 
 impl Replay {
-    pub(super) fn apply(&mut self, note: Note) {
+    pub(in crate::upstream::transport) fn apply(&mut self, note: Note) {
         match note {
             Note::LogLevel(params) => self.log_level = Some(params),
             Note::Subscribed(uri) => {
@@ -52,7 +52,9 @@ impl Replay {
     }
 
     /// Requests that bring a new session to this state: method and raw params.
-    pub(super) fn requests(&self) -> impl Iterator<Item = (&'static str, String)> {
+    pub(in crate::upstream::transport) fn requests(
+        &self,
+    ) -> impl Iterator<Item = (&'static str, String)> {
         let level = self
             .log_level
             .iter()

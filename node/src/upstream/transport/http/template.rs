@@ -7,13 +7,15 @@ use http::header::{
     ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName,
     HeaderValue, TRANSFER_ENCODING, USER_AGENT,
 };
+use http::uri::PathAndQuery;
 use http::{Method, Request, Uri};
 use http_body_util::Full;
 use lockgate_proto::mcp::headers;
 use secrecy::{ExposeSecret, SecretString};
 
 pub(super) const SESSION_ID: HeaderName = HeaderName::from_static(headers::SESSION_ID);
-pub(super) const PROTOCOL_VERSION: HeaderName = HeaderName::from_static(headers::PROTOCOL_VERSION);
+pub(in crate::upstream::transport) const PROTOCOL_VERSION: HeaderName =
+    HeaderName::from_static(headers::PROTOCOL_VERSION);
 pub(super) const MCP_METHOD: HeaderName = HeaderName::from_static(headers::METHOD);
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static(headers::LAST_EVENT_ID);
 
@@ -22,7 +24,7 @@ const FRAMING: [HeaderName; 3] = [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING]
 
 /// Target and headers that every request to one address, or of one session, carries.
 #[derive(Clone, Debug)]
-pub(super) struct Template {
+pub(in crate::upstream::transport) struct Template {
     uri: Uri,
     headers: HeaderMap,
 }
@@ -60,10 +62,23 @@ impl Template {
 
     /// The same with one more header.
     #[must_use]
-    pub(super) fn with(&self, name: HeaderName, value: HeaderValue) -> Self {
+    pub(in crate::upstream::transport) fn with(
+        &self,
+        name: HeaderName,
+        value: HeaderValue,
+    ) -> Self {
         let mut more = self.clone();
         more.headers.insert(name, value);
         more
+    }
+
+    /// The same for another target at the address.
+    #[must_use]
+    pub(in crate::upstream::transport) fn at(&self, target: PathAndQuery) -> Self {
+        Self {
+            uri: target.into(),
+            headers: self.headers.clone(),
+        }
     }
 
     /// POST of one message. `extra` never replaces what the template has, so that a caller's headers cannot stand in

@@ -10,15 +10,13 @@ use lockgate_proto::mcp::Era;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
-use super::child::{Child, WeakChild};
-use super::queue::Queue;
 use super::scope::{ChildKey, stateless_key};
-use super::session::StdioSession;
 use super::settings::ChildSettings;
-use super::slot::{Home, Keeper, Slot};
+use super::slot::{ChildHome, Keeper, Slot};
 use crate::config::Scope;
 use crate::error::UpstreamError;
 use crate::upstream::link::SessionInit;
+use crate::upstream::transport::channel::{Channel, ChannelSession, Home, Queue, WeakChannel};
 
 /// The children of one server, started on demand. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -43,7 +41,7 @@ pub(super) struct Pool {
     /// One for each process that may live.
     places: Arc<Semaphore>,
     slots: Mutex<HashMap<(Era, ChildKey), Arc<Slot>>>,
-    live: Mutex<Vec<WeakChild>>,
+    live: Mutex<Vec<WeakChannel>>,
 }
 
 impl Children {
@@ -72,22 +70,22 @@ impl Children {
         &self,
         key: ChildKey,
         init: SessionInit,
-    ) -> Result<StdioSession, UpstreamError> {
+    ) -> Result<ChannelSession, UpstreamError> {
         let pool = Arc::clone(&self.0);
         let home = match key {
-            ChildKey::Session(_) => Home::Own {
+            ChildKey::Session(_) => ChildHome::Own {
                 pool,
                 slot: Slot::new(Keeper::Sessions),
                 init,
             },
-            key => Home::Shared {
+            key => ChildHome::Shared {
                 slot: pool.slot(Era::Session, key),
                 pool,
             },
         };
         let mailbox = Arc::new(Queue::new(self.0.settings.answer_bytes_max));
         let link = home.link(&mailbox).await?;
-        Ok(StdioSession::new(link, mailbox, Some(home)))
+        Ok(ChannelSession::new(link, mailbox, Some(Box::new(home))))
     }
 
     /// The child for requests of the stateless era by `principal`.
@@ -95,7 +93,7 @@ impl Children {
     /// # Errors
     ///
     /// Fails when the child cannot be started, or too many live.
-    pub async fn stateless(&self, principal: &Principal) -> Result<Child, UpstreamError> {
+    pub async fn stateless(&self, principal: &Principal) -> Result<Channel, UpstreamError> {
         let key = stateless_key(self.0.scope, principal);
         let slot = self.0.slot(Era::Stateless, key);
         let child = Arc::clone(&slot).child(Arc::clone(&self.0)).await;
@@ -110,7 +108,7 @@ impl Children {
     /// Ends all children; the next calls start others.
     pub async fn restart(&self) {
         let living = self.0.living();
-        join_all(living.iter().map(Child::stop)).await;
+        join_all(living.iter().map(Channel::stop)).await;
     }
 
     /// Who shares a child here.
@@ -140,7 +138,7 @@ impl Children {
             slot.clear().await;
         }
         let living = self.0.living();
-        join_all(living.iter().map(Child::stop)).await;
+        join_all(living.iter().map(Channel::stop)).await;
         drop(living);
         // Those that were let go before may still be ending.
         let _all = self.0.places.acquire_many(self.0.children_max).await;
@@ -177,17 +175,17 @@ impl Pool {
     }
 
     /// Remembers a child that was started.
-    pub(super) fn note(&self, child: &Child) {
+    pub(super) fn note(&self, child: &Channel) {
         let mut live = self.live.lock();
         live.retain(|child| child.upgrade().is_some());
         live.push(child.downgrade());
     }
 
-    fn living(&self) -> Vec<Child> {
+    fn living(&self) -> Vec<Channel> {
         self.live
             .lock()
             .iter()
-            .filter_map(WeakChild::upgrade)
+            .filter_map(WeakChannel::upgrade)
             .collect()
     }
 

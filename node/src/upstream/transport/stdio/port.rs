@@ -9,29 +9,13 @@ use std::io;
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use crate::upstream::transport::channel::{Down, Up};
+
 /// Bytes asked from the pipe at once; the capacity of a Linux pipe.
 const READ_BYTES: usize = 64 << 10;
 
 /// A shorter line is copied out of the read buffer, so that a small message that is kept does not keep 64 KiB.
 const COPY_BYTES_MAX: usize = 4 << 10;
-
-/// A line towards the child.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Up {
-    /// Counts from 1, without gaps.
-    pub(super) n: u64,
-    /// One message, without line breaks.
-    pub(super) line: Bytes,
-}
-
-/// A line from the child.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Down {
-    /// Counts from 1, without gaps.
-    pub(super) n: u64,
-    /// One line, without its line break.
-    pub(super) line: Bytes,
-}
 
 /// Why no more lines come.
 #[derive(Debug, thiserror::Error)]

@@ -9,26 +9,29 @@ use std::time::Duration;
 use lockgate_proto::jsonrpc::{Frame, Kind, ParseError};
 use lockgate_proto::mcp::Revision;
 
-use super::child::Child;
-use super::handshake;
-use super::mux::Owner;
+use super::child;
 use super::settings::ChildSettings;
 use crate::error::UpstreamError;
 use crate::upstream::link::SessionInit;
+use crate::upstream::transport::channel::{self, Owner};
 use crate::upstream::transport::http::Verdict;
 
 /// Longest wait for each of the two answers: a package runner may have to fetch the program first.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Asks one sibling for `server/discover` and another for `initialize`.
-pub(super) async fn probe(settings: Arc<ChildSettings>) -> Result<Verdict, UpstreamError> {
-    let discovered = ask(&settings, handshake::discover()).await;
+/// Finds out which eras the program speaks: asks one sibling for `server/discover` and another for `initialize`.
+///
+/// # Errors
+///
+/// Fails when the program cannot be started, or ends or stays silent without a word of MCP.
+pub async fn probe(settings: Arc<ChildSettings>) -> Result<Verdict, UpstreamError> {
+    let discovered = ask(&settings, channel::discover()).await;
     let init = SessionInit {
         revision: Revision::SESSION_LATEST,
         capabilities: "{}".into(),
-        client_info: handshake::own_client_info(),
+        client_info: channel::own_client_info(),
     };
-    let initialized = ask(&settings, handshake::initialize(&init)).await;
+    let initialized = ask(&settings, channel::initialize(&init)).await;
     // Any failure of the first is an answer of sorts (`MCP.md` A8); only a program that says nothing to either is
     // not there at all.
     if let (Err(_), Err(error)) = (&discovered, initialized.as_ref()) {
@@ -38,7 +41,7 @@ pub(super) async fn probe(settings: Arc<ChildSettings>) -> Result<Verdict, Upstr
     Ok(Verdict {
         stateless: discovered.ok().and_then(|answer| stateless(&answer)),
         session: initialized.ok().and_then(|answer| {
-            let agreement = handshake::agreement(&answer).ok()?;
+            let agreement = channel::agreement(&answer).ok()?;
             Some(agreement.result)
         }),
     })
@@ -46,7 +49,7 @@ pub(super) async fn probe(settings: Arc<ChildSettings>) -> Result<Verdict, Upstr
 
 fn stateless(answer: &Frame) -> Option<Arc<str>> {
     let body = answer.body()?;
-    let offers = answer.kind() == Kind::Result && handshake::offers_stateless(body);
+    let offers = answer.kind() == Kind::Result && channel::offers_stateless(body);
     offers.then(|| body.into())
 }
 
@@ -54,7 +57,7 @@ async fn ask(
     settings: &Arc<ChildSettings>,
     question: Result<Frame, ParseError>,
 ) -> Result<Frame, UpstreamError> {
-    let sibling = Child::start(Arc::clone(settings)).await?;
+    let sibling = child::start(Arc::clone(settings)).await?;
     let question = sibling.ours(question)?;
     let answer = sibling.ask(Owner::NOBODY, question, ANSWER_TIMEOUT).await;
     sibling.stop().await;

@@ -4,20 +4,19 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use lockgate_proto::mcp::Revision;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
-use super::backoff::Backoff;
-use super::child::{Child, WeakChild};
+use super::child;
 use super::children::Pool;
-use super::handshake;
-use super::link::Link;
-use super::mux::Sharing;
-use super::queue::Queue;
 use crate::error::UpstreamError;
 use crate::task::spawn_named;
 use crate::upstream::link::SessionInit;
+use crate::upstream::transport::channel::{
+    Backoff, Channel, Home, Link, Queue, Sharing, WeakChannel, nothing_sent, own_client_info,
+};
 
 /// A caller waits for a start that is this near; for a later one it gets an error at once.
 const WAIT_MAX: Duration = Duration::from_secs(2);
@@ -41,8 +40,8 @@ pub(super) struct Slot {
 
 #[derive(Debug, Default)]
 struct State {
-    child: WeakChild,
-    kept: Option<Child>,
+    child: WeakChannel,
+    kept: Option<Channel>,
     /// When the child was started whose end was not counted yet.
     started: Option<Instant>,
     backoff: Backoff,
@@ -78,7 +77,7 @@ impl Slot {
             return false;
         };
         state.kept = None;
-        state.child = WeakChild::default();
+        state.child = WeakChannel::default();
         drop(state);
         child.stop().await;
         true
@@ -89,7 +88,7 @@ impl Slot {
     /// # Cancel safety
     ///
     /// Cancel safe: a start that has begun goes on.
-    pub(super) async fn child(self: Arc<Self>, pool: Arc<Pool>) -> Result<Child, UpstreamError> {
+    pub(super) async fn child(self: Arc<Self>, pool: Arc<Pool>) -> Result<Channel, UpstreamError> {
         *self.used.lock() = Instant::now();
         let live = self.state.lock().await.live();
         if let Some(child) = live {
@@ -134,7 +133,7 @@ impl Slot {
             }
             let init = shared_init();
             let link = state.open(&pool, &init, Sharing::Shared, &mailbox).await?;
-            state.set(&link.child, self.keeper);
+            state.set(&link.channel, self.keeper);
             Ok(link)
         });
         match starting.await {
@@ -152,7 +151,7 @@ impl Slot {
     ) -> Result<Link, UpstreamError> {
         let mut state = self.state.lock().await;
         let link = state.open(pool, init, Sharing::Own, mailbox).await?;
-        state.set(&link.child, self.keeper);
+        state.set(&link.channel, self.keeper);
         Ok(link)
     }
 
@@ -160,16 +159,16 @@ impl Slot {
     pub(super) async fn clear(&self) {
         let mut state = self.state.lock().await;
         state.kept = None;
-        state.child = WeakChild::default();
+        state.child = WeakChannel::default();
     }
 }
 
 impl State {
-    fn live(&self) -> Option<Child> {
+    fn live(&self) -> Option<Channel> {
         self.child.upgrade().filter(|child| !child.has_ended())
     }
 
-    fn set(&mut self, child: &Child, keeper: Keeper) {
+    fn set(&mut self, child: &Channel, keeper: Keeper) {
         self.child = child.downgrade();
         self.kept = (keeper == Keeper::Slot).then(|| child.clone());
     }
@@ -190,7 +189,7 @@ impl State {
         opened.map_err(nothing_sent)
     }
 
-    async fn start(&mut self, pool: &Pool) -> Result<Child, UpstreamError> {
+    async fn start(&mut self, pool: &Pool) -> Result<Channel, UpstreamError> {
         if self.child.upgrade().is_none_or(|child| child.has_ended()) {
             self.note_end();
         }
@@ -203,7 +202,7 @@ impl State {
         sleep(wait).await;
         let place = pool.place()?;
         self.started = Some(Instant::now());
-        let started = Child::start_in(Arc::clone(pool.settings()), Some(place)).await;
+        let started = child::start_in(Arc::clone(pool.settings()), Some(place)).await;
         match &started {
             Ok(child) => pool.note(child),
             Err(_) => self.count_end(),
@@ -232,29 +231,13 @@ fn shared_init() -> SessionInit {
     SessionInit {
         revision: Revision::SESSION_LATEST,
         capabilities: "{}".into(),
-        client_info: handshake::own_client_info(),
-    }
-}
-
-/// A handshake that failed has done nothing of what the caller wanted.
-fn nothing_sent(error: UpstreamError) -> UpstreamError {
-    match error {
-        UpstreamError::Broken { server, what } => UpstreamError::Unreachable {
-            server,
-            source: io::Error::new(io::ErrorKind::BrokenPipe, what),
-        },
-        UpstreamError::Timeout { server, limit } => {
-            let what = format!("`initialize` was not answered within {limit:?}");
-            let source = io::Error::new(io::ErrorKind::TimedOut, what);
-            UpstreamError::Unreachable { server, source }
-        }
-        other => other,
+        client_info: own_client_info(),
     }
 }
 
 /// Where a session gets another child from.
 #[derive(Debug)]
-pub(super) enum Home {
+pub(super) enum ChildHome {
     /// Another place at the shared child.
     Shared { pool: Arc<Pool>, slot: Arc<Slot> },
     /// Another own child.
@@ -265,17 +248,18 @@ pub(super) enum Home {
     },
 }
 
-impl Home {
-    /// Opens.
-    pub(super) async fn link(&self, mailbox: &Arc<Queue>) -> Result<Link, UpstreamError> {
-        match self {
-            Self::Shared { pool, slot } => {
-                let pool = Arc::clone(pool);
-                Arc::clone(slot)
-                    .shared_link(pool, Arc::clone(mailbox))
-                    .await
+impl Home for ChildHome {
+    fn link<'a>(&'a self, mailbox: &'a Arc<Queue>) -> BoxFuture<'a, Result<Link, UpstreamError>> {
+        Box::pin(async move {
+            match self {
+                Self::Shared { pool, slot } => {
+                    let pool = Arc::clone(pool);
+                    Arc::clone(slot)
+                        .shared_link(pool, Arc::clone(mailbox))
+                        .await
+                }
+                Self::Own { pool, slot, init } => slot.own_link(pool, init, mailbox).await,
             }
-            Self::Own { pool, slot, init } => slot.own_link(pool, init, mailbox).await,
-        }
+        })
     }
 }

@@ -9,12 +9,11 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::hub::Hub;
-use super::outbox::Queued;
 use super::port::{LineSink, LineSource, Sink, Source, SourceError};
 use super::process::{Leader, Started};
 use super::stderr;
 use crate::task::spawn_named;
+use crate::upstream::transport::channel::{Hub, Queued};
 
 /// How long the rest of the output is read once the process has ended. It is there already, unless a process that
 /// left the group holds the pipe.

@@ -11,7 +11,7 @@ use crate::error::UpstreamError;
 use crate::upstream::link::{MessageStream, Outgoing, Reply, SessionInit};
 use crate::upstream::transport::http::{EndpointSettings, HttpEndpoint};
 
-pub(super) fn settings(url: &str) -> EndpointSettings {
+pub(in crate::upstream::transport) fn settings(url: &str) -> EndpointSettings {
     EndpointSettings {
         server: "fake".into(),
         url: url.parse().unwrap(),
@@ -22,11 +22,11 @@ pub(super) fn settings(url: &str) -> EndpointSettings {
     }
 }
 
-pub(super) fn endpoint(url: &str) -> HttpEndpoint {
+pub(in crate::upstream::transport) fn endpoint(url: &str) -> HttpEndpoint {
     HttpEndpoint::new(settings(url)).unwrap()
 }
 
-pub(super) fn out(text: impl Into<String>) -> Outgoing {
+pub(in crate::upstream::transport) fn out(text: impl Into<String>) -> Outgoing {
     Outgoing {
         frame: Frame::parse(Bytes::from(text.into()), &Limits::default()).unwrap(),
         headers: Vec::new(),
@@ -35,13 +35,13 @@ pub(super) fn out(text: impl Into<String>) -> Outgoing {
 }
 
 /// A `tools/call` with the given id.
-pub(super) fn tool_call(id: u64) -> Outgoing {
+pub(in crate::upstream::transport) fn tool_call(id: u64) -> Outgoing {
     out(format!(
         r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"x"}}}}"#
     ))
 }
 
-pub(super) fn init() -> SessionInit {
+pub(in crate::upstream::transport) fn init() -> SessionInit {
     SessionInit {
         revision: Revision::SESSION_LATEST,
         capabilities: "{}".into(),
@@ -50,14 +50,14 @@ pub(super) fn init() -> SessionInit {
 }
 
 /// The one message of an answer that is not a stream.
-pub(super) fn single(reply: Result<Reply, UpstreamError>) -> (u16, String) {
+pub(in crate::upstream::transport) fn single(reply: Result<Reply, UpstreamError>) -> (u16, String) {
     match reply {
         Ok(Reply::Single { status, frame }) => (status, frame.text().to_owned()),
         other => panic!("not a single message: {other:?}"),
     }
 }
 
-pub(super) fn stream(reply: Result<Reply, UpstreamError>) -> MessageStream {
+pub(in crate::upstream::transport) fn stream(reply: Result<Reply, UpstreamError>) -> MessageStream {
     match reply {
         Ok(Reply::Stream(stream)) => stream,
         other => panic!("not a stream: {other:?}"),
@@ -65,7 +65,7 @@ pub(super) fn stream(reply: Result<Reply, UpstreamError>) -> MessageStream {
 }
 
 /// All messages of a stream.
-pub(super) async fn all(stream: &mut MessageStream) -> Vec<String> {
+pub(in crate::upstream::transport) async fn all(stream: &mut MessageStream) -> Vec<String> {
     let mut texts = Vec::new();
     while let Some(frame) = stream.next().await.unwrap() {
         texts.push(frame.text().to_owned());

@@ -2,11 +2,11 @@
 
 mod call;
 mod cancel;
-mod client;
+pub(in crate::upstream::transport) mod client;
 mod listen;
 mod pool;
 mod probe;
 mod resume;
-mod server;
+pub(in crate::upstream::transport) mod server;
 mod session;
 mod tls;

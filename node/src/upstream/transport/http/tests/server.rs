@@ -23,25 +23,27 @@ use crate::task::spawn_named;
 
 /// A request as the server saw it.
 #[derive(Clone, Debug)]
-pub(super) struct Seen {
-    pub(super) method: Method,
-    pub(super) headers: HeaderMap,
-    pub(super) body: String,
+pub(in crate::upstream::transport) struct Seen {
+    pub(in crate::upstream::transport) method: Method,
+    /// Path and query.
+    pub(in crate::upstream::transport) target: String,
+    pub(in crate::upstream::transport) headers: HeaderMap,
+    pub(in crate::upstream::transport) body: String,
 }
 
 impl Seen {
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(in crate::upstream::transport) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
-    pub(super) fn is_call(&self, method: &str) -> bool {
+    pub(in crate::upstream::transport) fn is_call(&self, method: &str) -> bool {
         self.body.contains(&format!("\"method\":\"{method}\""))
     }
 }
 
 /// Body that the test feeds. An error breaks the connection.
 #[derive(Debug)]
-pub(super) struct Feed {
+pub(in crate::upstream::transport) struct Feed {
     pieces: mpsc::Receiver<io::Result<Bytes>>,
     /// Given one poll late, so that hyper has written what came before.
     error: Option<io::Error>,
@@ -71,10 +73,11 @@ impl Body for Feed {
     }
 }
 
-pub(super) type Answer = Response<http_body_util::Either<http_body_util::Full<Bytes>, Feed>>;
+pub(in crate::upstream::transport) type Answer =
+    Response<http_body_util::Either<http_body_util::Full<Bytes>, Feed>>;
 
 /// JSON under a status.
-pub(super) fn json(status: u16, text: impl Into<String>) -> Answer {
+pub(in crate::upstream::transport) fn json(status: u16, text: impl Into<String>) -> Answer {
     Response::builder()
         .status(status)
         .header("content-type", "application/json")
@@ -85,7 +88,7 @@ pub(super) fn json(status: u16, text: impl Into<String>) -> Answer {
 }
 
 /// No body.
-pub(super) fn bare(status: u16) -> Answer {
+pub(in crate::upstream::transport) fn bare(status: u16) -> Answer {
     Response::builder()
         .status(status)
         .body(http_body_util::Either::Left(Bytes::new().into()))
@@ -93,7 +96,7 @@ pub(super) fn bare(status: u16) -> Answer {
 }
 
 /// An event stream and the end that feeds it. Dropping that ends the stream in order.
-pub(super) fn sse() -> (Answer, mpsc::Sender<io::Result<Bytes>>) {
+pub(in crate::upstream::transport) fn sse() -> (Answer, mpsc::Sender<io::Result<Bytes>>) {
     let (feed, body) = mpsc::channel(64);
     let answer = Response::builder()
         .header("content-type", "text/event-stream")
@@ -106,7 +109,7 @@ pub(super) fn sse() -> (Answer, mpsc::Sender<io::Result<Bytes>>) {
 }
 
 /// An event stream with all its pieces; it ends in order, or breaks when the last piece says so.
-pub(super) fn sse_of(pieces: &[Piece]) -> Answer {
+pub(in crate::upstream::transport) fn sse_of(pieces: &[Piece]) -> Answer {
     let (answer, feed) = sse();
     for piece in pieces {
         feed.try_send(match piece {
@@ -120,14 +123,14 @@ pub(super) fn sse_of(pieces: &[Piece]) -> Answer {
 
 /// What [`sse_of`] sends.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Piece {
+pub(in crate::upstream::transport) enum Piece {
     Text(&'static str),
     /// The connection breaks.
     Break,
 }
 
 /// Result of the request in `seen`.
-pub(super) fn result_for(seen: &Seen, result: &str) -> String {
+pub(in crate::upstream::transport) fn result_for(seen: &Seen, result: &str) -> String {
     let id = lockgate_proto::jsonrpc::find(&seen.body, "id")
         .map(|span| span.of(&seen.body))
         .unwrap();
@@ -136,16 +139,16 @@ pub(super) fn result_for(seen: &Seen, result: &str) -> String {
 
 /// A running server.
 #[derive(Debug)]
-pub(super) struct Server {
-    pub(super) address: SocketAddr,
-    pub(super) log: Arc<Mutex<Vec<Seen>>>,
+pub(in crate::upstream::transport) struct Server {
+    pub(in crate::upstream::transport) address: SocketAddr,
+    pub(in crate::upstream::transport) log: Arc<Mutex<Vec<Seen>>>,
     n_connections: Arc<AtomicUsize>,
     open: watch::Receiver<usize>,
     task: JoinHandle<()>,
 }
 
 impl Server {
-    pub(super) async fn start<H, F>(handler: H) -> Self
+    pub(in crate::upstream::transport) async fn start<H, F>(handler: H) -> Self
     where
         H: Fn(Seen) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Answer> + Send + 'static,
@@ -153,7 +156,7 @@ impl Server {
         Self::start_on(TcpListener::bind("127.0.0.1:0").await.unwrap(), handler)
     }
 
-    pub(super) fn start_on<H, F>(listener: TcpListener, handler: H) -> Self
+    pub(in crate::upstream::transport) fn start_on<H, F>(listener: TcpListener, handler: H) -> Self
     where
         H: Fn(Seen) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Answer> + Send + 'static,
@@ -178,28 +181,28 @@ impl Server {
         }
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(in crate::upstream::transport) fn url(&self) -> String {
         format!("http://{}/mcp", self.address)
     }
 
     /// Connections accepted so far.
-    pub(super) fn n_connections(&self) -> usize {
+    pub(in crate::upstream::transport) fn n_connections(&self) -> usize {
         self.n_connections.load(Ordering::SeqCst)
     }
 
     /// Requests whose body holds `text`.
-    pub(super) fn count(&self, text: &str) -> usize {
+    pub(in crate::upstream::transport) fn count(&self, text: &str) -> usize {
         let log = self.log.lock();
         log.iter().filter(|seen| seen.body.contains(text)).count()
     }
 
     /// Waits until `n` connections are open.
-    pub(super) async fn open_connections(&mut self, n: usize) {
+    pub(in crate::upstream::transport) async fn open_connections(&mut self, n: usize) {
         self.open.wait_for(|open| *open == n).await.unwrap();
     }
 
     /// Closes the listener and every connection.
-    pub(super) async fn stop(self) {
+    pub(in crate::upstream::transport) async fn stop(self) {
         self.task.abort();
         assert!(self.task.await.unwrap_err().is_cancelled());
     }
@@ -232,6 +235,7 @@ async fn accept<H, F>(
                     let body = body.collect().await.unwrap().to_bytes();
                     let seen = Seen {
                         method: head.method,
+                        target: head.uri.to_string(),
                         headers: head.headers,
                         body: String::from_utf8(body.to_vec()).unwrap(),
                     };

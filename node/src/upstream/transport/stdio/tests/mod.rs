@@ -15,9 +15,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use secrecy::SecretString;
 use tokio::time::timeout;
 
-use super::{Child, ChildSettings, StdioSession};
+use super::{ChildSettings, child};
 use crate::error::UpstreamError;
 use crate::upstream::link::{MessageStream, Outgoing, Reply, SessionInit};
+use crate::upstream::transport::channel::{Channel, ChannelSession};
 
 /// No test waits longer for anything; a machine under load may need most of it.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -74,8 +75,8 @@ fn program_with(script: &str, env: &[(&str, &str)]) -> Arc<ChildSettings> {
     })
 }
 
-async fn start(script: &str) -> Child {
-    Child::start(program(script)).await.unwrap()
+async fn start(script: &str) -> Channel {
+    child::start(program(script)).await.unwrap()
 }
 
 fn init() -> SessionInit {
@@ -133,14 +134,14 @@ async fn next(stream: &mut MessageStream) -> Result<Option<String>, UpstreamErro
     Ok(frame.map(|frame| frame.text().to_owned()))
 }
 
-async fn ask(session: &StdioSession, out: Outgoing) -> String {
+async fn ask(session: &ChannelSession, out: Outgoing) -> String {
     soon(async { answer(session.call(out).await).await })
         .await
         .unwrap()
 }
 
 /// The process id that the server says.
-async fn pid(session: &StdioSession) -> i32 {
+async fn pid(session: &ChannelSession) -> i32 {
     let text = ask(session, tool("1", "pid")).await;
     let frame = frame(&text);
     frame.body().unwrap().parse().unwrap()

@@ -1,5 +1,6 @@
 //! Which process a caller gets, and what happens when it ends.
 
+use super::super::probe;
 use super::*;
 use crate::config::Scope;
 use crate::upstream::transport::stdio::{ChildKey, Children};
@@ -13,7 +14,7 @@ fn own(name: &str) -> ChildKey {
     ChildKey::Session(name.into())
 }
 
-async fn open(children: &Children, key: ChildKey) -> StdioSession {
+async fn open(children: &Children, key: ChildKey) -> ChannelSession {
     soon(children.session(key, init())).await.unwrap()
 }
 
@@ -173,7 +174,7 @@ async fn the_stateless_era_has_a_child_of_its_own() {
     let child = soon(children.stateless(&ann)).await.unwrap();
     let again = soon(children.stateless(&"bob".into())).await.unwrap();
     let said =
-        |child: Child| async move { answer(child.call(tool("1", "pid")).await).await.unwrap() };
+        |child: Channel| async move { answer(child.call(tool("1", "pid")).await).await.unwrap() };
     assert_eq!(said(child.clone()).await, said(again).await);
     assert_eq!(children.counts().live, 2);
     child.stop().await;
@@ -250,14 +251,14 @@ async fn a_probe_asks_each_era_on_a_process_of_its_own() {
     cat > /dev/null
     "#;
     let settings = program_with(script, &[("LOG", path.to_str().unwrap())]);
-    let verdict = soon(Child::probe(settings)).await.unwrap();
+    let verdict = soon(probe(settings)).await.unwrap();
     assert!(verdict.stateless.unwrap().contains("2026-07-28"));
     assert!(verdict.session.unwrap().contains("2025-11-25"));
     assert_eq!(logged(&dir).len(), 2);
 }
 
 async fn check_probe(script: &str, stateless: bool, session: bool) {
-    let verdict = soon(Child::probe(program(script))).await.unwrap();
+    let verdict = soon(probe(program(script))).await.unwrap();
     assert_eq!(
         (verdict.stateless.is_some(), verdict.session.is_some()),
         (stateless, session)
@@ -289,5 +290,5 @@ async fn a_probe_understands_servers_of_one_era() {
 
 #[tokio::test]
 async fn a_probe_of_a_program_that_ends_at_once_is_an_error() {
-    assert!(soon(Child::probe(program("exit 1"))).await.is_err());
+    assert!(soon(probe(program("exit 1"))).await.is_err());
 }

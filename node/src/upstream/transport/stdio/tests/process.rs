@@ -49,7 +49,7 @@ async fn a_program_that_is_not_there_is_unreachable() {
         command: "/nowhere/program".to_owned(),
         ..ChildSettings::clone(&program(""))
     };
-    let error = Child::start(Arc::new(settings)).await.unwrap_err();
+    let error = child::start(Arc::new(settings)).await.unwrap_err();
     assert!(error.nothing_sent(), "{error:?}");
 }
 
@@ -220,7 +220,7 @@ async fn a_child_sees_nothing_of_our_environment_but_the_basics() {
         r#"read_line; names=$(env | sed -n 's/^\([A-Za-z_]*\)=.*/"\1",/p' | tr -d '\n'); result "$id" "[$names\"\"]""#,
         &[("TOKEN", "s3cret")],
     );
-    let child = Child::start(settings).await.unwrap();
+    let child = child::start(settings).await.unwrap();
     let text = answer(soon(child.call(tool("1", "a"))).await)
         .await
         .unwrap();

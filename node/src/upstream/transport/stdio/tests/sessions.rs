@@ -2,7 +2,7 @@
 
 use super::*;
 
-async fn listen(session: &StdioSession) -> MessageStream {
+async fn listen(session: &ChannelSession) -> MessageStream {
     session.listen().await.unwrap().unwrap()
 }
 
@@ -111,7 +111,7 @@ async fn what_the_server_asked_before_anybody_listened_goes_with_the_next_call()
     assert!(next(&mut stream).await.unwrap().is_none());
 }
 
-fn session_has_mail(session: &StdioSession) -> bool {
+fn session_has_mail(session: &ChannelSession) -> bool {
     !session.mailbox().is_empty()
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 
-use super::port::Up;
+use super::line::Up;
 
 /// Requests and notifications of callers that wait for the child to read.
 const CALLER_LINES_MAX: usize = 32;
@@ -17,8 +17,8 @@ const OWN_LINES_MAX: usize = 128;
 
 /// A line, and its place in the queue.
 #[derive(Debug)]
-pub(super) struct Queued {
-    pub(super) up: Up,
+pub(crate) struct Queued {
+    pub(crate) up: Up,
     _place: Place,
 }
 

@@ -1,22 +1,24 @@
-//! The shell round the [`Mux`]: queues of the callers on one side, the port on the other.
+//! The shell round the [`super::mux::Mux`]: queues of the callers on one side, the port on the other.
 
-use std::collections::HashMap;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use lockgate_proto::id::ServerName;
 use lockgate_proto::jsonrpc::{Batch, Frame, Kind, Limits};
+use lockgate_proto::mcp::Revision;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, warn};
 
-use super::mux::{Effect, Mux, Outcome, Owner, Sharing};
+use super::line::{Down, Up};
+use super::losses::Losses;
+use super::mux::{Effect, Outcome, Owner, Sharing};
 use super::outbox::{NoPlace, Outbox, Place, Queued};
-use super::port::{Down, Up};
 use super::queue::{Admission, End, FRAMES_MAX, Queue};
+use super::state::{Pending, State};
 use crate::error::UpstreamError;
 
 /// Notifications kept for a session that does not listen yet. Its requests are kept up to [`FRAMES_MAX`].
@@ -39,18 +41,9 @@ pub(super) enum Begun {
     Answer(Frame),
 }
 
-/// What was seen and not passed on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Losses {
-    /// Lines on standard output that were not MCP: banners, debug prints.
-    pub stray_lines: u64,
-    /// Notifications that found their reader too slow.
-    pub dropped: u64,
-}
-
-/// One child's channel, shared by its callers and its tasks.
+/// Shared by the callers of a channel and the tasks that carry it.
 #[derive(Debug)]
-pub(super) struct Hub {
+pub(crate) struct Hub {
     server: ServerName,
     limits: Limits,
     state: Mutex<State>,
@@ -60,27 +53,12 @@ pub(super) struct Hub {
     stray_lines: AtomicU64,
     dropped: AtomicU64,
     ended: watch::Sender<Option<Arc<str>>>,
-}
-
-#[derive(Debug)]
-struct State {
-    mux: Mux,
-    up: u64,
-    calls: HashMap<u64, Pending>,
-    mailboxes: HashMap<Owner, Arc<Queue>>,
-    ended: Option<Arc<str>>,
-}
-
-#[derive(Debug)]
-struct Pending {
-    queue: Arc<Queue>,
-    /// [`Up::n`] of the request.
-    up: u64,
+    revision: OnceLock<Revision>,
 }
 
 impl Hub {
     /// A hub, and the lines that its far end has to take.
-    pub(super) fn new(
+    pub(crate) fn new(
         server: ServerName,
         answer_bytes_max: usize,
     ) -> (Arc<Self>, mpsc::Receiver<Queued>) {
@@ -91,46 +69,52 @@ impl Hub {
                 body_bytes_max: answer_bytes_max,
                 ..Limits::default()
             },
-            state: Mutex::new(State {
-                mux: Mux::new(),
-                up: 0,
-                calls: HashMap::new(),
-                mailboxes: HashMap::new(),
-                ended: None,
-            }),
+            state: Mutex::new(State::new()),
             outbox,
             taken: AtomicU64::new(0),
             stray_lines: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             ended: watch::Sender::new(None),
+            revision: OnceLock::new(),
         };
         (Arc::new(hub), lines)
     }
 
-    pub(super) fn server(&self) -> &ServerName {
+    pub(crate) fn server(&self) -> &ServerName {
         &self.server
     }
 
-    pub(super) fn losses(&self) -> Losses {
+    /// The revision that both sides speak from now on.
+    pub(super) fn agree(&self, revision: Revision) {
+        // Agreed once: a hub has one handshake.
+        let _first = self.revision.set(revision);
+    }
+
+    /// The revision agreed, if any yet.
+    pub(crate) fn revision(&self) -> Option<Revision> {
+        self.revision.get().copied()
+    }
+
+    pub(crate) fn losses(&self) -> Losses {
         Losses {
             stray_lines: self.stray_lines.load(Ordering::Relaxed),
             dropped: self.dropped.load(Ordering::Relaxed),
         }
     }
 
-    /// A queue as long as this child's lines allow.
-    pub(super) fn queue(&self) -> Arc<Queue> {
+    /// A queue as long as the server's messages allow.
+    pub(crate) fn queue(&self) -> Arc<Queue> {
         Arc::new(Queue::new(self.limits.body_bytes_max))
     }
 
     // Sessions.
 
-    pub(super) fn sharing(&self) -> Sharing {
+    pub(crate) fn sharing(&self) -> Sharing {
         self.state.lock().mux.sharing()
     }
 
-    /// Takes a child that nobody has used. False when somebody has.
-    pub(super) fn claim(&self, sharing: Sharing) -> bool {
+    /// Takes a channel that nobody has used. False when somebody has.
+    pub(crate) fn claim(&self, sharing: Sharing) -> bool {
         self.state.lock().mux.claim(sharing)
     }
 
@@ -168,7 +152,7 @@ impl Hub {
     ///
     /// # Errors
     ///
-    /// Fails when the child has ended or does not read: nothing was sent.
+    /// Fails when the channel has ended or the server does not read: nothing was sent.
     ///
     /// # Cancel safety
     ///
@@ -199,6 +183,7 @@ impl Hub {
         let pending = Pending {
             queue: Arc::clone(&queue),
             up,
+            returned: false,
         };
         state.calls.insert(call, pending);
         Ok(Begun::Call { call, queue })
@@ -220,7 +205,7 @@ impl Hub {
     ///
     /// # Errors
     ///
-    /// Fails when the child has ended or does not read: nothing was sent.
+    /// Fails when the channel has ended or the server does not read: nothing was sent.
     pub(super) async fn send(
         &self,
         owner: Owner,
@@ -242,7 +227,7 @@ impl Hub {
     ///
     /// # Errors
     ///
-    /// Fails when the child has ended or does not read.
+    /// Fails when the channel has ended or the server does not read.
     pub(super) async fn announce(&self, line: Bytes, limit: Duration) -> Result<(), UpstreamError> {
         let place = self.place(limit).await?;
         self.push(&mut self.state.lock(), line, place);
@@ -256,7 +241,7 @@ impl Hub {
                 let how = self.ended.borrow().clone().unwrap_or_default();
                 self.unreachable(io::ErrorKind::BrokenPipe, &how)
             }
-            NoPlace::Full => self.unreachable(io::ErrorKind::TimedOut, "the program does not read"),
+            NoPlace::Full => self.unreachable(io::ErrorKind::TimedOut, "the server does not read"),
         })
     }
 
@@ -284,8 +269,8 @@ impl Hub {
 
     // The port.
 
-    /// Takes a line of the child. Never waits, so that a child which does not read is still read itself.
-    pub(super) fn on_down(&self, down: Down) {
+    /// Takes a line of the server. Never waits, so that one which does not read is still read itself.
+    pub(crate) fn on_down(&self, down: Down) {
         // After a break a far end gives again what it does not know to be taken.
         let taken = self.taken.fetch_max(down.n, Ordering::AcqRel);
         if down.n <= taken {
@@ -357,24 +342,55 @@ impl Hub {
                 .chars()
                 .take(EXCERPT_CHARS_MAX)
                 .collect();
-            warn!(server = %self.server, stray_lines = n, %error, text, "line on stdout is not MCP");
+            warn!(server = %self.server, stray_lines = n, %error, text, "line is not MCP");
         }
     }
 
+    /// Asks the server for a sign of life, which shows as a line like any other.
+    pub(crate) fn ping(&self) {
+        let mut state = self.state.lock();
+        let line = state.mux.ping();
+        self.send_own(&mut state, line);
+    }
+
     /// The far end has every line up to `n`.
-    pub(super) fn on_delivered(&self, n: u64) {
+    pub(crate) fn on_delivered(&self, n: u64) {
         self.outbox.on_delivered(n);
     }
 
-    /// The child has ended, and nothing more comes from it.
-    pub(super) fn on_ended(&self, how: &str) {
+    /// The far end refused request `n`, and the server did not look at it: its call ends so. Of a line that is no
+    /// request nobody hears.
+    pub(crate) fn on_refused(&self, n: u64, end: End) {
+        let mut state = self.state.lock();
+        let Some(call) = state.call_of(n) else {
+            return;
+        };
+        // The server does not know of it, so it need not be told that it is over.
+        let _unsent = state.mux.on_expired(call);
+        if let Some(pending) = state.calls.remove(&call) {
+            pending.queue.end(end);
+        }
+    }
+
+    /// The far end has no use for line `n` and the channel is about to end: its call can be sent again over another.
+    pub(crate) fn on_returned(&self, n: u64) {
+        let mut state = self.state.lock();
+        let call = state.call_of(n);
+        if let Some(pending) = call.and_then(|call| state.calls.get_mut(&call)) {
+            pending.returned = true;
+        }
+    }
+
+    /// The channel has ended, and nothing more comes from it.
+    pub(crate) fn on_ended(&self, how: &str) {
         let how: Arc<str> = how.into();
         let mut state = self.state.lock();
-        // Before the calls hear of it: whoever does may ask at once for another child.
+        // Before the calls hear of it: whoever does may ask at once for another channel.
         self.ended.send_replace(Some(Arc::clone(&how)));
         for (_, pending) in state.calls.drain() {
             let how = Arc::clone(&how);
-            pending.queue.end(if self.outbox.has_delivered(pending.up) {
+            let may_have_acted = self.outbox.has_delivered(pending.up) && !pending.returned;
+            pending.queue.end(if may_have_acted {
                 End::Broken(how)
             } else {
                 End::NotSent(how)
@@ -387,17 +403,17 @@ impl Hub {
     }
 
     /// Whether no call is in flight.
-    pub(super) fn is_quiet(&self) -> bool {
+    pub(crate) fn is_quiet(&self) -> bool {
         self.state.lock().calls.is_empty()
     }
 
-    /// Whether the child has ended.
-    pub(super) fn has_ended(&self) -> bool {
+    /// Whether it has ended.
+    pub(crate) fn has_ended(&self) -> bool {
         self.ended.borrow().is_some()
     }
 
-    /// Resolves when the child has ended, with a description of how.
-    pub(super) async fn ended(&self) -> Arc<str> {
+    /// Resolves when it has ended, with a description of how.
+    pub(crate) async fn ended(&self) -> Arc<str> {
         let mut ended = self.ended.subscribe();
         match ended.wait_for(Option::is_some).await {
             Ok(how) => how.clone().unwrap_or_default(),
@@ -411,7 +427,7 @@ impl Hub {
             Some(place) => {
                 self.push(state, line, place);
             }
-            None => debug!(server = %self.server, "the program does not read: line dropped"),
+            None => debug!(server = %self.server, "the server does not read: line dropped"),
         }
     }
 
@@ -423,7 +439,7 @@ impl Hub {
     }
 
     /// An error for something that was not sent.
-    pub(super) fn unreachable(&self, kind: io::ErrorKind, what: &str) -> UpstreamError {
+    pub(crate) fn unreachable(&self, kind: io::ErrorKind, what: &str) -> UpstreamError {
         UpstreamError::Unreachable {
             server: self.server.clone(),
             source: io::Error::new(kind, what.to_owned()),
@@ -436,11 +452,15 @@ impl Hub {
             End::Done => None,
             End::NotSent(how) => Some(self.unreachable(io::ErrorKind::BrokenPipe, &how)),
             End::Broken(how) => Some(self.broken(&how)),
+            End::Refused(status) => Some(UpstreamError::Status {
+                server: self.server.clone(),
+                status,
+            }),
         }
     }
 
     /// An error for something that the server may have acted on.
-    pub(super) fn broken(&self, what: &str) -> UpstreamError {
+    pub(crate) fn broken(&self, what: &str) -> UpstreamError {
         UpstreamError::Broken {
             server: self.server.clone(),
             what: what.to_owned(),

@@ -23,13 +23,15 @@ pub(super) enum Admission {
 
 /// Why a queue ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(crate) enum End {
     /// In order.
     Done,
-    /// The child ended before it had the request.
+    /// The channel ended before the server had the request, or the server sent it back unread.
     NotSent(Arc<str>),
-    /// The child ended, and may have acted.
+    /// The channel ended, and the server may have acted.
     Broken(Arc<str>),
+    /// The transport refused the request with an HTTP status.
+    Refused(u16),
 }
 
 /// What the reader gets.
@@ -45,7 +47,7 @@ pub(super) enum Item {
 
 /// A queue with one reader at a time. Writers never wait: what does not fit is refused.
 #[derive(Debug)]
-pub(super) struct Queue {
+pub(crate) struct Queue {
     state: Mutex<State>,
     wake: Notify,
     bytes_max: usize,
@@ -60,7 +62,7 @@ struct State {
 }
 
 impl Queue {
-    pub(super) fn new(bytes_max: usize) -> Self {
+    pub(crate) fn new(bytes_max: usize) -> Self {
         Self {
             state: Mutex::default(),
             wake: Notify::new(),
@@ -129,7 +131,7 @@ impl Queue {
     }
 
     #[cfg(test)]
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.state.lock().frames.is_empty()
     }
 

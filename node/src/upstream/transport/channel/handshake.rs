@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use lockgate_proto::jsonrpc::{Frame, Kind, Limits, ParseError, decode_str, encode_str, find_path};
+use lockgate_proto::jsonrpc::{Frame, Kind, Limits, ParseError, decode_str, find_path};
 use lockgate_proto::mcp::{Era, Revision, method};
 
 use crate::upstream::link::SessionInit;
 
 /// What the server agreed to.
 #[derive(Clone, Debug)]
-pub(super) struct Agreement {
+pub(crate) struct Agreement {
     /// Raw `InitializeResult`.
-    pub(super) result: Arc<str>,
-    pub(super) revision: Revision,
+    pub(crate) result: Arc<str>,
+    pub(crate) revision: Revision,
 }
 
 impl Default for Agreement {
@@ -29,7 +29,7 @@ impl Default for Agreement {
 /// # Errors
 ///
 /// Fails when capabilities or client info are not JSON.
-pub(super) fn initialize(init: &SessionInit) -> Result<Frame, ParseError> {
+pub(crate) fn initialize(init: &SessionInit) -> Result<Frame, ParseError> {
     let text = format!(
         r#"{{"jsonrpc":"2.0","id":0,"method":"{}","params":{{"protocolVersion":"{}","capabilities":{},"clientInfo":{}}}}}"#,
         method::INITIALIZE,
@@ -45,7 +45,7 @@ pub(super) fn initialize(init: &SessionInit) -> Result<Frame, ParseError> {
 /// # Errors
 ///
 /// Never in practice: the text is our own.
-pub(super) fn discover() -> Result<Frame, ParseError> {
+pub(crate) fn discover() -> Result<Frame, ParseError> {
     let revision = Revision::V2026_07_28;
     let info = own_client_info();
     ours(format!(
@@ -54,15 +54,14 @@ pub(super) fn discover() -> Result<Frame, ParseError> {
     ))
 }
 
-/// A request of ours with one string parameter.
+/// A request with raw params.
 ///
 /// # Errors
 ///
-/// Never in practice: the text is our own.
-pub(super) fn request(method: &str, key: &str, value: &str) -> Result<Frame, ParseError> {
-    let value = encode_str(value);
+/// Fails when the params are not JSON.
+pub(super) fn request(method: &str, params: &str) -> Result<Frame, ParseError> {
     ours(format!(
-        r#"{{"jsonrpc":"2.0","id":0,"method":"{method}","params":{{"{key}":{value}}}}}"#
+        r#"{{"jsonrpc":"2.0","id":0,"method":"{method}","params":{params}}}"#
     ))
 }
 
@@ -76,13 +75,13 @@ pub(super) fn notification(method: &str) -> Result<Frame, ParseError> {
 }
 
 /// This gateway as raw `Implementation`.
-pub(super) fn own_client_info() -> Arc<str> {
+pub(crate) fn own_client_info() -> Arc<str> {
     let version = env!("CARGO_PKG_VERSION");
     format!(r#"{{"name":"lockgate","version":"{version}"}}"#).into()
 }
 
 /// Reads the answer to `initialize`; says what is wrong with it otherwise.
-pub(super) fn agreement(answer: &Frame) -> Result<Agreement, String> {
+pub(crate) fn agreement(answer: &Frame) -> Result<Agreement, String> {
     let body = answer.body().unwrap_or_default();
     if answer.kind() == Kind::Error {
         let message = find_path(body, &["message"]).map(|span| span.of(body));
@@ -102,7 +101,7 @@ pub(super) fn agreement(answer: &Frame) -> Result<Agreement, String> {
 
 /// Whether a `DiscoverResult` offers a revision of the stateless era that we speak. Some servers of the session
 /// era answer `server/discover` too, and list only their own (`MCP.md` A8).
-pub(super) fn offers_stateless(result: &str) -> bool {
+pub(crate) fn offers_stateless(result: &str) -> bool {
     let Some(versions) = find_path(result, &["supportedVersions"]) else {
         return false;
     };

@@ -1,4 +1,4 @@
-//! What a child says by itself, to one session.
+//! What the server says by itself, to one session.
 
 use std::io;
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use super::queue::Item;
 use super::session::Shared;
 use crate::error::UpstreamError;
 
-/// Wait between attempts to open a child again. The pool has its own back-off, which grows; this one only keeps
+/// Wait between attempts to open a channel again. Where they come from has its own back-off, which grows; this one only keeps
 /// a listener from asking it in a loop.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// The listening stream of a session. It outlives the child: when a pool can open another, it does.
+/// The listening stream of a session. It outlives the channel: where another can be opened, it is.
 #[derive(Debug)]
 pub(super) struct Listener {
     session: Arc<Shared>,
@@ -33,30 +33,30 @@ impl Listener {
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: a child that is being opened goes on being opened.
+    /// Cancel safe: a channel that is being opened goes on being opened.
     pub(super) async fn next(&self) -> Result<Option<Frame>, UpstreamError> {
         tokio::select! {
             biased;
             item = self.session.mailbox.next(self.reader) => match item {
                 Item::Frame(frame) => Ok(Some(frame)),
-                Item::End(end) => self.session.link().child.hub().failure(end).map_or(Ok(None), Err),
+                Item::End(end) => self.session.link().channel.hub().failure(end).map_or(Ok(None), Err),
                 Item::Replaced => Ok(None),
             },
             error = self.keep_open() => Err(error),
         }
     }
 
-    /// Opens the child again whenever it ends; comes back only if that is not this session's way.
+    /// Opens the channel again whenever it ends; comes back only if that is not this session's way.
     async fn keep_open(&self) -> UpstreamError {
         loop {
             let link = self.session.link();
-            let how = link.child.ended().await;
+            let how = link.channel.ended().await;
             if !self.session.reopens() {
-                return link.child.hub().broken(&how);
+                return link.channel.hub().broken(&how);
             }
             if let Err(error) = self.session.fresh().await {
-                let server = link.child.server();
-                tracing::debug!(%server, cause = ?io_cause(&error), %error, "child not opened again");
+                let server = link.channel.server();
+                tracing::debug!(%server, cause = ?io_cause(&error), %error, "channel not opened again");
                 tokio::time::sleep(AGAIN).await;
             }
         }

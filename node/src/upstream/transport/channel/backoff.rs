@@ -15,14 +15,14 @@ const SOUND: Duration = Duration::from_secs(30);
 
 /// Wait between starts: 0.1 s, doubling up to 30 s.
 #[derive(Debug, Default)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     ends: u32,
     not_before: Option<Instant>,
 }
 
 impl Backoff {
     /// A program that was started at `started` has ended, or did not come up.
-    pub(super) fn on_ended(&mut self, started: Instant, now: Instant) {
+    pub(crate) fn on_ended(&mut self, started: Instant, now: Instant) {
         if now.duration_since(started) >= SOUND {
             self.ends = 0;
         }
@@ -32,13 +32,13 @@ impl Backoff {
     }
 
     /// Time until the next start.
-    pub(super) fn wait(&self, now: Instant) -> Duration {
+    pub(crate) fn wait(&self, now: Instant) -> Duration {
         let until = self.not_before.map(|at| at.saturating_duration_since(now));
         until.unwrap_or_default()
     }
 
     /// Ends in a row.
-    pub(super) fn ends(&self) -> u32 {
+    pub(crate) fn ends(&self) -> u32 {
         self.ends
     }
 }

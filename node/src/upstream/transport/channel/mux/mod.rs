@@ -35,16 +35,16 @@ const ASKED_MAX: usize = 256;
 
 /// A session attached to a child. Stateless callers are one owner, [`Owner::NOBODY`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Owner(u32);
+pub(crate) struct Owner(u32);
 
 impl Owner {
     /// Callers that have no session.
-    pub(super) const NOBODY: Self = Self(0);
+    pub(crate) const NOBODY: Self = Self(0);
 }
 
 /// Who has the child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sharing {
+pub(crate) enum Sharing {
     /// Stateless era: requests of anybody, and no request of the server.
     Stateless,
     /// Session era, one session.
@@ -345,6 +345,12 @@ impl Mux {
     }
 
     fn own(&mut self, method: &str, key: &str, value: &str) -> Bytes {
+        let n = self.begin_own();
+        rewrite::own_request(n, method, key, value)
+    }
+
+    /// Number of a request of our own.
+    fn begin_own(&mut self) -> u64 {
         self.last_call += 1;
         let call = Call {
             owner: Owner::NOBODY,
@@ -355,7 +361,13 @@ impl Mux {
             left: false,
         };
         self.calls.insert(self.last_call, call);
-        rewrite::own_request(self.last_call, method, key, value)
+        self.last_call
+    }
+
+    /// A question that only asks for a sign of life; its answer goes nowhere.
+    pub(super) fn ping(&mut self) -> Bytes {
+        let n = self.begin_own();
+        rewrite::ping(n)
     }
 
     /// `None`: the server's level stays.

@@ -93,6 +93,11 @@ pub(super) fn own_request(n: u64, method: &str, key: &str, value: &str) -> Bytes
         .into()
 }
 
+/// A `ping` of our own.
+pub(super) fn ping(n: u64) -> Bytes {
+    format!(r#"{{"jsonrpc":"2.0","id":{n},"method":"ping"}}"#).into()
+}
+
 /// Reads a message that we wrote ourselves.
 pub(super) fn ours(text: &str) -> Option<Frame> {
     Frame::parse(Bytes::copy_from_slice(text.as_bytes()), &Limits::default()).ok()

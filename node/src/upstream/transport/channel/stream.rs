@@ -7,7 +7,7 @@ use lockgate_proto::jsonrpc::{Frame, Kind, find};
 use lockgate_proto::mcp::code;
 use tokio::time::{Instant, timeout_at};
 
-use super::child::Child;
+use super::handle::Channel;
 use super::hub::Begun;
 use super::listener::Listener;
 use super::mux::Owner;
@@ -17,7 +17,7 @@ use crate::upstream::link::{MessageStream, Outgoing, Reply};
 
 /// Messages of one call, or those that belong to no call.
 #[derive(Debug)]
-pub struct StdioStream(Inner);
+pub struct ChannelStream(Inner);
 
 #[derive(Debug)]
 enum Inner {
@@ -25,7 +25,7 @@ enum Inner {
     Listener(Listener),
 }
 
-impl StdioStream {
+impl ChannelStream {
     pub(super) fn listener(listener: Listener) -> Self {
         Self(Inner::Listener(listener))
     }
@@ -52,11 +52,11 @@ impl StdioStream {
 ///
 /// Dropping it gives up the call.
 pub(super) async fn call(
-    child: &Child,
+    channel: &Channel,
     owner: Owner,
     out: &Outgoing,
 ) -> Result<Reply, UpstreamError> {
-    let started = CallStream::begin(child, owner, &out.frame, out.timeout).await?;
+    let started = CallStream::begin(channel, owner, &out.frame, out.timeout).await?;
     let mut stream = match started {
         Started::Stream(stream) => stream,
         Started::Answer(frame) => return Ok(single(frame)),
@@ -66,20 +66,20 @@ pub(super) async fn call(
         Some(frame) if is_answer(&frame) => Ok(single(frame)),
         first => {
             stream.first = first;
-            let stream = StdioStream(Inner::Call(stream));
-            Ok(Reply::Stream(MessageStream::Stdio(stream)))
+            let stream = ChannelStream(Inner::Call(stream));
+            Ok(Reply::Stream(MessageStream::Channel(stream)))
         }
     }
 }
 
 /// Sends a request of our own and waits for its answer; whatever comes before is passed over.
 pub(super) async fn ask(
-    child: &Child,
+    channel: &Channel,
     owner: Owner,
     frame: &Frame,
     limit: Duration,
 ) -> Result<Frame, UpstreamError> {
-    let started = CallStream::begin(child, owner, frame, limit).await?;
+    let started = CallStream::begin(channel, owner, frame, limit).await?;
     let mut stream = match started {
         Started::Stream(stream) => stream,
         Started::Answer(frame) => return Ok(frame),
@@ -89,7 +89,7 @@ pub(super) async fn ask(
         match next {
             Some(frame) if is_answer(&frame) => return Ok(frame),
             Some(_) => {}
-            None => return Err(child.hub().broken("the call ended without an answer")),
+            None => return Err(channel.hub().broken("the call ended without an answer")),
         }
     }
 }
@@ -99,7 +99,7 @@ fn single(frame: Frame) -> Reply {
     Reply::Single { status, frame }
 }
 
-/// HTTP status that 2026-07-28 ties to an error code ("Streamable HTTP", "Error responses"); a child has none to give.
+/// HTTP status that 2026-07-28 ties to an error code ("Streamable HTTP", "Error responses"); a channel has none to give.
 fn http_status(frame: &Frame) -> u16 {
     let code = frame
         .body()
@@ -126,7 +126,7 @@ fn is_answer(frame: &Frame) -> bool {
 /// Messages of one call.
 #[derive(Debug)]
 struct CallStream {
-    child: Child,
+    channel: Channel,
     call: u64,
     queue: Arc<Queue>,
     first: Option<Frame>,
@@ -142,16 +142,16 @@ enum Started {
 
 impl CallStream {
     async fn begin(
-        child: &Child,
+        channel: &Channel,
         owner: Owner,
         frame: &Frame,
         limit: Duration,
     ) -> Result<Started, UpstreamError> {
-        let begun = child.hub().request(owner, frame, limit).await?;
+        let begun = channel.hub().request(owner, frame, limit).await?;
         Ok(match begun {
             Begun::Answer(frame) => Started::Answer(frame),
             Begun::Call { call, queue } => Started::Stream(Self {
-                child: child.clone(),
+                channel: channel.clone(),
                 call,
                 queue,
                 first: None,
@@ -187,7 +187,7 @@ impl CallStream {
             }
             Item::End(end) => {
                 self.over = true;
-                self.child.hub().failure(end).map_or(Ok(None), Err)
+                self.channel.hub().failure(end).map_or(Ok(None), Err)
             }
             // The queue of a call has one reader only.
             Item::Replaced => Ok(None),
@@ -195,14 +195,14 @@ impl CallStream {
     }
 
     fn on_silence(&mut self) -> Result<(), UpstreamError> {
-        if !self.child.hub().expire(self.call) {
+        if !self.channel.hub().expire(self.call) {
             // The server waits for the client: its silence means nothing.
             self.quiet_until = Instant::now() + self.limit;
             return Ok(());
         }
         self.over = true;
         Err(UpstreamError::Timeout {
-            server: self.child.hub().server().clone(),
+            server: self.channel.hub().server().clone(),
             limit: self.limit,
         })
     }
@@ -213,7 +213,7 @@ impl CallStream {
 impl Drop for CallStream {
     fn drop(&mut self) {
         if !self.over {
-            self.child.hub().leave(self.call);
+            self.channel.hub().leave(self.call);
         }
     }
 }
