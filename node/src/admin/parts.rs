@@ -51,6 +51,8 @@ pub struct Parts {
     pub tls: bool,
     /// When this process started.
     pub started: SystemTime,
+    /// Tells the time.
+    pub clock: fn() -> SystemTime,
     /// What opens the admin plane from elsewhere (`LOCKGATE_TOKEN`). `None`: only this machine comes in.
     pub token: Option<SecretString>,
     /// Keys, and servers that were added at run time.

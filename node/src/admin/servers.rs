@@ -1,6 +1,7 @@
 //! Servers: how they are, and those that are added at run time.
 
 use std::path::Path;
+use std::time::Duration;
 
 use http::StatusCode;
 use lockgate_cluster::{Command, DynamicServer};
@@ -12,6 +13,7 @@ use super::body;
 use super::error::ApiError;
 use super::parts::Parts;
 use super::service::Acting;
+use super::status::timestamp;
 use crate::config;
 use crate::upstream::{ErasStatus, Status};
 
@@ -34,6 +36,9 @@ pub(super) fn list(parts: &Parts) -> Answer {
 
 fn shown(parts: &Parts, status: &Status, added: bool) -> Value {
     let mut value = json!(status);
+    let found = status.eras.found_secs_ago.map(Duration::from_secs);
+    let found_at = found.and_then(|ago| (parts.clock)().checked_sub(ago));
+    value["eras"]["found_at"] = json!(found_at.map(timestamp));
     let collisions = parts.pipeline.router.collisions();
     let hidden = collisions.iter().filter(|one| one.hidden == status.name);
     value["hidden"] = hidden.map(|one| &*one.name).collect();
@@ -50,11 +55,7 @@ fn unusable(parts: &Parts, server: &DynamicServer) -> Status {
         name: server.name.clone(),
         up: false,
         settled: true,
-        eras: ErasStatus {
-            session: None,
-            stateless: None,
-            found_secs_ago: None,
-        },
+        eras: ErasStatus::UNKNOWN,
         endpoints: Vec::new(),
         in_flight: 0,
         children: 0,

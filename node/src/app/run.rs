@@ -116,6 +116,7 @@ where
         listen: address,
         tls: secure,
         started: clock(),
+        clock,
         token: (options.env)(ADMIN_TOKEN).map(SecretString::from),
         cluster: app.cluster.clone(),
         sessions: app.gateway.sessions.clone(),

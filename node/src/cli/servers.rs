@@ -29,7 +29,7 @@ pub(super) enum Verb {
 pub(super) struct AddArgs {
     /// Name of the server.
     name: String,
-    /// Streamable HTTP address. Repeated for several endpoints.
+    /// HTTP address. Repeated for several endpoints.
     #[arg(long, conflicts_with = "command")]
     url: Vec<String>,
     /// Header for every request. `${VAR}` is taken from the gateway's environment. Can be repeated.
@@ -56,6 +56,8 @@ pub(super) async fn run(verb: Verb, client: &Client, out: &mut Out) -> Result<Ex
                     "name",
                     "state",
                     "eras",
+                    "transport",
+                    "verdict",
                     "tools",
                     "healthy",
                     "in flight",
@@ -170,6 +172,8 @@ fn row(server: &Value) -> Vec<String> {
         } else {
             eras.join(",")
         },
+        transports(endpoints),
+        verdict(&server["eras"]),
         text(tools),
         format!("{healthy}/{}", endpoints.len()),
         text(&server["in_flight"]),
@@ -179,6 +183,39 @@ fn row(server: &Value) -> Vec<String> {
         },
         text(&server["last_error"]),
     ]
+}
+
+/// What is spoken at the endpoints, each transport once.
+fn transports(endpoints: &[Value]) -> String {
+    let mut names: Vec<&str> = endpoints
+        .iter()
+        .filter_map(|endpoint| endpoint["transport"].as_str())
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    if names.is_empty() {
+        return "-".to_owned();
+    }
+    names.join(",")
+}
+
+/// How the eras are known, and since when: `decreed`, or `found 3m ago`.
+fn verdict(eras: &Value) -> String {
+    match (eras["origin"].as_str(), eras["found_secs_ago"].as_u64()) {
+        (Some("found"), Some(secs)) => format!("found {} ago", age(secs)),
+        (Some(origin), _) => origin.to_owned(),
+        (None, _) => "-".to_owned(),
+    }
+}
+
+/// In the largest unit that is full.
+fn age(secs: u64) -> String {
+    match secs {
+        0..60 => format!("{secs}s"),
+        60..3_600 => format!("{}m", secs / 60),
+        3_600..86_400 => format!("{}h", secs / 3_600),
+        _ => format!("{}d", secs / 86_400),
+    }
 }
 
 #[cfg(test)]
@@ -210,7 +247,8 @@ mod tests {
     fn a_row_says_how_a_server_is() {
         let server = json!({
             "name": "github", "up": true, "settled": true, "in_flight": 3, "last_error": null,
-            "eras": { "session": true, "stateless": true }, "endpoints": [{ "healthy": true }, { "healthy": false }],
+            "eras": { "session": true, "stateless": true, "origin": "found", "found_secs_ago": 200 },
+            "endpoints": [{ "healthy": true, "transport": "http" }, { "healthy": false, "transport": "http" }],
             "session_catalog": null, "stateless_catalog": { "tools": 40 }, "hidden": ["a_x", "a_y"],
         });
         assert_eq!(
@@ -219,6 +257,8 @@ mod tests {
                 "github",
                 "up",
                 "session,stateless",
+                "http",
+                "found 3m ago",
                 "40",
                 "1/2",
                 "3",
@@ -229,7 +269,34 @@ mod tests {
         let starting = json!({ "name": "a", "up": false, "settled": false, "endpoints": [] });
         assert_eq!(
             row(&starting),
-            ["a", "starting", "-", "-", "0/0", "-", "-", "-"]
+            ["a", "starting", "-", "-", "-", "-", "0/0", "-", "-", "-"]
+        );
+    }
+
+    #[test]
+    fn a_verdict_shows_its_age_or_who_decreed_it() {
+        let found = |secs: u64| verdict(&json!({ "origin": "found", "found_secs_ago": secs }));
+        assert_eq!(
+            [0, 59, 60, 3_599, 3_600, 86_399, 86_400].map(found),
+            [
+                "found 0s ago",
+                "found 59s ago",
+                "found 1m ago",
+                "found 59m ago",
+                "found 1h ago",
+                "found 23h ago",
+                "found 1d ago"
+            ]
+        );
+        let decreed = json!({ "origin": "decreed", "found_secs_ago": null });
+        assert_eq!(verdict(&decreed), "decreed");
+        assert_eq!(
+            transports(&[
+                json!({ "transport": "sse" }),
+                json!({ "transport": "http" }),
+                json!({ "transport": null })
+            ]),
+            "http,sse"
         );
     }
 

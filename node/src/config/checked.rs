@@ -192,6 +192,8 @@ pub struct Server {
     pub health: Health,
     /// Which era to speak. Default `Auto`; `Session` where the transport has no other.
     pub era: EraChoice,
+    /// Time between looks at what it speaks. Default 1 h.
+    pub probe_interval: Duration,
     /// Rules for single tools, in the order of the file; the first match counts.
     pub tools: Vec<ToolRule>,
 }

@@ -144,6 +144,7 @@ raw! {
         prefix: Prefix,
         uri_prefix: String,
         era: Era,
+        probe_interval: Time,
         in_flight_max: usize,
         breaker: Breaker,
         retry: Retry,

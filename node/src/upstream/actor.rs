@@ -21,6 +21,7 @@ use super::bound::BoundSession;
 use super::catalog::Catalog;
 use super::core::{Effect, Eras, Event, Machine, Phase, Settings, Timer};
 use super::errand;
+use super::jitter;
 use super::shared::{Published, Shared, bit};
 
 /// Everything that can happen to a server.
@@ -82,6 +83,8 @@ pub(super) struct ActorState {
     own: Option<BoundSession>,
     /// What opened it when the catalog was fetched last.
     introduction: Option<Arc<str>>,
+    /// Children that had ended by themselves when this was last looked at.
+    crashes: u64,
     /// Ends with the actor.
     tasks: HashMap<Errand, AbortOnDropHandle<()>>,
 }
@@ -101,11 +104,13 @@ impl Actor for UpstreamActor {
             era: shared.settings.era,
             endpoints: shared.endpoints.len(),
             check_interval: shared.settings.health.interval,
+            probe_interval: shared.settings.probe_interval,
         };
         shared.actor.store(Some(Arc::new(me)));
         Ok(ActorState {
             machine: Machine::new(settings, published.eras),
             published,
+            crashes: shared.crashes(),
             shared,
             own: None,
             introduction: None,
@@ -130,17 +135,22 @@ impl Actor for UpstreamActor {
     ) -> Result<(), ActorProcessingErr> {
         let event = state.take(message)?;
         state.feed(&me, event);
-        if matches!(
+        let is_round = matches!(
             event,
             Event::TimerOver {
                 timer: Timer::Health,
                 ..
             }
-        ) && state.was_reopened()
-        {
-            state.feed(&me, Event::ListChanged(Era::Session));
-            // It may be another version, too.
-            state.feed(&me, Event::ErasDoubted);
+        );
+        if is_round {
+            let (reopened, restarted) = (state.was_reopened(), state.was_restarted());
+            if reopened {
+                state.feed(&me, Event::ListChanged(Era::Session));
+            }
+            if reopened || restarted {
+                // It may be another version, too.
+                state.feed(&me, Event::ErasDoubted);
+            }
         }
         Ok(())
     }
@@ -256,6 +266,11 @@ impl ActorState {
                 self.send_out(me, Errand::Check(endpoint), errand::check(shared, endpoint));
             }
             Effect::Arm(timer, after) => {
+                let after = match timer {
+                    // Servers that came up together are not all asked at the same moment for ever.
+                    Timer::Reprobe => after.mul_f64(0.9 + 0.2 * jitter::unit()),
+                    _ => after,
+                };
                 self.send_out(me, Errand::Wait(timer), errand::wait(timer, after));
             }
             Effect::Health { endpoint, healthy } => {
@@ -328,6 +343,12 @@ impl ActorState {
             self.introduction = now;
         }
         !same
+    }
+
+    /// Whether a child ended by itself since this was last asked: the next may be of another version.
+    fn was_restarted(&mut self) -> bool {
+        let now = self.shared.crashes();
+        std::mem::replace(&mut self.crashes, now) != now
     }
 
     fn note(&mut self, error: &UpstreamError) {

@@ -78,6 +78,12 @@ impl Checks {
         }
     }
 
+    /// Whether nobody was found there last.
+    pub(super) fn is_failing(&self, endpoint: usize) -> bool {
+        let check = self.endpoints.get(endpoint);
+        check.is_some_and(|check| check.failures > 0)
+    }
+
     /// Whether nobody is anywhere.
     pub(super) fn all_failing(&self) -> bool {
         self.endpoints.iter().all(|check| check.failures > 0)

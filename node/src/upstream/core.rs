@@ -47,6 +47,8 @@ pub(super) struct Settings {
     pub(super) endpoints: usize,
     /// Time between rounds of health checks.
     pub(super) check_interval: Duration,
+    /// Time between looks at the eras of a server that is up.
+    pub(super) probe_interval: Duration,
 }
 
 /// Which eras a server speaks.
@@ -110,8 +112,10 @@ pub(super) enum Phase {
 /// What a timer is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Timer {
-    /// Probe again.
+    /// Probe again a server that is down.
     Probe,
+    /// Probe again one that is up: nothing else ends a verdict under which all goes well.
+    Reprobe,
     /// Fetch the catalog again.
     Fetch(Era),
     /// Check one endpoint again.
@@ -251,10 +255,14 @@ impl Machine {
             }
             Event::Checked { endpoint, passed } => {
                 self.verdict_at = Some(now);
+                let is_back = passed && self.checks.is_failing(endpoint);
                 self.checks.on_checked(endpoint, passed, effects);
                 self.look_at_checks();
                 if passed && self.phase == Phase::Down {
                     self.retry(effects);
+                } else if is_back {
+                    // It may have come back as another.
+                    self.on_eras_doubted(now, effects);
                 }
             }
             Event::Wanted => self.on_wanted(now, effects),
@@ -306,6 +314,9 @@ impl Machine {
             // Silence is no evidence against what was found before.
             None if self.phase == Phase::Up && self.probed => {}
             None => self.go_down(effects),
+        }
+        if self.phase == Phase::Up {
+            effects.push(Effect::Arm(Timer::Reprobe, self.settings.probe_interval));
         }
         effects.push(Effect::Announce);
     }
@@ -359,11 +370,16 @@ impl Machine {
     }
 
     fn on_eras_doubted(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        let is_fresh = self
-            .probed_at
-            .is_some_and(|at| now.saturating_duration_since(at) < PROBE_INTERVAL_MIN);
-        if self.settings.era == EraChoice::Auto && !is_fresh {
+        if self.settings.era != EraChoice::Auto {
+            return;
+        }
+        let age = self.probed_at.map(|at| now.saturating_duration_since(at));
+        let rest = age.map_or(Duration::ZERO, |age| PROBE_INTERVAL_MIN.saturating_sub(age));
+        if rest.is_zero() {
             self.probe(effects);
+        } else {
+            // Too soon, but not to be forgotten.
+            effects.push(Effect::Arm(Timer::Reprobe, rest));
         }
     }
 
@@ -371,6 +387,9 @@ impl Machine {
         match timer {
             Timer::Probe if self.phase == Phase::Up => {}
             Timer::Probe => self.retry(effects),
+            // One that is down is probed until it is up, and then this begins anew.
+            Timer::Reprobe if self.phase != Phase::Up => {}
+            Timer::Reprobe => self.probe(effects),
             Timer::Fetch(era) => self.keeper_mut(era).on_due(effects),
             Timer::Check(endpoint) => self.checks.on_due(endpoint, effects),
             Timer::Health => {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use lockgate_proto::id::{Principal, ServerName};
 use lockgate_proto::mcp::{Era, method};
 
@@ -13,7 +14,7 @@ use super::link::{Outgoing, Reply, SessionInit, UpstreamSession};
 use super::own_request;
 use super::session_key::SessionKey;
 use super::transport::http::{EndpointSettings, HttpEndpoint, Verdict};
-use super::transport::remote::Remote;
+use super::transport::remote::{Remote, Wire};
 use super::transport::stdio::{self, ChildSettings, Children, Declared, child_key};
 
 /// Children of one server that may live at once. A machine that is asked for more has a client that opens sessions
@@ -92,7 +93,7 @@ impl Far {
         principal: &Principal,
     ) -> Result<Reply, UpstreamError> {
         match self {
-            Self::Remote(remote) => remote.call(out).await,
+            Self::Remote(remote) => remote.stateless()?.call(out).await,
             Self::Stdio { children, .. } => children.stateless(principal).await?.call(out).await,
         }
     }
@@ -104,7 +105,11 @@ impl Far {
         key: &SessionKey,
     ) -> Result<UpstreamSession, UpstreamError> {
         match self {
-            Self::Remote(remote) => remote.open(init).await,
+            Self::Remote(remote) => {
+                // A handshake is rare: boxed, its future is no part of the layout of every call's.
+                let opening: BoxFuture<'_, _> = Box::pin(remote.open(init));
+                opening.await
+            }
             Self::Stdio { children, .. } => {
                 let declared = Declared::of(&init.capabilities);
                 let child = child_key(children.scope(), declared, &key.session, &key.principal);
@@ -141,6 +146,22 @@ impl Far {
                 session.close().await;
                 Ok(())
             }
+        }
+    }
+
+    /// What is spoken there, as in the configuration; `None` while not known.
+    pub(super) fn transport(&self) -> Option<&'static str> {
+        match self {
+            Self::Remote(remote) => remote.wire().map(Wire::as_str),
+            Self::Stdio { .. } => Some("stdio"),
+        }
+    }
+
+    /// Children so far that ended without being asked to.
+    pub(super) fn crashes(&self) -> u64 {
+        match self {
+            Self::Remote(_) => 0,
+            Self::Stdio { children, .. } => children.counts().crashes,
         }
     }
 

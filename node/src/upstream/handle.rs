@@ -10,7 +10,7 @@ use ractor::SpawnErr;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::config;
+use crate::config::{self, EraChoice};
 use crate::error::UpstreamError;
 use crate::seal::Sealer;
 
@@ -89,6 +89,7 @@ impl UpstreamHandle {
             let (breaker, retry_after_secs) = EndpointStatus::gate(endpoint.breaker.gate());
             EndpointStatus {
                 address: endpoint.label.to_string(),
+                transport: endpoint.far.transport(),
                 healthy: endpoint.is_healthy() && (up || !is_command),
                 breaker,
                 retry_after_secs,
@@ -103,6 +104,11 @@ impl UpstreamHandle {
             eras: ErasStatus {
                 session: published.eras.session,
                 stateless: published.eras.stateless,
+                origin: match (shared.settings.era, published.eras_at) {
+                    (EraChoice::Session | EraChoice::Stateless, _) => Some("decreed"),
+                    (EraChoice::Auto, Some(_)) => Some("found"),
+                    (EraChoice::Auto, None) => None,
+                },
                 found_secs_ago: published.eras_at.map(|at| at.elapsed().as_secs()),
             },
             endpoints: endpoints.collect(),

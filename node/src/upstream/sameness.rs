@@ -20,6 +20,7 @@ pub(super) fn is_same(a: &Server, b: &Server) -> bool {
         in_flight_max,
         health,
         era,
+        probe_interval,
         tools: _,
     } = a;
     *name == b.name
@@ -32,6 +33,7 @@ pub(super) fn is_same(a: &Server, b: &Server) -> bool {
         && *in_flight_max == b.in_flight_max
         && *health == b.health
         && *era == b.era
+        && *probe_interval == b.probe_interval
 }
 
 fn is_same_transport(a: &Transport, b: &Transport) -> bool {

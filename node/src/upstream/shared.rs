@@ -22,6 +22,7 @@ use super::bridge;
 use super::catalog::{Catalog, Interner};
 use super::core::{Eras, Phase};
 use super::endpoint::Endpoint;
+use super::far::Far;
 use super::retry::Budget;
 
 /// Longest wait for an actor to close its own session at the server.
@@ -325,6 +326,12 @@ impl Shared {
             server: self.settings.name.clone(),
             retry_after: rejected.retry_after,
         }
+    }
+
+    /// Children so far that ended without being asked to.
+    pub(super) fn crashes(&self) -> u64 {
+        let fars = self.endpoints.iter().map(|endpoint| &endpoint.far);
+        fars.map(Far::crashes).sum()
     }
 
     /// Live child processes.

@@ -11,8 +11,10 @@ use super::catalog::Catalog;
 /// State of one server at one moment.
 ///
 /// ```json
-/// {"name":"github","up":true,"settled":true,"eras":{"session":true,"stateless":false,"found_secs_ago":12},
-///  "endpoints":[{"address":"http://127.0.0.1:8001/mcp","healthy":true,"breaker":"closed","in_flight":3}],
+/// {"name":"github","up":true,"settled":true,
+///  "eras":{"session":true,"stateless":false,"origin":"found","found_secs_ago":12},
+///  "endpoints":[{"address":"http://127.0.0.1:8001/mcp","transport":"http","healthy":true,"breaker":"closed",
+///                "retry_after_secs":null,"in_flight":3}],
 ///  "in_flight":3,"children":0,"last_error":null,
 ///  "session_catalog":{"tools":40,"prompts":2,"resources":0,"templates":1,"bytes":61234},"stateless_catalog":null}
 /// ```
@@ -47,6 +49,8 @@ pub struct ErasStatus {
     pub session: Option<bool>,
     /// From 2026-07-28.
     pub stateless: Option<bool>,
+    /// `decreed` by the configuration or `found` by asking; null when not known.
+    pub origin: Option<&'static str>,
     /// Age of the verdict; null when the configuration decrees it or none was found.
     pub found_secs_ago: Option<u64>,
 }
@@ -56,6 +60,8 @@ pub struct ErasStatus {
 pub struct EndpointStatus {
     /// URL without credentials, or the command.
     pub address: String,
+    /// `http`, `sse` or `stdio`; null while not known.
+    pub transport: Option<&'static str>,
     /// Whether the last sign of it was a good one.
     pub healthy: bool,
     /// `closed`, `half_open` or `open`.
@@ -64,6 +70,16 @@ pub struct EndpointStatus {
     pub retry_after_secs: Option<u64>,
     /// Calls in flight.
     pub in_flight: u32,
+}
+
+impl ErasStatus {
+    /// Of a server that nobody has asked yet.
+    pub const UNKNOWN: Self = Self {
+        session: None,
+        stateless: None,
+        origin: None,
+        found_secs_ago: None,
+    };
 }
 
 impl EndpointStatus {

@@ -115,6 +115,7 @@ impl Node {
             listen: "127.0.0.1:7777".parse().unwrap(),
             tls: false,
             started: clock(),
+            clock,
             token: token.map(SecretString::from),
             apply: apply(&cluster, &upstreams, &registry, &broken, &n_applied),
             cluster,

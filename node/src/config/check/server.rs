@@ -83,6 +83,7 @@ pub(super) fn one(
         in_flight_max: raw.in_flight_max.unwrap_or(1024),
         health: health(&raw.health.unwrap_or_default()),
         era: era(raw.era, transport.as_ref(), at, found),
+        probe_interval: time(raw.probe_interval, Duration::from_hours(1)),
         tools: tools(raw.tools, &at.key("tools"), found),
         transport: transport?,
     };

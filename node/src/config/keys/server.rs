@@ -77,6 +77,12 @@ pub(super) const SERVER: &[Key] = &[
         "Protocol era spoken with the server: `session` up to 2025-11-25, `stateless` from 2026-07-28. `auto` finds out and remembers.",
     ),
     with(
+        "probe_interval",
+        Time("1s", "30d"),
+        r#""1h""#,
+        "Time between looks at what a server speaks under `era: auto`, give or take a tenth. It is looked at sooner after an outage, a restart and an answer that casts doubt on it; always beside the sessions and processes in use.",
+    ),
+    with(
         "in_flight_max",
         Int(1, 1_000_000),
         "1024",

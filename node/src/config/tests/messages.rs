@@ -10,7 +10,7 @@ fn unknown_keys_come_with_the_nearest_known_one() {
     insta::assert_snapshot!(refused("lisen: 127.0.0.1:1\nservers:\n  a:\n    url: http://a\n    timout: 3s\n    zzzzzzzz: 1\n"), @"
     lockgate.yaml:1: lisen: unknown key; did you mean `listen`?
     lockgate.yaml:5: servers.a.timout: unknown key; did you mean `timeout`?
-    lockgate.yaml:6: servers.a.zzzzzzzz: unknown key; remove it: known here are url, endpoints, balance, headers, connect_timeout, transport, command, args, env, cwd, scope, timeout, prefix, uri_prefix, era, in_flight_max, breaker, retry, health, tools
+    lockgate.yaml:6: servers.a.zzzzzzzz: unknown key; remove it: known here are url, endpoints, balance, headers, connect_timeout, transport, command, args, env, cwd, scope, timeout, prefix, uri_prefix, era, probe_interval, in_flight_max, breaker, retry, health, tools
     ");
 }
 

@@ -193,6 +193,7 @@ fn what_is_shown_holds_no_secret() {
       },
       "timeout": "1m",
       "era": "auto",
+      "probe_interval": "1h",
       "in_flight_max": 1024,
       "breaker": {
         "failures": 5,

@@ -94,26 +94,31 @@ fn http_settings_arrive() {
     assert_eq!(alpha.prefix.as_deref(), Some("al"));
 }
 
-/// Transport and era of a server with these settings beside its address.
-fn spoken(settings: &str) -> (HttpTransport, EraChoice) {
+/// Transport, era and probe interval of a server with these settings beside its address.
+fn spoken(settings: &str) -> (HttpTransport, EraChoice, Duration) {
     let text = format!("servers: {{ a: {{ url: http://a/mcp, {settings} }} }}");
     let server = Server::clone(&good(&text).config.registry.servers[0]);
     let Transport::Http { kind, .. } = server.transport else {
         panic!()
     };
-    (kind, server.era)
+    (kind, server.era, server.probe_interval)
 }
 
 #[test]
 fn what_is_spoken_is_found_out_or_decreed() {
-    assert_eq!(spoken(""), (HttpTransport::Auto, EraChoice::Auto));
+    let hour = Duration::from_hours(1);
+    assert_eq!(spoken(""), (HttpTransport::Auto, EraChoice::Auto, hour));
     assert_eq!(
-        spoken("transport: http"),
-        (HttpTransport::Streamable, EraChoice::Auto)
+        spoken("transport: http, probe_interval: 10m"),
+        (
+            HttpTransport::Streamable,
+            EraChoice::Auto,
+            Duration::from_mins(10)
+        )
     );
     assert_eq!(
         spoken("era: stateless"),
-        (HttpTransport::Auto, EraChoice::Stateless)
+        (HttpTransport::Auto, EraChoice::Stateless, hour)
     );
     // The older transport has one era only.
     for settings in [
@@ -123,7 +128,7 @@ fn what_is_spoken_is_found_out_or_decreed() {
     ] {
         assert_eq!(
             spoken(settings),
-            (HttpTransport::Sse, EraChoice::Session),
+            (HttpTransport::Sse, EraChoice::Session, hour),
             "{settings}"
         );
     }

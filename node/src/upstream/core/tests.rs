@@ -10,6 +10,7 @@ const SETTINGS: Settings = Settings {
     era: EraChoice::Auto,
     endpoints: 2,
     check_interval: Duration::from_secs(10),
+    probe_interval: Duration::from_hours(1),
 };
 
 const BOTH: Eras = Eras {
@@ -73,6 +74,7 @@ fn event(word: &str) -> Event {
         "due" => Event::TimerOver {
             timer: match rest {
                 "probe" => Timer::Probe,
+                "again" => Timer::Reprobe,
                 "s" | "t" => Timer::Fetch(era(rest)),
                 index => Timer::Check(index.parse().unwrap()),
             },
@@ -97,6 +99,7 @@ fn word(effect: Effect) -> String {
         Effect::Arm(timer, after) => {
             let timer = match timer {
                 Timer::Probe => "probe".to_owned(),
+                Timer::Reprobe => "again".to_owned(),
                 Timer::Fetch(era) => short(era).to_owned(),
                 Timer::Check(endpoint) => endpoint.to_string(),
                 Timer::Health => "health".to_owned(),
@@ -151,13 +154,16 @@ fn phase(script: &str) -> (Phase, bool) {
 fn a_server_is_probed_listed_and_listened_to() {
     check(
         "start probed:st fetched:s fetched:t",
-        "health@10000 probe | fetch:s! fetch:t! news | listen:s news | listen:t news",
+        "health@10000 probe | fetch:s! fetch:t! again@3600000 news | listen:s news | listen:t news",
     );
 }
 
 #[test]
 fn only_spoken_eras_are_fetched() {
-    check("start probed:t", "health@10000 probe | fetch:t! news");
+    check(
+        "start probed:t",
+        "health@10000 probe | fetch:t! again@3600000 news",
+    );
 }
 
 #[test]
@@ -179,7 +185,7 @@ fn back_off_ends_at_half_a_minute() {
 fn a_call_that_wants_a_dead_server_has_it_tried_at_once_and_once() {
     check(
         "start probed:none +200 wanted wanted probed:st",
-        "health@10000 probe | probe@500 news | probe |  | fetch:s! fetch:t! news",
+        "health@10000 probe | probe@500 news | probe |  | fetch:s! fetch:t! again@3600000 news",
     );
 }
 
@@ -195,7 +201,7 @@ fn a_fresh_verdict_answers_a_call_without_another_attempt() {
 fn a_call_that_wants_a_living_server_gets_its_verdict() {
     check(
         "start probed:s +200 wanted",
-        "health@10000 probe | fetch:s! news | news",
+        "health@10000 probe | fetch:s! again@3600000 news | news",
     );
 }
 
@@ -203,7 +209,7 @@ fn a_call_that_wants_a_living_server_gets_its_verdict() {
 fn several_changes_lead_to_one_fetch() {
     check(
         "start probed:s fetched:s changed:s changed:s due:s changed:s fetched:s due:s",
-        "health@10000 probe | fetch:s! news | listen:s news | s@100 |  | fetch:s |  | s@100 news | fetch:s",
+        "health@10000 probe | fetch:s! again@3600000 news | listen:s news | s@100 |  | fetch:s |  | s@100 news | fetch:s",
     );
 }
 
@@ -211,7 +217,7 @@ fn several_changes_lead_to_one_fetch() {
 fn without_a_stream_of_changes_the_list_is_fetched_when_its_life_is_over() {
     check(
         "start probed:t fetched:t deaf:t due:t fetched:t due:t hasty:t",
-        "health@10000 probe | fetch:t! news | listen:t news | t@60000 | fetch:t | t@60000 news | fetch:t | t@5000 news",
+        "health@10000 probe | fetch:t! again@3600000 news | listen:t news | t@60000 | fetch:t | t@60000 news | fetch:t | t@5000 news",
     );
 }
 
@@ -219,7 +225,7 @@ fn without_a_stream_of_changes_the_list_is_fetched_when_its_life_is_over() {
 fn a_stream_that_breaks_again_and_again_is_opened_ever_later() {
     check(
         "start probed:s fetched:s dropped:s due:s fetched:s dropped:s due:s fetched:s worn:s",
-        "health@10000 probe | fetch:s! news | listen:s news | s@500 | fetch:s! | listen:s news | s@1000 | fetch:s! | listen:s news | s@500",
+        "health@10000 probe | fetch:s! again@3600000 news | listen:s news | s@500 | fetch:s! | listen:s news | s@1000 | fetch:s! | listen:s news | s@500",
     );
 }
 
@@ -227,7 +233,7 @@ fn a_stream_that_breaks_again_and_again_is_opened_ever_later() {
 fn a_server_without_any_catalog_is_down() {
     check(
         "start probed:s unfetched:s",
-        "health@10000 probe | fetch:s! news | s@500 probe@500 news",
+        "health@10000 probe | fetch:s! again@3600000 news | s@500 probe@500 news",
     );
     assert_eq!(phase("start probed:s unfetched:s"), (Phase::Down, true));
     assert_eq!(
@@ -252,7 +258,7 @@ fn it_settles_when_the_first_attempts_have_ended() {
 fn a_refused_call_has_the_endpoint_checked() {
     check(
         "start probed:s refused:1 refused:1 due:1 failed:1 due:1 passed:1 due:1",
-        "health@10000 probe | fetch:s! news | 1- 1@500 |  | check:1 | 1- 1@1000 news | check:1 | 1+ news | ",
+        "health@10000 probe | fetch:s! again@3600000 news | 1- 1@500 |  | check:1 | 1- 1@1000 news | check:1 | 1+ news again@5000 | ",
     );
 }
 
@@ -260,7 +266,7 @@ fn a_refused_call_has_the_endpoint_checked() {
 fn a_silent_endpoint_is_checked_in_each_round() {
     check(
         "start probed:s silent:2 silent:3 passed:1",
-        "health@10000 probe | fetch:s! news | check:1 health@10000 | check:0 health@10000 | 1+ news",
+        "health@10000 probe | fetch:s! again@3600000 news | check:1 health@10000 | check:0 health@10000 | 1+ news",
     );
 }
 
@@ -268,7 +274,7 @@ fn a_silent_endpoint_is_checked_in_each_round() {
 fn a_call_that_wants_a_dead_endpoint_has_it_checked_at_once() {
     check(
         "start probed:s refused:0 +200 wanted wanted passed:0",
-        "health@10000 probe | fetch:s! news | 0- 0@500 | check:0 |  | 0+ news",
+        "health@10000 probe | fetch:s! again@3600000 news | 0- 0@500 | check:0 |  | 0+ news again@4800",
     );
 }
 
@@ -284,7 +290,28 @@ fn a_passed_check_revives_a_server_that_was_down() {
 fn a_refused_era_is_probed_again_but_not_all_the_time() {
     check(
         "start probed:st +1000 alien +5000 alien alien probed:none alien",
-        "health@10000 probe | fetch:s! fetch:t! news |  | probe |  | news | ",
+        "health@10000 probe | fetch:s! fetch:t! again@3600000 news | again@4000 | probe |  | again@3600000 news | again@5000",
+    );
+}
+
+#[test]
+fn a_verdict_is_looked_at_again_from_time_to_time() {
+    check(
+        "start probed:s fetched:s due:again probed:none due:again probed:st",
+        "health@10000 probe | fetch:s! again@3600000 news | listen:s news | probe | again@3600000 news | probe \
+         | fetch:s fetch:t! again@3600000 news",
+    );
+    check(
+        "start probed:none due:again",
+        "health@10000 probe | probe@500 news | ",
+    );
+}
+
+#[test]
+fn an_endpoint_that_came_back_may_be_another_server() {
+    check(
+        "start probed:s fetched:s refused:1 +6000 due:1 passed:1 passed:1",
+        "health@10000 probe | fetch:s! again@3600000 news | listen:s news | 1- 1@500 | check:1 | 1+ news probe | 1+ news",
     );
 }
 

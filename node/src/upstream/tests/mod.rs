@@ -1,6 +1,7 @@
 //! Whole servers, against small real ones.
 
 mod calls;
+mod eras;
 mod fake;
 mod life;
 mod sessions;
@@ -67,6 +68,7 @@ fn server(name: &str, urls: &[http::Uri]) -> config::Server {
             timeout: Duration::from_secs(5),
         },
         era: config::EraChoice::Auto,
+        probe_interval: Duration::from_secs(3600),
         tools: Vec::new(),
     }
 }

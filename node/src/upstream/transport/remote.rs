@@ -8,7 +8,7 @@ use crate::error::UpstreamError;
 
 use super::http::{HttpEndpoint, Verdict};
 use super::sse::SseEndpoint;
-use crate::upstream::link::{Outgoing, Reply, SessionInit, UpstreamSession};
+use crate::upstream::link::{SessionInit, UpstreamSession};
 
 /// A transport over HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,15 +70,19 @@ impl Remote {
         &self.http
     }
 
-    /// One request of the stateless era.
-    pub(in crate::upstream) async fn call(&self, out: Outgoing) -> Result<Reply, UpstreamError> {
+    /// Where requests of the stateless era go.
+    ///
+    /// # Errors
+    ///
+    /// `NoEra` when nothing but HTTP+SSE is spoken, which has no such requests.
+    pub(in crate::upstream) fn stateless(&self) -> Result<&HttpEndpoint, UpstreamError> {
         if self.wire() == Some(Wire::Sse) {
             return Err(UpstreamError::NoEra {
                 server: self.http.server().clone(),
                 era: Era::Stateless,
             });
         }
-        self.http.call(out).await
+        Ok(&self.http)
     }
 
     /// Opens a session over the transport that is known, and over the other where that one is refused: a server of

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::future::join_all;
 use lockgate_proto::id::Principal;
@@ -27,6 +28,8 @@ pub struct Children(Arc<Pool>);
 pub struct Counts {
     /// Processes that are not reaped yet.
     pub live: usize,
+    /// Children so far that ended without being asked to.
+    pub crashes: u64,
     /// Lines on standard output that were not MCP, of the processes that live.
     pub stray_lines: u64,
     /// Notifications that found their reader too slow, of the processes that live.
@@ -42,6 +45,7 @@ pub(super) struct Pool {
     places: Arc<Semaphore>,
     slots: Mutex<HashMap<(Era, ChildKey), Arc<Slot>>>,
     live: Mutex<Vec<WeakChannel>>,
+    crashes: AtomicU64,
 }
 
 impl Children {
@@ -54,6 +58,7 @@ impl Children {
             places: Arc::new(Semaphore::new(children_max as usize)),
             slots: Mutex::default(),
             live: Mutex::default(),
+            crashes: AtomicU64::new(0),
         }))
     }
 
@@ -121,6 +126,7 @@ impl Children {
         let free = self.0.places.available_permits();
         let mut counts = Counts {
             live: (self.0.children_max as usize).saturating_sub(free),
+            crashes: self.0.crashes.load(Ordering::Relaxed),
             ..Counts::default()
         };
         for child in self.0.living() {
@@ -172,6 +178,11 @@ impl Pool {
             server: self.settings.server.clone(),
             source,
         }
+    }
+
+    /// Counts a child that ended without being asked to.
+    pub(super) fn count_crash(&self) {
+        self.crashes.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Remembers a child that was started.

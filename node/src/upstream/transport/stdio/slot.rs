@@ -191,7 +191,7 @@ impl State {
 
     async fn start(&mut self, pool: &Pool) -> Result<Channel, UpstreamError> {
         if self.child.upgrade().is_none_or(|child| child.has_ended()) {
-            self.note_end();
+            self.note_end(pool);
         }
         let wait = self.backoff.wait(Instant::now());
         if wait > WAIT_MAX {
@@ -211,9 +211,10 @@ impl State {
     }
 
     /// Counts the end of a child that crashed. One that was let go did not.
-    fn note_end(&mut self) {
+    fn note_end(&mut self, pool: &Pool) {
         let crashed = self.kept.is_some() || self.child.upgrade().is_some();
         if crashed {
+            pool.count_crash();
             self.count_end();
         }
     }
