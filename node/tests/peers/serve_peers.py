@@ -5,7 +5,8 @@
 
 Fills DIR with a folder of files and a git repository, starts the servers that speak HTTP, and
 prints one line of JSON: {"event":"ready","dir":DIR,"servers":{NAME:{"url"} or {"command","args","env"}},
-"uri_prefixes":{NAME:PREFIX},"dual":[NAME]}, where the last are the servers that speak both eras.
+"uri_prefixes":{NAME:PREFIX},"dual":[NAME],"sse":{NAME:{"url"}}}, where "dual" are the servers that speak both eras
+and "sse" has some of them over HTTP+SSE of 2024-11-05.
 The servers end when standard input is closed. `--twin` starts a second HTTP server of each kind,
 listed under "twins", for tests that must not see the state of the other side.
 """
@@ -74,6 +75,12 @@ def start_everything() -> tuple[subprocess.Popen[bytes], str]:
     """The npm server over Streamable HTTP."""
     process = spawn([str(NODE), script("server-everything"), "streamableHttp"], {"PORT": "0"})
     return process, f"http://127.0.0.1:{listening_port(process.pid)}/mcp"
+
+
+def start_everything_sse() -> tuple[subprocess.Popen[bytes], str]:
+    """The npm server over HTTP+SSE."""
+    process = spawn([str(NODE), script("server-everything"), "sse"], {"PORT": "0"})
+    return process, f"http://127.0.0.1:{listening_port(process.pid)}/sse"
 
 
 def start_fixture(*options: str) -> tuple[subprocess.Popen[bytes], str]:
@@ -149,6 +156,9 @@ def main() -> int:
                 process, url = start()
                 processes.append(process)
                 sides[side][name] = {"url": url}
+        process, url = start_everything_sse()
+        processes.append(process)
+        sides["sse"] = {"everything": {"url": url}}
         fixed = {"dir": str(folder), "uri_prefixes": URI_PREFIXES, "dual": DUAL}
         print(json.dumps({"event": "ready", **fixed, **sides}), flush=True)
         sys.stdin.read()

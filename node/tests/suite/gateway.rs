@@ -20,6 +20,7 @@ const TOKEN_ENV: &str = "PEERS_SUITE_KEY";
 #[derive(Debug)]
 pub(crate) struct Gateway {
     listen: String,
+    admin: String,
     process: Child,
 }
 
@@ -59,6 +60,7 @@ impl Gateway {
         wait_for_servers(&address("admin"));
         Self {
             listen: address("listen"),
+            admin: address("admin"),
             process,
         }
     }
@@ -85,6 +87,17 @@ impl Gateway {
 }
 
 impl Gateway {
+    /// The transport that it found a server to speak.
+    pub(crate) fn transport(&self, server: &str) -> String {
+        let servers = get(&self.admin, "/api/v1/servers");
+        let mut servers = servers["servers"].as_array().unwrap().iter();
+        let found = servers.find(|one| one["name"] == server).unwrap();
+        found["endpoints"][0]["transport"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    }
+
     /// Resident memory, in KiB.
     pub(crate) fn resident_kib(&self) -> u64 {
         let status =

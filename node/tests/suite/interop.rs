@@ -47,6 +47,25 @@ fn the_python_client_sees_no_difference_when_it_insists_on_the_stateless_era() {
     play_with_dual("python-2026-07-28");
 }
 
+/// Behind the gateway a server speaks the transport of 2024-11-05, which it is not told about; its twin on the direct
+/// side speaks Streamable HTTP.
+fn play_over_sse(client: &str) {
+    let world = World::start();
+    let gateway = Gateway::start(&world, &world.servers_over_sse(), false);
+    assert_eq!(gateway.transport("everything"), "sse");
+    play(&world, "--gateway", &gateway, client);
+}
+
+#[test]
+fn the_typescript_client_does_not_see_the_old_transport_behind_the_gateway() {
+    play_over_sse("node");
+}
+
+#[test]
+fn the_python_client_does_not_see_the_old_transport_behind_the_gateway() {
+    play_over_sse("python-legacy");
+}
+
 #[test]
 fn the_typescript_client_sees_no_difference() {
     play_with_all("node");

@@ -105,6 +105,15 @@ impl World {
             .collect()
     }
 
+    /// All servers, those over HTTP+SSE of 2024-11-05 that can be had so. How they are reached is left to be found out.
+    pub(crate) fn servers_over_sse(&self) -> Value {
+        let mut servers = self.servers();
+        for (name, how) in self.said["sse"].as_object().unwrap() {
+            servers[name] = how.clone();
+        }
+        servers
+    }
+
     /// Those that speak both eras.
     pub(crate) fn dual_servers(&self) -> Value {
         let names = self.said["dual"]
