@@ -359,7 +359,8 @@ impl Line {
             cancel: Some(cancel.clone()),
         };
         let run = async {
-            let answer = self.gateway.stateless.post(request, frame).await;
+            // Boxed: a call nests deeper than the compiler lays out in one piece.
+            let answer = Box::pin(self.gateway.stateless.post(request, frame)).await;
             self.pour(answer).await;
         };
         let cut = tokio::select! {
