@@ -132,6 +132,11 @@ impl Socket {
         answer
     }
 
+    /// The stream of its frames.
+    pub(crate) fn into_stream(self) -> WebSocketStream<TcpStream> {
+        self.stream
+    }
+
     /// The raw connection.
     pub(crate) fn into_inner(self) -> TcpStream {
         self.stream.into_inner()
