@@ -363,6 +363,34 @@ async fn listens_share_subscriptions_and_hear_what_they_asked_for() {
 }
 
 #[tokio::test]
+async fn a_thousand_parked_calls_are_small() {
+    const FIRST: u32 = 20;
+    const CALLS: u32 = 1_000;
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream.config(SESSION_ONLY)).await;
+    let client = gateway.client().at("/s/up/mcp");
+    let mut scripts = Vec::new();
+    let mut before = 0;
+    for n in 0..FIRST + CALLS {
+        if n == FIRST {
+            // The first ones have set up what all share.
+            before = gateway.process().rss_kib();
+        }
+        let say = upstream.script();
+        say.send(Push::Raw(ELICIT)).await.unwrap();
+        let asked = script(&client, json!({})).await.message().await;
+        let state = asked["result"]["requestState"].as_str();
+        assert!(state.is_some(), "{n}: {asked}");
+        scripts.push(say);
+    }
+    let grown = gateway.process().rss_kib().saturating_sub(before);
+    let each = grown as f64 / f64::from(CALLS);
+    assert!(each <= 32.0, "{each:.1} KiB for each parked call");
+    drop(scripts);
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn log_messages_come_as_far_as_the_request_wants_them() {
     let upstream = Upstream::start().await;
     let gateway = Gateway::start(&upstream.config(SESSION_ONLY)).await;

@@ -14,7 +14,7 @@ use hyper::body::{Frame as BodyFrame, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use lockgate_proto::jsonrpc::{Frame, Limits};
+use lockgate_proto::jsonrpc::{Frame, Kind, Limits};
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
@@ -32,6 +32,8 @@ pub(super) enum Mode {
     Well,
     /// With a stream: one progress message, and the result once [`World::release`] is told.
     Stream,
+    /// With a stream: a question to the client, and the result once [`World::release`] is told.
+    Ask,
     /// Never.
     Hang,
     /// The first time the connection breaks after the tool has run, then well.
@@ -175,7 +177,12 @@ async fn answer(
     let body = request.into_body().collect().await.map_err(|_| "no body")?;
     let frame = Frame::parse(body.to_bytes(), &Limits::default()).map_err(|_| "no message")?;
     let method = frame.method().into_owned();
-    world.seen.lock().push(method.clone());
+    let kind = match frame.kind() {
+        Kind::Request | Kind::Notification => method.clone(),
+        Kind::Result => "an answer".to_owned(),
+        Kind::Error => "a refusal".to_owned(),
+    };
+    world.seen.lock().push(kind);
     let stateless = frame
         .param(&["_meta", "io.modelcontextprotocol/protocolVersion"])
         .is_some();
@@ -196,6 +203,9 @@ async fn answer(
     let Some(id) = frame.id().map(str::to_owned) else {
         return Ok(status(202));
     };
+    if frame.kind() != Kind::Request {
+        return Ok(status(202));
+    }
     match method.as_str() {
         "tools/call" => call(&id, &world).await,
         "subscriptions/listen" => Ok(listen(&world)),
@@ -258,15 +268,21 @@ async fn call(id: &str, world: &Arc<World>) -> Result<Response<Body>, &'static s
     let result = r#""result":{"resultType":"complete","content":[]}"#;
     match mode {
         Mode::Well => Ok(json(200, id, result)),
-        Mode::Stream => {
+        Mode::Stream | Mode::Ask => {
             let progress = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1,"progress":1}}"#;
+            let question = r#"{"jsonrpc":"2.0","id":"q","method":"elicitation/create","params":{"message":"who?"}}"#;
+            let first = if mode == Mode::Ask {
+                question
+            } else {
+                progress
+            };
             let done = format!(r#"{{"jsonrpc":"2.0","id":{id},{result}}}"#);
             let world = Arc::clone(world);
             let rest = futures_util::stream::once(async move {
                 world.release.notified().await;
                 event(&done)
             });
-            let events = futures_util::stream::iter([event(progress)]).chain(rest);
+            let events = futures_util::stream::iter([event(first)]).chain(rest);
             Ok(stream(events))
         }
         Mode::Hang => std::future::pending().await,

@@ -1,5 +1,6 @@
 //! Whole servers, against small real ones.
 
+mod bridge;
 mod calls;
 mod eras;
 mod fake;
@@ -22,6 +23,7 @@ use super::supervision::SupervisorHandle;
 use super::{Owner, SessionKey, UpstreamHandle};
 use crate::config;
 use crate::error::UpstreamError;
+use crate::seal::Sealer;
 
 /// Longest wait for anything that has to happen.
 const SOON: Duration = Duration::from_secs(20);
@@ -85,11 +87,15 @@ fn watched(name: &str, urls: &[http::Uri]) -> config::Server {
 }
 
 async fn spawn(settings: config::Server) -> UpstreamHandle {
+    spawn_with(settings, None).await
+}
+
+async fn spawn_with(settings: config::Server, sealer: Option<Arc<Sealer>>) -> UpstreamHandle {
     // Actor names are process-wide, and plain `cargo test` runs all tests in one process.
     static NODES: AtomicUsize = AtomicUsize::new(0);
     let node = format!("test-{}", NODES.fetch_add(1, Ordering::Relaxed));
     let supervisor = SupervisorHandle::spawn(&node).await.unwrap();
-    let handle = UpstreamHandle::spawn(Arc::new(settings), 1 << 20, None, &supervisor)
+    let handle = UpstreamHandle::spawn(Arc::new(settings), 1 << 20, sealer, &supervisor)
         .await
         .unwrap();
     handle.settled(SOON).await;

@@ -4,17 +4,22 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use futures_util::future::join_all;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::task::spawn_named;
 use crate::upstream::shared::Shared;
 
 use super::bridge::Bridge;
+use super::call::Call;
 use super::owned::Owned;
 use super::shelf::Running;
 
 /// How often idle sessions and calls without clients are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Longest wait for a server that is taken out to hear that its calls are over.
+const PARTING_WAIT: Duration = Duration::from_secs(1);
 
 impl Bridge {
     pub(super) fn keep_swept(&self, shared: &Arc<Shared>) {
@@ -51,25 +56,32 @@ impl Bridge {
 
     /// Ends everything, for good.
     pub(in crate::upstream) async fn end(&self) {
-        give_up(self.shelf.clear(), "the server was removed");
+        let parked = self.shelf.clear().into_iter();
+        let told = join_all(parked.map(|running| part(running, "the server was removed")));
+        // What the server does not take by then it learns from the end of its sessions.
+        let _in_time = timeout(PARTING_WAIT, told).await;
         let closing = self.registry.clear();
         let closing = closing.iter().map(|owned| owned.close());
-        futures_util::future::join_all(closing).await;
+        join_all(closing).await;
     }
 }
 
 /// Tells the server of each call that its client does not come back.
 pub(super) fn give_up(calls: Vec<Running>, why: &'static str) {
-    for mut running in calls {
+    for running in calls {
         // Ends when the server has taken it, within the limit of every notification.
-        drop(spawn_named("end of a parked call", async move {
-            for refusal in running.call.refuse_asked(why) {
-                let _server_gone = running.line.hold.owned.send(refusal).await;
-            }
-            // Its hold says the rest when it goes.
-            drop(running);
-        }));
+        drop(spawn_named("end of a parked call", part(running, why)));
     }
+}
+
+/// Refuses what the server asked, and cancels its call.
+async fn part(mut running: Running, why: &'static str) {
+    let hold = &mut running.line.hold;
+    for refusal in running.call.refuse_asked(why) {
+        let _server_gone = hold.owned.send(refusal).await;
+    }
+    let _server_gone = hold.owned.send(Call::cancelled(running.call.n, why)).await;
+    hold.end();
 }
 
 pub(super) fn close_all(sessions: impl IntoIterator<Item = Arc<Owned>>) {

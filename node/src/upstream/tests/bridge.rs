@@ -1,0 +1,90 @@
+//! Stateless calls at a server of the session era.
+
+use std::time::Duration;
+
+use lockgate_cluster::Keyring;
+use lockgate_proto::jsonrpc::{decode_str, find_path};
+
+use super::fake::{Fake, Mode, World};
+use super::*;
+
+/// A server that asks in mid-call, and the handle of it.
+async fn asking() -> (Arc<World>, Fake, UpstreamHandle) {
+    let world = World::new(true, false);
+    *world.mode.lock() = Mode::Ask;
+    let fake = Fake::start(&world).await;
+    let sealer = Sealer::new(&Keyring::generate().unwrap()).unwrap();
+    let handle = spawn_with(server("jira", &[fake.url()]), Some(Arc::new(sealer))).await;
+    (world, fake, handle)
+}
+
+async fn ask(handle: &UpstreamHandle, more: &str) -> Result<Frame, UpstreamError> {
+    let params = format!(
+        r#""name":"a","_meta":{{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{{"elicitation":{{}}}}}}{more}"#
+    );
+    let ann = Principal::new("ann");
+    let owner = Owner {
+        tenant: None,
+        principal: &ann,
+        scoped: true,
+    };
+    let out = request("tools/call", &params);
+    let reply = handle.call(out, CallClass::Effect, &owner).await?;
+    match reply {
+        Reply::Single { frame, .. } => Ok(frame),
+        Reply::Stream(mut stream) => stream.answer(&"jira".into()).await,
+    }
+}
+
+/// The retry that answers `asked`.
+fn answered(asked: &Frame) -> String {
+    let text = asked.text();
+    let state = find_path(text, &["result", "requestState"]).unwrap();
+    let state = decode_str(state.of(text)).unwrap();
+    format!(r#","requestState":"{state}","inputResponses":{{"ask-1":{{"action":"accept"}}}}"#)
+}
+
+#[tokio::test]
+async fn a_call_that_waits_for_its_client_is_no_call_in_flight() {
+    let (world, _fake, handle) = asking().await;
+    let asked = ask(&handle, "").await.unwrap();
+    assert!(asked.text().contains(r#""resultType":"input_required""#));
+    assert_eq!(handle.status().in_flight, 0);
+    // More than may be in flight at once.
+    for _ in 0..8 {
+        ask(&handle, "").await.unwrap();
+    }
+    world.release.notify_one();
+    let done = ask(&handle, &answered(&asked)).await.unwrap();
+    assert!(done.text().contains(r#""resultType":"complete""#));
+    assert_eq!(world.count("an answer"), 1);
+    assert_eq!(handle.status().in_flight, 0);
+}
+
+#[tokio::test]
+async fn a_call_whose_client_stays_away_ends_at_its_server() {
+    let (world, _fake, handle) = asking().await;
+    let asked = ask(&handle, "").await.unwrap();
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(601)).await;
+    tokio::time::resume();
+    until(&handle, |_| {
+        world.count("notifications/cancelled") == 1 && world.count("a refusal") == 1
+    })
+    .await;
+    let late = ask(&handle, &answered(&asked)).await.unwrap_err();
+    assert!(
+        matches!(late, UpstreamError::StateRefused { .. }),
+        "{late:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_server_that_is_taken_out_is_told_about_its_calls() {
+    let (world, _fake, handle) = asking().await;
+    ask(&handle, "").await.unwrap();
+    handle.drain(Duration::ZERO).await;
+    let seen = world.seen.lock().join(" ");
+    let farewell = "tools/call a refusal notifications/cancelled DELETE DELETE";
+    assert!(seen.ends_with(farewell), "{seen}");
+}
