@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lockgate_proto::id::ServerName;
-use lockgate_proto::jsonrpc::{Frame, Kind, find};
+use lockgate_proto::jsonrpc::{Frame, Kind};
 use lockgate_proto::mcp::method;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -187,12 +187,8 @@ impl Drop for Trail {
 }
 
 fn is_tool_error(answer: &Frame) -> bool {
-    // `isError` stands at the end of the result in every SDK; the whole result is scanned only when the bytes occur at all.
-    let Some(result) = answer.body() else {
-        return false;
-    };
-    memchr::memmem::find(result.as_bytes(), b"\"isError\"").is_some()
-        && find(result, "isError").is_some_and(|span| span.of(result) == "true")
+    let flag = answer.body_member(&["isError"]);
+    flag.is_some_and(|span| span.of(answer.text()) == "true")
 }
 
 /// Method as a label: one of MCP's own, or `other`.

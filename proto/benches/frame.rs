@@ -45,6 +45,10 @@ fn main() {
             result(&"fn main() { \"x\" }\n".repeat(2978)),
         ),
         (
+            "64 KiB result, prose",
+            result(&"a line of prose as it stands in many documents\n".repeat(1394)),
+        ),
+        (
             "64 KiB result, Cyrillic",
             result(&"Привет, мир. ".repeat(2978)),
         ),

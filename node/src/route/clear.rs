@@ -2,6 +2,8 @@
 //! last one, another reader the first; a third takes `Name` for `name`. What policy allows must be what the server
 //! does, so such a request is refused.
 
+use std::borrow::Cow;
+
 use lockgate_proto::jsonrpc::{Frame, members, reads_as};
 use lockgate_proto::mcp::method;
 
@@ -38,28 +40,31 @@ fn deciding_within(key: &str) -> &'static [&'static str] {
 /// [`CallError::InvalidParams`] when one of them is repeated, or written with other letters than its own.
 pub fn check_clear(frame: &Frame) -> Result<(), CallError> {
     let keys = deciding(&frame.method());
-    let Some(params) = frame.params_span().filter(|_| !keys.is_empty()) else {
+    if keys.is_empty() {
         return Ok(());
-    };
-    let params = params.of(frame.text());
-    check_object(params, keys)?;
-    for within in members(params) {
-        let keys = deciding_within(&within.key);
-        if !keys.is_empty() && deciding(&frame.method()).contains(&&*within.key) {
-            check_object(within.value, keys)?;
+    }
+    check_keys(frame.param_members().map(|(key, _)| key), keys)?;
+    for (key, value) in frame.param_members() {
+        let within = deciding_within(&key);
+        if !within.is_empty() && keys.contains(&&*key) {
+            check_keys(members(value).map(|member| member.key), within)?;
         }
     }
     Ok(())
 }
 
-fn check_object(object: &str, keys: &[&'static str]) -> Result<(), CallError> {
+/// Checks that every key of an object which reads as one of `deciding` is the only one that does, and written so.
+fn check_keys<'a>(
+    written: impl Iterator<Item = Cow<'a, str>>,
+    deciding: &[&'static str],
+) -> Result<(), CallError> {
     let mut seen = 0_u32;
-    for member in members(object) {
-        let Some(at) = keys.iter().position(|key| reads_as(&member.key, key)) else {
+    for key in written {
+        let Some(at) = deciding.iter().position(|known| reads_as(&key, known)) else {
             continue;
         };
-        if member.key != keys[at] || seen & (1 << at) != 0 {
-            let what = format!("`{}` must occur once, in these letters", keys[at]);
+        if key != deciding[at] || seen & (1 << at) != 0 {
+            let what = format!("`{}` must occur once, in these letters", deciding[at]);
             return Err(CallError::InvalidParams { what: what.into() });
         }
         seen |= 1 << at;

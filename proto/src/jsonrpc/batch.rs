@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use super::envelope::{self, Envelope};
+use super::envelope;
 use super::frame::checked_text;
 use super::scanner::Scanner;
 use super::{Frame, Limits, ParseError, Span};
@@ -71,20 +71,12 @@ fn element<'a>(text: &'a ByteString, scanner: &mut Scanner<'a>) -> Result<Frame,
     let start = scanner.at();
     let envelope = envelope::read(scanner, text)?;
     let element = Span::new(start, scanner.at());
-    let shifted = |span: Option<Span>| {
-        span.map(|s| Span {
-            start: s.start - element.start,
-            end: s.end - element.start,
-        })
+    let shifted = |span: Span| Span {
+        start: span.start - element.start,
+        end: span.end - element.start,
     };
     Ok(Frame::from_parts(
         text.slice_ref(element.of(text)),
-        Envelope {
-            kind: envelope.kind,
-            id: shifted(envelope.id),
-            method: shifted(envelope.method),
-            params: shifted(envelope.params),
-            body: shifted(envelope.body),
-        },
+        envelope.moved(shifted),
     ))
 }

@@ -2,20 +2,41 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use super::index::{Index, unquoted};
 use super::object::reads_as;
 use super::scanner::{Fault, Scanner};
 use super::string::{decode_key, decode_str};
 use super::{Kind, ParseError, Span};
 
 /// Where the members of a message stand, relative to the scanned text.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Envelope {
     pub(super) kind: Kind,
     pub(super) id: Option<Span>,
     pub(super) method: Option<Span>,
+    /// Whether the method is written without escapes.
+    pub(super) method_is_plain: bool,
     pub(super) params: Option<Span>,
     pub(super) body: Option<Span>,
+    /// Members of `params` or `body`. Shared, because messages are moved about and cloned more than they are looked into.
+    pub(super) index: Option<Arc<Index>>,
+}
+
+impl Envelope {
+    /// The same with every span moved.
+    pub(super) fn moved(self, moved: impl Fn(Span) -> Span) -> Self {
+        Self {
+            kind: self.kind,
+            id: self.id.map(&moved),
+            method: self.method.map(&moved),
+            method_is_plain: self.method_is_plain,
+            params: self.params.map(&moved),
+            body: self.body.map(&moved),
+            index: self.index.map(|index| Arc::new(index.moved(&moved))),
+        }
+    }
 }
 
 /// Reads the message that starts at the scanner's position. A fault of JSON anywhere in it comes before
@@ -48,9 +69,11 @@ struct Found<'a> {
     jsonrpc: Option<Span>,
     id: Option<Span>,
     method: Option<Span>,
+    method_is_plain: bool,
     params: Option<Span>,
     result: Option<Span>,
     error: Option<Span>,
+    index: Option<Arc<Index>>,
     /// Members that JSON-RPC doesn't know. They pass, but once each, so that everyone who reads the
     /// message reads the same.
     others: BTreeSet<Cow<'a, str>>,
@@ -65,18 +88,31 @@ impl<'a> Found<'a> {
         while more {
             let key_start = scanner.at();
             let key = Span::new(key_start, scanner.key()?);
+            let key = if scanner.was_escaped() {
+                decode_key(key.of(text))
+            } else {
+                Some(Cow::Borrowed(unquoted(key.of(text))))
+            };
             let value_start = scanner.at();
-            scanner.value()?;
-            self.note(key.of(text), Span::new(value_start, scanner.at()));
+            match key.as_deref() {
+                Some("params" | "result" | "error") if scanner.peek() == Some(b'{') => {
+                    self.index = Index::read(scanner)?.map(Arc::new);
+                }
+                Some("method") => {
+                    scanner.value()?;
+                    self.method_is_plain = !scanner.was_escaped();
+                }
+                _ => scanner.value()?,
+            }
+            if let Some(key) = key {
+                self.note(key, Span::new(value_start, scanner.at()));
+            }
             more = scanner.more()?;
         }
         Ok(())
     }
 
-    fn note(&mut self, raw_key: &'a str, value: Span) {
-        let Some(key) = decode_key(raw_key) else {
-            return;
-        };
+    fn note(&mut self, key: Cow<'a, str>, value: Span) {
         let (slot, what) = match &*key {
             "jsonrpc" => (&mut self.jsonrpc, "duplicate member `jsonrpc`"),
             "id" => (&mut self.id, "duplicate member `id`"),
@@ -107,11 +143,10 @@ impl<'a> Found<'a> {
             !self.unclear,
             "a member differs from one of JSON-RPC's in the case of letters only",
         )?;
-        let version = self.jsonrpc.and_then(|span| decode_str(span.of(text)));
-        ensure(
-            version.as_deref() == Some("2.0"),
-            "`jsonrpc` must be \"2.0\"",
-        )?;
+        let version = self.jsonrpc.map(|span| span.of(text));
+        let is_version =
+            |raw: &str| raw == "\"2.0\"" || decode_str(raw).is_some_and(|text| text == "2.0");
+        ensure(version.is_some_and(is_version), "`jsonrpc` must be \"2.0\"")?;
         if let Some(params) = self.params {
             ensure(
                 params.of(text).starts_with(['{', '[']),
@@ -163,8 +198,10 @@ impl<'a> Found<'a> {
             kind,
             id,
             method: self.method,
+            method_is_plain: self.method_is_plain,
             params: self.params,
             body,
+            index: self.index.clone(),
         }
     }
 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 use super::envelope::{self, Envelope};
+use super::index::{Index, unquoted};
 use super::scanner::Scanner;
 use super::{Limits, ParseError, Span, Splice};
 
@@ -96,6 +97,9 @@ impl Frame {
     /// Method, escapes decoded. Empty for answers.
     pub fn method(&self) -> Cow<'_, str> {
         let raw = self.envelope.method.map(|s| s.of(self.text()));
+        if self.envelope.method_is_plain {
+            return raw.map(unquoted).unwrap_or_default().into();
+        }
         raw.and_then(super::decode_str).unwrap_or_default()
     }
 
@@ -107,6 +111,23 @@ impl Frame {
     /// Where the params stand.
     pub fn params_span(&self) -> Option<Span> {
         self.envelope.params
+    }
+
+    /// Keys (escapes decoded; half of a surrogate pair reads as U+FFFD) and raw values of the params, in order. None
+    /// when they are absent or an array.
+    pub fn param_members(&self) -> impl Iterator<Item = (Cow<'_, str>, &str)> {
+        let text = self.text();
+        let params = self.params_span();
+        let index = self.envelope.index.as_deref();
+        let index = index.filter(|index| params.is_some_and(|params| index.is_of(params)));
+        let noted = index.map_or(&[][..], Index::entries).iter();
+        let walked = match (index, params) {
+            (None, Some(params)) => params.of(text),
+            _ => "",
+        };
+        let noted =
+            noted.map(move |entry| (unquoted(entry.key.of(text)).into(), entry.value.of(text)));
+        noted.chain(super::members(walked).map(|member| (member.key, member.value)))
     }
 
     /// Raw `result` of a [`Kind::Result`], raw `error` of a [`Kind::Error`].
@@ -121,8 +142,21 @@ impl Frame {
 
     /// Span (in the whole text) of the value at `path` below params.
     pub fn param(&self, path: &[&str]) -> Option<Span> {
-        let params = self.params_span()?;
-        Some(super::find_path(params.of(self.text()), path)?.shift(params.start))
+        self.below(self.params_span()?, path)
+    }
+
+    /// Span (in the whole text) of the value at `path` below the body.
+    pub fn body_member(&self, path: &[&str]) -> Option<Span> {
+        self.below(self.body_span()?, path)
+    }
+
+    fn below(&self, object: Span, path: &[&str]) -> Option<Span> {
+        let index = self.envelope.index.as_deref();
+        let (from, path) = match (index.filter(|index| index.is_of(object)), path) {
+            (Some(index), [first, rest @ ..]) => (index.find(self.text(), first)?, rest),
+            _ => (object, path),
+        };
+        Some(super::find_path(from.of(self.text()), path)?.shift(from.start))
     }
 
     /// Decoded string at `path` below params.
@@ -133,36 +167,36 @@ impl Frame {
     /// The same message with another id (`raw` is a JSON string or integer). A message without id stays as it is.
     #[must_use]
     pub fn with_id(&self, raw: &str) -> Self {
-        let Some(id) = self.id_span() else {
-            return self.clone();
-        };
-        let mut splice = Splice::new(self.text());
-        splice.replace(id, raw);
-        let new_id = Span::new(id.range().start, id.range().start + raw.len());
-        let moved = |span: Span| {
-            if span.start < id.end {
-                return span;
-            }
-            let shift = |at: u32| (at - id.end) as usize + new_id.range().end;
-            Span::new(shift(span.start), shift(span.end))
-        };
-        let Envelope {
-            kind,
-            id: _,
-            method,
-            params,
-            body,
-        } = self.envelope;
-        Self {
-            text: splice.finish_text().into(),
-            envelope: Envelope {
-                kind,
-                id: Some(new_id),
-                method: method.map(moved),
-                params: params.map(moved),
-                body: body.map(moved),
-            },
+        match self.id_span() {
+            Some(id) => self.with_value(id, raw),
+            None => self.clone(),
         }
+    }
+
+    /// The same message with the string `text` in place of the value at `at`, which must be a value's place in it.
+    #[must_use]
+    pub fn with_string(&self, at: Span, text: &str) -> Self {
+        self.with_value(at, &super::encode_str(text))
+    }
+
+    /// One value for another leaves JSON that is as valid as before, so that nothing has to be read again.
+    fn with_value(&self, at: Span, raw: &str) -> Self {
+        let mut splice = Splice::new(self.text());
+        splice.replace(at, raw);
+        let new_end = at.range().start + raw.len();
+        let moved = |offset: u32| match offset.checked_sub(at.end) {
+            Some(behind) => new_end + behind as usize,
+            None => offset as usize,
+        };
+        let frame = Self {
+            text: splice.finish_text().into(),
+            envelope: self
+                .envelope
+                .clone()
+                .moved(|span| Span::new(moved(span.start), moved(span.end))),
+        };
+        debug_assert!(Self::read(frame.text.clone(), &Limits::WIDEST).is_ok());
+        frame
     }
 
     /// The message after edits, re-read with the widest limits (edits are ours).

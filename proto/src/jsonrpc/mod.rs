@@ -5,6 +5,7 @@ mod batch;
 mod envelope;
 mod error;
 mod frame;
+mod index;
 mod limits;
 mod object;
 mod plain_run;

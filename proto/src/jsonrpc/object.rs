@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::Span;
+use super::index::unquoted;
 use super::limits::DEPTH_CEILING;
 use super::scanner::Scanner;
 use super::string::decode_key;
@@ -34,12 +35,18 @@ impl<'a> Iterator for Members<'a> {
         let scanner = self.inside.enter(true)?;
         let key_start = scanner.at();
         let key_span = Span::new(key_start, scanner.key().ok()?);
+        let key_is_plain = !scanner.was_escaped();
         let value_start = scanner.at();
         scanner.value().ok()?;
         let value_span = Span::new(value_start, scanner.at());
         self.inside.leave();
+        let raw_key = key_span.of(text);
         Some(Member {
-            key: decode_key(key_span.of(text))?,
+            key: if key_is_plain {
+                Cow::Borrowed(unquoted(raw_key))
+            } else {
+                decode_key(raw_key)?
+            },
             key_span,
             value_span,
             value: value_span.of(text),
@@ -150,6 +157,9 @@ pub fn find_path(text: &str, path: &[&str]) -> Option<Span> {
 /// Whether some reader of JSON takes `written` for `known`, which is ASCII: there are decoders that match keys under
 /// simple case folding (Go's `encoding/json` does), where two letters beyond ASCII fold into it.
 pub fn reads_as(written: &str, known: &str) -> bool {
+    if written.is_ascii() {
+        return written.eq_ignore_ascii_case(known);
+    }
     let folded = written.chars().map(|letter| match letter {
         '\u{17f}' => 's',
         '\u{212a}' => 'k',

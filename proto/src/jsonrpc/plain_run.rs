@@ -1,62 +1,108 @@
-//! The inner loop of reading strings: how far nothing special stands.
+//! The inner loop of reading strings: where something special stands.
 
-const LOW: u64 = 0x0101_0101_0101_0101;
-const HIGH: u64 = 0x8080_8080_8080_8080;
+use wide::u8x16;
 
-/// Words looked at one by one before blocks are tried: most strings are short.
-const WORDS_BEFORE_BLOCKS: usize = 4;
+/// Which of the next bytes are `"`, `\` or control characters.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Block {
+    /// Bit 0 stands for the first byte.
+    pub(super) marks: u64,
+    /// Bytes that were looked at.
+    pub(super) len: usize,
+    /// Whether the text ends with them.
+    pub(super) is_last: bool,
+}
 
-/// Block in which LLVM compares with whole vector registers.
-const BLOCK: usize = 64;
+impl Block {
+    /// Looks at 32 bytes from `at` on: most strings of a message, keys above all, are shorter.
+    pub(super) fn short(bytes: &[u8], at: usize) -> Self {
+        Self::of::<32>(bytes, at)
+    }
 
-/// Offset of the first `"`, `\` or control character in `bytes` from `at` on, or the length.
-pub(super) fn plain_run(bytes: &[u8], mut at: usize) -> usize {
-    loop {
-        for _ in 0..WORDS_BEFORE_BLOCKS {
-            let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) else {
-                return tail(bytes, at);
+    /// Looks at 64 bytes from `at` on.
+    pub(super) fn long(bytes: &[u8], at: usize) -> Self {
+        Self::of::<64>(bytes, at)
+    }
+
+    fn of<const N: usize>(bytes: &[u8], at: usize) -> Self {
+        let rest = bytes.get(at..).unwrap_or_default();
+        if let Some(block) = rest.first_chunk::<N>() {
+            return Self {
+                marks: marks(block),
+                len: N,
+                is_last: false,
             };
-            let marks = specials(u64::from_le_bytes(*word));
-            if marks != 0 {
-                return at + marks.trailing_zeros() as usize / 8;
-            }
-            at += 8;
         }
-        while let Some(block) = bytes.get(at..).and_then(<[u8]>::first_chunk::<BLOCK>)
-            && !has_special(block)
-        {
-            at += BLOCK;
+        let marks = match bytes.last_chunk::<N>() {
+            // The last whole block of the text ends where the rest ends; what stands before the rest is shifted out.
+            Some(block) => {
+                let before = u32::try_from(N - rest.len()).unwrap_or(u32::MAX);
+                marks(block).checked_shr(before).unwrap_or(0)
+            }
+            None => marks_of_few(rest),
+        };
+        Self {
+            marks,
+            len: rest.len(),
+            is_last: true,
         }
     }
 }
 
+/// Offset of the first `"`, `\` or control character in `bytes` from `at` on, or the length.
+pub(super) fn plain_run(bytes: &[u8], mut at: usize) -> usize {
+    let mut block = Block::short(bytes, at);
+    loop {
+        if block.marks != 0 {
+            return at + block.marks.trailing_zeros() as usize;
+        }
+        if block.is_last {
+            return bytes.len();
+        }
+        at = skip_plain(bytes, at + block.len);
+        block = Block::long(bytes, at);
+    }
+}
+
+/// Offset from `at` on at which to look for marks, for a text that has had none for a while: whole rows of blocks without
+/// one are passed over.
+pub(super) fn skip_plain(bytes: &[u8], mut at: usize) -> usize {
+    const ROW: usize = 128;
+    while let Some(row) = bytes.get(at..).and_then(<[u8]>::first_chunk::<ROW>) {
+        let (halves, _) = row.as_chunks();
+        let specials = halves
+            .iter()
+            .fold(u8x16::ZERO, |found, half| found | specials(*half));
+        if specials.any() {
+            break;
+        }
+        at += ROW;
+    }
+    at
+}
+
+fn marks<const N: usize>(block: &[u8; N]) -> u64 {
+    let (halves, _) = block.as_chunks();
+    let mark = |marks, half: &[u8; 16]| marks << 16 | u64::from(specials(*half).to_bitmask());
+    halves.iter().rev().fold(0, mark)
+}
+
+fn specials(half: [u8; 16]) -> u8x16 {
+    let bytes = u8x16::new(half);
+    let control = bytes.min(u8x16::splat(0x1f)).simd_eq(bytes);
+    let quote = bytes.simd_eq(u8x16::splat(b'"'));
+    let escape = bytes.simd_eq(u8x16::splat(b'\\'));
+    control | quote | escape
+}
+
+/// Of a text that is shorter than one block.
+fn marks_of_few(bytes: &[u8]) -> u64 {
+    let bit = |(at, &byte): (usize, &u8)| u64::from(is_special(byte)) << at;
+    bytes.iter().take(64).enumerate().map(bit).sum()
+}
+
 fn is_special(byte: u8) -> bool {
     byte == b'"' || byte == b'\\' || byte < 0x20
-}
-
-fn tail(bytes: &[u8], at: usize) -> usize {
-    let rest = bytes.get(at..).unwrap_or_default();
-    let run = rest.iter().position(|&byte| is_special(byte));
-    at + run.unwrap_or(rest.len())
-}
-
-/// Without an early exit, so that it becomes a few vector comparisons.
-fn has_special(block: &[u8; BLOCK]) -> bool {
-    block
-        .iter()
-        .fold(0_u8, |found, &byte| found | u8::from(is_special(byte)))
-        != 0
-}
-
-/// Top bit of every special byte, exact up to and including the lowest one: a subtraction borrows only from
-/// bytes above a byte that is special itself (Lamport, "Multiple byte processing with full-word instructions").
-fn specials(word: u64) -> u64 {
-    let equals = |byte: u8| {
-        let x = word ^ (LOW * u64::from(byte));
-        x.wrapping_sub(LOW) & !x
-    };
-    let control = word.wrapping_sub(LOW * 0x20) & !word;
-    (equals(b'"') | equals(b'\\') | control) & HIGH
 }
 
 #[cfg(test)]
@@ -72,22 +118,26 @@ mod tests {
                 20 => 0x20_u8..,
                 1 => any::<u8>(),
             ], 0..400),
-            at in 0_usize..8,
+            at in 0_usize..80,
         ) {
             let at = at.min(bytes.len());
             let slow = bytes[at..].iter().position(|&b| is_special(b));
             prop_assert_eq!(plain_run(&bytes, at), at + slow.unwrap_or(bytes.len() - at));
         }
-    }
 
-    #[test]
-    fn every_byte_at_every_place_is_judged_alone() {
-        for byte in 0..=u8::MAX {
-            for place in 0..100 {
-                let mut bytes = [b'x'; 100];
-                bytes[place] = byte;
-                let expected = if is_special(byte) { place } else { 100 };
-                assert_eq!(plain_run(&bytes, 0), expected, "{byte:#x} at {place}");
+        #[test]
+        fn a_block_marks_every_special_byte_and_no_other(
+            bytes in proptest::collection::vec(any::<u8>(), 0..200),
+            at in 0_usize..200,
+        ) {
+            let at = at.min(bytes.len());
+            for (block, len) in [(Block::short(&bytes, at), 32), (Block::long(&bytes, at), 64)] {
+                prop_assert_eq!(block.len, (bytes.len() - at).min(len));
+                prop_assert_eq!(block.is_last, bytes.len() - at < len);
+                for (offset, byte) in bytes[at..].iter().take(len).enumerate() {
+                    prop_assert_eq!(block.marks >> offset & 1 == 1, is_special(*byte));
+                }
+                prop_assert!(block.len == 64 || block.marks >> block.len == 0);
             }
         }
     }

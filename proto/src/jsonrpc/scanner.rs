@@ -2,9 +2,12 @@
 
 use super::ParseError;
 use super::limits::DEPTH_CEILING;
-use super::plain_run::plain_run;
+use super::plain_run::{Block, skip_plain};
 
 const WORDS: usize = DEPTH_CEILING as usize / 64;
+
+/// After so many bytes in one block without a mark, longer steps are tried: prose and code have one every line.
+const LONG_PLAIN: usize = 64;
 
 /// What stopped the scanner; [`Scanner::at`] is where, and [`Scanner::error`] has the words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +37,8 @@ pub(super) struct Scanner<'a> {
     depth_max: u16,
     /// Whether the innermost open level is an object.
     in_object: bool,
+    /// Whether the string read last holds an escape.
+    escaped: bool,
     /// One bit per open level, set for objects.
     objects: [u64; WORDS],
 }
@@ -47,6 +52,7 @@ impl<'a> Scanner<'a> {
             at: 0,
             depth: 0,
             in_object: false,
+            escaped: false,
             depth_max: depth_max.min(DEPTH_CEILING),
             objects: [0; WORDS],
         }
@@ -197,20 +203,41 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    /// Whether the string or key that was read last holds an escape; without one, its raw text is its text.
+    pub(super) fn was_escaped(&self) -> bool {
+        self.escaped
+    }
+
     /// A string; the quote that opens it stands here.
     fn string(&mut self) -> Scanned {
         self.at += 1;
+        self.escaped = false;
+        let mut block = Block::short(self.bytes, self.at);
         loop {
-            self.at = plain_run(self.bytes, self.at);
-            match self.peek() {
-                Some(b'"') => {
-                    self.at += 1;
-                    return Ok(());
+            let start = self.at;
+            let mut marks = block.marks;
+            while marks != 0 {
+                self.at = start + marks.trailing_zeros() as usize;
+                match self.peek() {
+                    Some(b'"') => {
+                        self.at += 1;
+                        return Ok(());
+                    }
+                    Some(b'\\') => self.escape()?,
+                    _ => return Err(Fault::Control),
                 }
-                Some(b'\\') => self.escape()?,
-                Some(_) => return Err(Fault::Control),
-                None => return Err(Fault::Unterminated),
+                // An escape may hold marks, and may reach beyond its block.
+                let read = u32::try_from(self.at - start).unwrap_or(u32::MAX);
+                marks &= u64::MAX.checked_shl(read).unwrap_or(0);
             }
+            self.at = self.at.max(start + block.len);
+            if block.is_last {
+                return Err(Fault::Unterminated);
+            }
+            if block.marks == 0 && block.len == LONG_PLAIN {
+                self.at = skip_plain(self.bytes, self.at);
+            }
+            block = Block::long(self.bytes, self.at);
         }
     }
 
@@ -225,6 +252,7 @@ impl<'a> Scanner<'a> {
             _ => return Err(Fault::Escape),
         };
         self.at += len;
+        self.escaped = true;
         Ok(())
     }
 
