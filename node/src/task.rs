@@ -1,8 +1,13 @@
 //! The one place where tasks start: every task has a name and an owner.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
 
 use tokio::task::JoinHandle;
+use tokio::time::error::Elapsed;
+use tokio::time::timeout;
 use tracing::Instrument;
 
 /// Starts `future` under `name`, which shows in logs. The caller owns the handle: dropping it detaches the task,
@@ -14,4 +19,19 @@ where
     F::Output: Send + 'static,
 {
     tokio::spawn(future.instrument(tracing::debug_span!("task", name)))
+}
+
+/// As [`timeout`], for a future that is often ready at once: no timer is armed before it has been polled.
+///
+/// # Errors
+///
+/// Fails when `limit` is over first.
+pub async fn within<F: Future>(
+    limit: Duration,
+    mut future: Pin<&mut F>,
+) -> Result<F::Output, Elapsed> {
+    if let Poll::Ready(output) = poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await {
+        return Ok(output);
+    }
+    timeout(limit, future).await
 }

@@ -2,12 +2,12 @@
 
 use std::env;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request};
-use http_body_util::Full;
+use http::HeaderValue;
 use lockgate_proto::id::ServerName;
 use lockgate_proto::jsonrpc::{Frame, Limits};
 use lockgate_proto::mcp::Revision;
@@ -21,11 +21,13 @@ use super::heard::{Content, DISCARD_BYTES_MAX, Heard};
 use super::inbox::Inbox;
 use super::pool::Pool;
 use super::probe::{self, Verdict};
+use super::request::Request;
 use super::session::HttpSession;
 use super::settings::EndpointSettings;
 use super::stream::HttpStream;
 use super::template::{PROTOCOL_VERSION, Template};
 use crate::error::UpstreamError;
+use crate::task::within;
 use crate::upstream::link::{MessageStream, Outgoing, Reply, SessionInit};
 
 /// File of further certificate authorities, as OpenSSL and most tools name it.
@@ -132,23 +134,21 @@ impl HttpEndpoint {
         template: &Template,
         out: &Outgoing,
     ) -> Result<Heard, UpstreamError> {
-        let request = || template.post(&out.headers, out.frame.bytes().clone());
+        let request = || template.post(&out.headers, out.frame.bytes());
         self.hear(request, out.timeout).await
     }
 
     /// As [`Self::converse`], for any request.
     pub(super) async fn hear(
         &self,
-        request: impl Fn() -> Request<Full<Bytes>>,
+        request: impl Fn() -> Request,
         limit: Duration,
     ) -> Result<Heard, UpstreamError> {
         let (head, exchange) = self.0.pool.send(request, limit).await?;
-        timeout(
-            limit,
-            Heard::read(head, exchange, &self.0.limits, self.blame()),
-        )
-        .await
-        .unwrap_or_else(|_| Err(self.blame().timeout(limit)))
+        let reading = pin!(Heard::read(head, exchange, &self.0.limits, self.blame()));
+        within(limit, reading)
+            .await
+            .unwrap_or_else(|_| Err(self.blame().timeout(limit)))
     }
 
     /// A message of the gateway itself, with the endpoint's own timeout.
@@ -209,7 +209,7 @@ impl HttpEndpoint {
         body: Bytes,
         limit: Duration,
     ) -> Result<u16, UpstreamError> {
-        let request = || template.post(&[], body.clone());
+        let request = || template.post(&[], &body);
         let (head, exchange) = self.0.pool.send(request, limit).await?;
         // Read for nothing else than to keep the connection, which is lost when the body is too long or too late.
         let _rest = timeout(limit, exchange.read_all(DISCARD_BYTES_MAX)).await;

@@ -6,11 +6,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use hyper::body::{Body, Incoming};
 use tokio::time::timeout;
 
 use super::connection::Connection;
-use super::pool::{Pool, describe};
+use super::pool::Pool;
 use crate::task::spawn_named;
 
 /// How long the end of a body is awaited whose last message has come. Servers write the end right behind it.
@@ -20,7 +19,6 @@ const TAIL_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(in crate::upstream::transport) struct Exchange {
     connection: Connection,
-    body: Incoming,
     pool: Arc<Pool>,
     idle: Duration,
 }
@@ -33,15 +31,9 @@ pub(super) enum BodyError {
 }
 
 impl Exchange {
-    pub(super) fn new(
-        connection: Connection,
-        body: Incoming,
-        pool: Arc<Pool>,
-        idle: Duration,
-    ) -> Self {
+    pub(super) fn new(connection: Connection, pool: Arc<Pool>, idle: Duration) -> Self {
         Self {
             connection,
-            body,
             pool,
             idle,
         }
@@ -53,41 +45,44 @@ impl Exchange {
     ///
     /// Cancel safe.
     pub(in crate::upstream::transport) async fn chunk(&mut self) -> Option<Result<Bytes, String>> {
-        let data = poll_fn(|cx| self.connection.poll_data(&mut self.body, cx)).await?;
-        Some(data.map_err(|error| describe(&error)))
+        let data = poll_fn(|cx| self.connection.poll_data(cx)).await?;
+        Some(data.map_err(|cause| cause.describe()))
     }
 
-    /// Reads the whole body and gives the connection back. A body that came in one piece is not copied; a longer one
-    /// is copied once.
+    /// Reads the whole body and gives the connection back. A body whose length was announced is not copied, nor is one
+    /// that came in one piece; another is copied once.
     pub(super) async fn read_all(mut self, bytes_max: usize) -> Result<Bytes, BodyError> {
         let too_large = || BodyError::TooLarge { max: bytes_max };
-        let announced = usize::try_from(self.body.size_hint().lower()).map_err(|_| too_large())?;
-        if announced > bytes_max {
-            return Err(too_large());
-        }
-        let first = match self.chunk().await {
-            None => Bytes::new(),
-            Some(chunk) => chunk.map_err(BodyError::Broken)?,
+        let whole = match self.connection.left() {
+            Some(left) => {
+                let left = usize::try_from(left).map_err(|_| too_large())?;
+                if left > bytes_max {
+                    return Err(too_large());
+                }
+                let whole = poll_fn(|cx| self.connection.poll_whole(left, cx)).await;
+                whole.map_err(|cause| BodyError::Broken(cause.describe()))?
+            }
+            None => Box::pin(self.gather(bytes_max)).await?,
         };
+        self.give_back();
+        Ok(whole)
+    }
+
+    async fn gather(&mut self, bytes_max: usize) -> Result<Bytes, BodyError> {
+        let mut first = Bytes::new();
         let mut whole = BytesMut::new();
-        if first.len() > bytes_max {
-            return Err(too_large());
-        }
-        while !self.body.is_end_stream() {
-            let Some(chunk) = self.chunk().await else {
-                break;
-            };
+        while let Some(chunk) = self.chunk().await {
             let chunk = chunk.map_err(BodyError::Broken)?;
-            if whole.is_empty() {
-                whole.reserve(announced.max(first.len() + chunk.len()));
-                whole.extend_from_slice(&first);
+            if first.len() + whole.len() + chunk.len() > bytes_max {
+                return Err(BodyError::TooLarge { max: bytes_max });
             }
-            if whole.len() + chunk.len() > bytes_max {
-                return Err(too_large());
+            if first.is_empty() && whole.is_empty() {
+                first = chunk;
+                continue;
             }
+            whole.extend_from_slice(&std::mem::take(&mut first));
             whole.extend_from_slice(&chunk);
         }
-        self.give_back().await;
         Ok(if whole.is_empty() {
             first
         } else {
@@ -99,7 +94,7 @@ impl Exchange {
     /// come, otherwise as soon as it comes. One that goes on talking is closed.
     pub(super) async fn settle(mut self) {
         match poll_fn(|cx| Poll::Ready(self.poll_end(cx))).await {
-            Poll::Ready(true) => self.give_back().await,
+            Poll::Ready(true) => self.give_back(),
             Poll::Ready(false) => {}
             Poll::Pending => {
                 if let Some(permit) = self.pool.tail_permit() {
@@ -115,23 +110,21 @@ impl Exchange {
 
     async fn settle_later(mut self) {
         if let Ok(true) = timeout(TAIL_TIMEOUT, poll_fn(|cx| self.poll_end(cx))).await {
-            self.give_back().await;
+            self.give_back();
         }
     }
 
-    async fn give_back(mut self) {
-        if poll_fn(|cx| Poll::Ready(self.connection.rest(cx))).await {
+    fn give_back(mut self) {
+        if self.connection.rest() {
             self.pool.put(self.connection, self.idle);
         }
     }
 
     /// Whether the body ends here, without a further byte.
-    fn poll_end(&mut self, cx: &Context<'_>) -> Poll<bool> {
-        if self.body.is_end_stream() {
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        if self.connection.is_body_over() {
             return Poll::Ready(true);
         }
-        self.connection
-            .poll_data(&mut self.body, cx)
-            .map(|data| data.is_none())
+        self.connection.poll_data(cx).map(|data| data.is_none())
     }
 }

@@ -1,14 +1,13 @@
 //! What came back for one HTTP request.
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue};
-use http::response::Parts;
+use http::HeaderValue;
 use lockgate_proto::jsonrpc::{Batch, Frame, Limits};
 
 use super::answer::answering;
 use super::blame::Blame;
 use super::exchange::{BodyError, Exchange};
-use super::template::SESSION_ID;
+use super::head::{Head, Media};
 use crate::error::UpstreamError;
 
 /// Largest body that is read for nothing else than to keep the connection.
@@ -36,11 +35,6 @@ pub(super) enum Content {
     Nothing,
 }
 
-/// A copy with memory of its own: a header value shares the connection's read buffer, which a session would keep alive.
-fn unshared(value: &HeaderValue) -> Option<HeaderValue> {
-    HeaderValue::from_bytes(value.as_bytes()).ok()
-}
-
 impl Heard {
     /// Reads what `head` announces.
     ///
@@ -48,23 +42,24 @@ impl Heard {
     ///
     /// `Garbage` and `Broken`; a body that is no message is an error only under a status that promises one.
     pub(super) async fn read(
-        head: Parts,
+        head: Head,
         exchange: Exchange,
         limits: &Limits,
         blame: &Blame,
     ) -> Result<Self, UpstreamError> {
-        let media = media_type(&head);
-        let body = match (head.status.is_success(), media) {
+        let body = match (head.status.is_success(), head.media) {
             (true, Media::Events) => Content::Events(exchange),
             // Accepted, with nothing to say: a body, such as a framework's "Accepted", is no message.
-            (true, _) if matches!(head.status.as_u16(), 202 | 204) => discard(exchange).await,
+            (true, _) if matches!(head.status.as_u16(), 202 | 204) => {
+                Box::pin(discard(exchange)).await
+            }
             (true, media) => promised(exchange, media, limits, blame).await?,
-            (false, Media::Json) => refusal(exchange, limits).await,
-            (false, _) => discard(exchange).await,
+            (false, Media::Json) => Box::pin(refusal(exchange, limits)).await,
+            (false, _) => Box::pin(discard(exchange)).await,
         };
         Ok(Self {
             status: head.status.as_u16(),
-            session_id: head.headers.get(SESSION_ID).and_then(unshared),
+            session_id: head.session_id,
             body,
         })
     }
@@ -115,30 +110,6 @@ pub(super) fn passes_over(status: u16) -> bool {
 
 fn is_success(status: u16) -> bool {
     (200..300).contains(&status)
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Media {
-    Json,
-    Events,
-    Unnamed,
-    Other,
-}
-
-fn media_type(head: &Parts) -> Media {
-    let Some(value) = head.headers.get(CONTENT_TYPE) else {
-        return Media::Unnamed;
-    };
-    let value = value.as_bytes();
-    let end = value.iter().position(|&b| b == b';').unwrap_or(value.len());
-    let name = value[..end].trim_ascii();
-    if name.eq_ignore_ascii_case(b"application/json") {
-        Media::Json
-    } else if name.eq_ignore_ascii_case(b"text/event-stream") {
-        Media::Events
-    } else {
-        Media::Other
-    }
 }
 
 async fn discard(exchange: Exchange) -> Content {

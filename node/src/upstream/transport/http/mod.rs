@@ -7,11 +7,14 @@
 //!    ├── heard ── answer                what came back, and whether it answers the request
 //!    │     └── call_stream ── inbox     an event stream, message by message
 //!    └── pool ── connection             reuse, without sending anything twice
+//!               ├── request            what goes out: template and message
+//!               └── head ── body       what comes in, cut into messages
 //! ```
 
 mod answer;
 mod binding;
 mod blame;
+mod body;
 mod call_stream;
 mod connection;
 mod connector;
@@ -19,8 +22,8 @@ mod endpoint;
 mod events;
 mod exchange;
 mod forgotten;
-mod gate;
 mod handshake;
+mod head;
 mod heard;
 mod inbox;
 mod io;
@@ -28,6 +31,7 @@ mod listen_stream;
 mod pool;
 mod probe;
 mod replay;
+mod request;
 mod retry_wait;
 mod session;
 mod settings;

@@ -1,25 +1,21 @@
 //! Connections to one address that wait for their next request.
 
-use std::future::poll_fn;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::HeaderMap;
-use http::response::Parts;
-use http::{HeaderName, Request};
-use http_body_util::Full;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::yield_now;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 use super::blame::Blame;
-use super::connection::Connection;
+use super::connection::{Cause, Connection};
 use super::connector::Connector;
 use super::exchange::Exchange;
+use super::head::Head;
+use super::request::Request;
 use crate::error::UpstreamError;
 use crate::task::spawn_named;
 
@@ -39,8 +35,6 @@ const IDLE_MARGIN: Duration = Duration::from_secs(1);
 
 /// A connection that waited longer than this may have been closed without our reactor having looked: it looks then.
 const REST_UNSEEN_MAX: Duration = Duration::from_millis(10);
-
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
 /// Connections to one address. The one used last is used first, so that surplus ones grow old and are closed.
 #[derive(Debug)]
@@ -78,32 +72,29 @@ impl Pool {
     /// `Unreachable` when nothing was sent, `Timeout` and `Broken` when the server may have acted.
     pub(super) async fn send(
         self: &Arc<Self>,
-        request: impl Fn() -> Request<Full<Bytes>>,
+        request: impl Fn() -> Request,
         limit: Duration,
-    ) -> Result<(Parts, Exchange), UpstreamError> {
+    ) -> Result<(Head, Exchange), UpstreamError> {
         loop {
             let (mut connection, fresh) = match self.take().await {
                 Some(connection) => (connection, false),
-                None => (self.connect().await?, true),
+                None => (Box::pin(self.connect()).await?, true),
             };
-            let deadline = deadline_after(limit);
-            let failed = match timeout_at(deadline, connection.send(request())).await {
-                Err(_) => return Err(self.blame.timeout(limit)),
-                Ok(Ok(response)) => {
-                    let (head, body) = response.into_parts();
-                    let idle = idle_timeout(&head.headers);
-                    let exchange = Exchange::new(connection, body, Arc::clone(self), idle);
+            let failed = match connection.send(request(), deadline_after(limit)).await {
+                Ok(head) => {
+                    let idle = idle_timeout(head.keep_alive);
+                    let exchange = Exchange::new(connection, Arc::clone(self), idle);
                     return Ok((head, exchange));
                 }
-                Ok(Err(failed)) => failed,
+                Err(failed) => failed,
             };
-            match (failed.unsent, fresh) {
-                (true, false) => {}
-                (true, true) => {
-                    let cause = std::io::Error::other(failed.error);
-                    return Err(self.blame.unreachable(cause));
+            match (failed.cause, failed.unsent, fresh) {
+                (Cause::Late, ..) => return Err(self.blame.timeout(limit)),
+                (_, true, false) => {}
+                (cause, true, true) => {
+                    return Err(self.blame.unreachable(io::Error::other(cause)));
                 }
-                (false, _) => return Err(self.blame.broken(describe(&failed.error))),
+                (cause, false, _) => return Err(self.blame.broken(cause.describe())),
             }
         }
     }
@@ -140,7 +131,7 @@ impl Pool {
     async fn connect(&self) -> Result<Connection, UpstreamError> {
         let unreachable = |error| self.blame.unreachable(error);
         let io = self.connector.connect().await.map_err(unreachable)?;
-        Connection::new(io).await.map_err(unreachable)
+        Ok(Connection::new(io))
     }
 
     async fn take(&self) -> Option<Connection> {
@@ -157,7 +148,7 @@ impl Pool {
                 // has come by now, such as that of a restarted server, is seen before the request is at stake.
                 yield_now().await;
             }
-            if poll_fn(|cx| Poll::Ready(connection.is_alive(cx))).await {
+            if connection.is_alive() {
                 return Some(connection);
             }
         }
@@ -191,18 +182,6 @@ pub(super) fn deadline_after(limit: Duration) -> Instant {
         .unwrap_or_else(|| now + Duration::from_secs(30 * 24 * 3600))
 }
 
-/// Message of `error` and of its causes, which hyper keeps apart.
-pub(super) fn describe(error: &hyper::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
-}
-
 /// Sleeps before it looks: under load the pool is empty most of the time, and would end and start this with every call.
 async fn reap(pool: Weak<Pool>, first: Instant) {
     let mut next = first;
@@ -215,24 +194,9 @@ async fn reap(pool: Weak<Pool>, first: Instant) {
     }
 }
 
-fn idle_timeout(headers: &HeaderMap) -> Duration {
-    let announced = headers
-        .get(KEEP_ALIVE)
-        .and_then(|value| value.to_str().ok())
-        .and_then(announced_timeout);
+fn idle_timeout(announced: Option<Duration>) -> Duration {
     match announced {
         Some(timeout) => timeout.saturating_sub(IDLE_MARGIN).min(IDLE_TIMEOUT_MAX),
         None => IDLE_TIMEOUT_DEFAULT,
     }
-}
-
-/// `timeout` of a `Keep-Alive` value such as `timeout=5, max=100`.
-fn announced_timeout(value: &str) -> Option<Duration> {
-    value.split(',').find_map(|part| {
-        let (name, seconds) = part.split_once('=')?;
-        if !name.trim().eq_ignore_ascii_case("timeout") {
-            return None;
-        }
-        seconds.trim().parse().ok().map(Duration::from_secs)
-    })
 }

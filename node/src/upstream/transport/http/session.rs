@@ -355,8 +355,8 @@ impl HttpSession {
         if !is_forgotten(&sight.live, &heard) {
             return Ok((sight.live, heard));
         }
-        let live = self.reopened(&sight).await?;
-        let heard = endpoint.converse(&live.template, out).await?;
+        let live = Box::pin(self.reopened(&sight)).await?;
+        let heard = Box::pin(endpoint.converse(&live.template, out)).await?;
         if is_forgotten(&live, &heard) {
             return Err(endpoint.blame().session_lost());
         }
