@@ -23,5 +23,6 @@ pub mod session;
 pub mod stateless;
 pub mod task;
 pub mod telemetry;
+pub mod timers;
 pub mod trail;
 pub mod upstream;

@@ -406,17 +406,17 @@ fn outgoing(
     trace: Option<&Context>,
 ) -> Result<Outgoing, CallError> {
     let frame = incoming.frame;
-    let mut splice = Splice::new(frame.text());
-    if let Some((span, own)) = plan.replacement() {
-        splice.replace(span, own);
-    }
     let mut headers = Vec::new();
-    if let Some(trace) = trace {
-        headers.extend(trace.headers());
-        if let Some(params) = frame.params_span() {
-            trace.splice_meta(frame.text(), params, &mut splice);
+    let sent = match trace {
+        Some(trace) => {
+            headers.extend(trace.headers());
+            traced(frame, plan, trace)?
         }
-    }
+        None => match (plan.edit, plan.own.as_deref()) {
+            (Some(span), Some(own)) => frame.with_string(span, own),
+            _ => frame.clone(),
+        },
+    };
     if incoming.table.era == Era::Stateless {
         headers.push((
             HeaderName::from_static(headers::METHOD),
@@ -432,16 +432,26 @@ fn outgoing(
         }
         headers.extend_from_slice(incoming.params);
     }
-    let frame = if splice.is_empty() {
-        frame.clone()
-    } else {
-        Frame::edited(splice)?
-    };
     Ok(Outgoing {
-        frame,
+        frame: sent,
         headers,
         timeout: entry.settings.timeout,
     })
+}
+
+/// `frame` as its server knows it, with the trace context in `_meta`.
+fn traced(frame: &Frame, plan: &Plan<'_>, trace: &Context) -> Result<Frame, CallError> {
+    let mut splice = Splice::new(frame.text());
+    if let Some((span, own)) = plan.replacement() {
+        splice.replace(span, own);
+    }
+    if let Some(params) = frame.params_span() {
+        trace.splice_meta(frame.text(), params, &mut splice);
+    }
+    if splice.is_empty() {
+        return Ok(frame.clone());
+    }
+    Ok(Frame::edited(splice)?)
 }
 
 fn value(text: &str) -> Result<HeaderValue, CallError> {

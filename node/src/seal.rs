@@ -18,6 +18,8 @@ const TAG_BYTES: usize = 16;
 const HEADER_BYTES: usize = 2;
 /// Longest additional data that is put together without an allocation.
 const AAD_BYTES_INLINE: usize = 128;
+/// Texts whose bytes are no more than this are opened without an allocation.
+const TEXT_BYTES_INLINE: usize = 256;
 /// Contents up to this size are opened without an allocation.
 pub const SEALED_BYTES_INLINE: usize = 64;
 
@@ -86,12 +88,17 @@ impl Sealer {
 
     /// Decrypts what [`Sealer::seal`] made for the same `aad`. `None` for anything else.
     pub fn open(&self, aad: &[u8], text: &str) -> Option<SmallVec<[u8; SEALED_BYTES_INLINE]>> {
-        let mut sealed: SmallVec<[u8; 256]> = SmallVec::new();
-        sealed.resize(base64::decoded_len_estimate(text.len()), 0);
-        let length = BASE64_URL_SAFE_NO_PAD
-            .decode_slice(text, &mut sealed)
-            .ok()?;
-        sealed.truncate(length);
+        let mut inline = [0; TEXT_BYTES_INLINE];
+        let mut long = Vec::new();
+        let room = match inline.get_mut(..base64::decoded_len_estimate(text.len())) {
+            Some(room) => room,
+            None => {
+                long.resize(base64::decoded_len_estimate(text.len()), 0);
+                &mut long
+            }
+        };
+        let length = BASE64_URL_SAFE_NO_PAD.decode_slice(text, room).ok()?;
+        let sealed = room.get_mut(..length)?;
         let (&mut [version, id], rest) = sealed.split_first_chunk_mut::<HEADER_BYTES>()?;
         let (nonce, body) = rest.split_first_chunk_mut::<NONCE_LEN>()?;
         if version != VERSION || body.len() < TAG_BYTES {

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 const ROOMS: &[(&str, &[&str])] = &[
     // Nothing of ours, but for the settings of what they do and the one place where tasks start.
     ("task", &[]),
+    ("timers", &[]),
     ("config", &["task"]),
     ("telemetry", &["config"]),
     ("error", &[]),
@@ -72,6 +73,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "seal",
             "task",
             "telemetry",
+            "timers",
             "upstream",
         ],
     ),
@@ -85,6 +87,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "route",
             "seal",
             "telemetry",
+            "timers",
             "upstream",
         ],
     ),
@@ -105,6 +108,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "stateless",
             "task",
             "telemetry",
+            "timers",
         ],
     ),
     // What operators see: handles only.

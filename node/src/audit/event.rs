@@ -5,7 +5,7 @@ use std::time::Duration;
 use aws_lc_rs::digest;
 use lockgate_proto::id::ServerName;
 
-use super::line::Line;
+use super::line::{Line, key};
 use crate::call::Caller;
 
 /// Longest name of a principal, tenant, session, method or server in a line, in bytes before escaping.
@@ -104,39 +104,47 @@ impl ArgsHash {
 impl Received<'_> {
     /// `args`: made before the buffer was locked.
     pub(super) fn write(&self, line: &mut Line<'_>, args: Option<&ArgsHash>) {
-        line.number("id", self.serial);
+        line.number(key!("id"), self.serial);
         write_caller(line, self.caller);
-        line.optional("session", self.session, NAME_BYTES_MAX);
-        line.text("method", self.method, NAME_BYTES_MAX);
-        line.optional("target", self.target, TARGET_BYTES_MAX);
-        line.optional("server", self.server.map(AsRef::as_ref), NAME_BYTES_MAX);
+        line.optional(key!("session"), self.session, NAME_BYTES_MAX);
+        line.text(key!("method"), self.method, NAME_BYTES_MAX);
+        line.optional(key!("target"), self.target, TARGET_BYTES_MAX);
+        line.optional(
+            key!("server"),
+            self.server.map(AsRef::as_ref),
+            NAME_BYTES_MAX,
+        );
         if let Some(args) = args {
-            line.plain("args_sha256", args.as_str());
+            line.plain(key!("args_sha256"), args.as_str());
         }
         line.plain(
-            "decision",
+            key!("decision"),
             if self.decision.allowed {
                 "allow"
             } else {
                 "deny"
             },
         );
-        line.text("rule", self.decision.rule, NAME_BYTES_MAX);
-        line.optional("trace_id", self.trace_id, NAME_BYTES_MAX);
+        line.text(key!("rule"), self.decision.rule, NAME_BYTES_MAX);
+        line.optional(key!("trace_id"), self.trace_id, NAME_BYTES_MAX);
     }
 }
 
 impl Completed<'_> {
     pub(super) fn write(&self, line: &mut Line<'_>) {
-        line.number("id", self.serial);
+        line.number(key!("id"), self.serial);
         write_caller(line, self.caller);
-        line.optional("session", self.session, NAME_BYTES_MAX);
-        line.text("method", self.method, NAME_BYTES_MAX);
-        line.optional("target", self.tool, TARGET_BYTES_MAX);
-        line.optional("server", self.server.map(AsRef::as_ref), NAME_BYTES_MAX);
-        line.text("status", self.status, NAME_BYTES_MAX);
+        line.optional(key!("session"), self.session, NAME_BYTES_MAX);
+        line.text(key!("method"), self.method, NAME_BYTES_MAX);
+        line.optional(key!("target"), self.tool, TARGET_BYTES_MAX);
+        line.optional(
+            key!("server"),
+            self.server.map(AsRef::as_ref),
+            NAME_BYTES_MAX,
+        );
+        line.text(key!("status"), self.status, NAME_BYTES_MAX);
         line.number(
-            "latency_us",
+            key!("latency_us"),
             u64::try_from(self.took.as_micros()).unwrap_or(u64::MAX),
         );
     }
@@ -144,10 +152,10 @@ impl Completed<'_> {
 
 /// Members that say who.
 pub(super) fn write_caller(line: &mut Line<'_>, caller: &Caller) {
-    line.text("principal", caller.principal.as_str(), NAME_BYTES_MAX);
-    line.text("credential", &caller.credential, NAME_BYTES_MAX);
+    line.text(key!("principal"), caller.principal.as_str(), NAME_BYTES_MAX);
+    line.text(key!("credential"), &caller.credential, NAME_BYTES_MAX);
     line.optional(
-        "tenant",
+        key!("tenant"),
         caller.tenant.as_ref().map(AsRef::as_ref),
         NAME_BYTES_MAX,
     );

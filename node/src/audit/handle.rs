@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use parking_lot::{Condvar, Mutex};
 
 use super::event::{ArgsHash, Completed, Received, write_caller};
-use super::line::Line;
+use super::line::{Line, key};
 use super::sink::{self, Sink};
 use super::stamp::Stamp;
 use super::writer::Writer;
@@ -164,9 +164,9 @@ impl Audit {
     /// [`CallError::AuditUnavailable`] as for a call: what can't be recorded must not be done.
     pub fn admin(&self, who: &str, action: &str, target: &str) -> Result<(), CallError> {
         self.shared.intent("admin", |line| {
-            line.text("who", who, WORD_BYTES_MAX);
-            line.text("action", action, WORD_BYTES_MAX);
-            line.text("target", target, WORD_BYTES_MAX);
+            line.text(key!("who"), who, WORD_BYTES_MAX);
+            line.text(key!("action"), action, WORD_BYTES_MAX);
+            line.text(key!("target"), target, WORD_BYTES_MAX);
         })
     }
 
@@ -174,18 +174,18 @@ impl Audit {
     /// `what` is a fixed word, `detail` what it was about.
     pub fn security(&self, what: &'static str, caller: &Caller, detail: &str) {
         self.shared.outcome("security", |line| {
-            line.plain("what", what);
+            line.plain(key!("what"), what);
             write_caller(line, caller);
-            line.text("detail", detail, WORD_BYTES_MAX);
+            line.text(key!("detail"), detail, WORD_BYTES_MAX);
         });
     }
 
     /// Records that somebody at `peer` was refused for `why`, before it was known who.
     pub fn credential_refused(&self, why: &str, peer: &str) {
         self.shared.outcome("security", |line| {
-            line.plain("what", "credential_refused");
-            line.text("peer", peer, WORD_BYTES_MAX);
-            line.text("detail", why, WORD_BYTES_MAX);
+            line.plain(key!("what"), "credential_refused");
+            line.text(key!("peer"), peer, WORD_BYTES_MAX);
+            line.text(key!("detail"), why, WORD_BYTES_MAX);
         });
     }
 
@@ -273,8 +273,8 @@ impl Shared {
         let State { buffer, stamp, .. } = state;
         let before = buffer.len();
         let mut line = Line::open(buffer, "event", event);
-        line.plain("ts", stamp.at((self.clock)()));
-        line.text("at", &self.at, WORD_BYTES_MAX);
+        line.plain(key!("ts"), stamp.at((self.clock)()));
+        line.text(key!("at"), &self.at, WORD_BYTES_MAX);
         fill(&mut line);
         line.close();
         state.appended += (state.buffer.len() - before) as u64;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tracing::{error, info};
 
 use super::handle::Shared;
+use super::line::key;
 use super::sink::Sink;
 
 /// Lines that come within this time are written together.
@@ -130,8 +131,8 @@ impl Writer {
         let lost = std::mem::take(&mut state.lost);
         if lost > 0 {
             self.shared.put(&mut state, "security", |line| {
-                line.plain("what", "audit_lines_lost");
-                line.number("count", lost);
+                line.plain(key!("what"), "audit_lines_lost");
+                line.number(key!("count"), lost);
             });
         }
         drop(state);

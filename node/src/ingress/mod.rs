@@ -6,6 +6,7 @@ mod body;
 mod duplex;
 mod event_writer;
 mod guard;
+mod head_timer;
 pub mod http;
 mod read;
 mod refusals;

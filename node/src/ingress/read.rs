@@ -1,5 +1,6 @@
 //! Reads a request body within its bounds.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -8,6 +9,7 @@ use hyper::body::{Body as _, Incoming};
 use lockgate_proto::jsonrpc::ParseError;
 
 use crate::error::CallError;
+use crate::task::within;
 
 /// Reads the whole body: at most `bytes_max` bytes, within `timeout`. A body in one piece is not copied.
 ///
@@ -27,7 +29,8 @@ pub(super) async fn read(
         }
         .into());
     }
-    match tokio::time::timeout(timeout, collect(body, bytes_max, announced)).await {
+    let reading = pin!(collect(body, bytes_max, announced));
+    match within(timeout, reading).await {
         Ok(read) => read,
         Err(_elapsed) => Err(CallError::InvalidRequest {
             what: "the request body came too slowly".into(),

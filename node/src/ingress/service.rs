@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use lockgate_proto::id::Tenant;
 use lockgate_proto::jsonrpc::Batch;
@@ -29,6 +29,16 @@ use super::refusals::Refusals;
 use super::sse::Desk;
 use super::ways::Way;
 use super::{read, respond};
+
+// Compared and hashed without being read as text first, request by request.
+const SESSION_ID: HeaderName = HeaderName::from_static(headers::SESSION_ID);
+const PROTOCOL_VERSION: HeaderName = HeaderName::from_static(headers::PROTOCOL_VERSION);
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static(headers::LAST_EVENT_ID);
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// What the SDKs send.
+const ACCEPTS_BOTH: &str = "application/json, text/event-stream";
 
 /// What every transport of clients shares.
 #[derive(Debug)]
@@ -145,11 +155,8 @@ impl Service {
             _ if era == Era::Stateless => Ok(respond::not_allowed("POST")),
             Method::GET => Ok(self.get(&head, path, who)),
             Method::DELETE => {
-                let ended = self
-                    .gateway
-                    .sessions
-                    .end(&session_request(&head, path, who))
-                    .await;
+                let request = session_request(&head, path, who);
+                let ended = Box::pin(self.gateway.sessions.end(&request)).await;
                 Ok(ended.map_or_else(
                     |error| respond::error(&error, era),
                     |()| respond::plain(StatusCode::OK, Body::Empty),
@@ -221,55 +228,33 @@ impl Service {
         who: Arc<Authenticated>,
         body: bytes::Bytes,
     ) -> Response<Body> {
-        let version = text(&head.headers, headers::PROTOCOL_VERSION);
-        let known_session = version
-            .and_then(Revision::parse)
-            .is_some_and(|revision| revision.era() == Era::Session);
-        let looks_stateless = !known_session
-            || memchr::memmem::find(&body, b"io.modelcontextprotocol/protocolVersion").is_some();
-        if !looks_stateless {
-            let response = self
-                .gateway
-                .sessions
-                .post(&session_request(head, path, who), body)
-                .await;
-            return respond::with_session(respond::answer(response.answer), response.session_id);
-        }
-        let era = claimed_era(&head.headers);
-        let frame = match Batch::parse(body.clone(), &self.gateway.sessions.message_limits()) {
-            Ok(Batch::One(frame)) => Some(frame),
-            Ok(Batch::Many(_)) if era == Era::Stateless => {
-                return respond::error(
-                    &CallError::InvalidRequest {
-                        what: "batches do not exist in 2026-07-28".into(),
-                    },
-                    era,
-                );
-            }
-            Ok(Batch::Many(_)) => None,
-            Err(error) => return respond::error(&error.into(), era),
+        let (headers, sessions) = (&head.headers, &self.gateway.sessions);
+        let version = text(headers, &PROTOCOL_VERSION);
+        let batch = match Batch::parse(body, &sessions.message_limits()) {
+            Ok(batch) => batch,
+            Err(error) => return respond::error(&error.into(), claimed_era(headers)),
         };
-        match frame {
-            Some(frame) if stateless::claims_stateless(version, &frame) => {
-                let trace = context(&head.headers).or_else(|| Context::of_meta(&frame));
+        let batch = match batch {
+            Batch::One(frame) if stateless::claims_stateless(version, &frame) => {
+                let trace = context(headers).or_else(|| Context::of_meta(&frame));
                 let request = stateless::Request {
                     who,
                     server: path.server,
-                    headers: Some(&head.headers),
+                    headers: Some(headers),
                     trace,
                     cancel: None,
                 };
-                respond::answer(self.gateway.stateless.post(request, frame).await)
+                return respond::answer(self.gateway.stateless.post(request, frame).await);
             }
-            _ => {
-                let response = self
-                    .gateway
-                    .sessions
-                    .post(&session_request(head, path, who), body)
-                    .await;
-                respond::with_session(respond::answer(response.answer), response.session_id)
+            Batch::Many(_) if claimed_era(headers) == Era::Stateless => {
+                let what = "batches do not exist in 2026-07-28".into();
+                return respond::error(&CallError::InvalidRequest { what }, Era::Stateless);
             }
-        }
+            batch => batch,
+        };
+        let request = session_request(head, path, who);
+        let response = sessions.post_parsed(&request, batch).await;
+        respond::with_session(respond::answer(response.answer), response.session_id)
     }
 
     fn get(
@@ -284,7 +269,7 @@ impl Service {
                 "GET opens an event stream: Accept: text/event-stream\n".into(),
             );
         }
-        let last_event = text(&head.headers, headers::LAST_EVENT_ID);
+        let last_event = text(&head.headers, &LAST_EVENT_ID);
         match self
             .gateway
             .sessions
@@ -312,23 +297,23 @@ fn session_request<'a>(
         who,
         route: head.uri.path(),
         server: path.server,
-        session_id: text(&head.headers, headers::SESSION_ID),
-        version: text(&head.headers, headers::PROTOCOL_VERSION),
+        session_id: text(&head.headers, &SESSION_ID),
+        version: text(&head.headers, &PROTOCOL_VERSION),
         trace: context(&head.headers),
     }
 }
 
 fn claimed_era(headers: &HeaderMap) -> Era {
-    let version = text(headers, headers::PROTOCOL_VERSION).and_then(Revision::parse);
+    let version = text(headers, &PROTOCOL_VERSION).and_then(Revision::parse);
     version.map_or(Era::Session, Revision::era)
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name)?.to_str().ok().map(str::trim)
 }
 
 pub(super) fn context(headers: &HeaderMap) -> Option<Context> {
-    Context::parse(text(headers, "traceparent")?, text(headers, "tracestate"))
+    Context::parse(text(headers, &TRACEPARENT)?, text(headers, &TRACESTATE))
 }
 
 /// POST bodies are JSON, and clients take both kinds of answers.
@@ -336,14 +321,19 @@ fn check_types(headers: &HeaderMap) -> Result<(), StatusCode> {
     if !is_json(headers) {
         return Err(StatusCode::UNSUPPORTED_MEDIA_TYPE);
     }
-    if !accepts(headers, "application/json") || !accepts(headers, "text/event-stream") {
+    let both = || accepts(headers, "application/json") && accepts(headers, "text/event-stream");
+    if headers
+        .get(ACCEPT)
+        .is_none_or(|value| value != ACCEPTS_BOTH)
+        && !both()
+    {
         return Err(StatusCode::NOT_ACCEPTABLE);
     }
     Ok(())
 }
 
 pub(super) fn is_json(headers: &HeaderMap) -> bool {
-    text(headers, CONTENT_TYPE.as_str()).is_some_and(|value| {
+    text(headers, &CONTENT_TYPE).is_some_and(|value| {
         value
             .split(';')
             .next()

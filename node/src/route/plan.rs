@@ -73,6 +73,25 @@ pub fn plan<'a>(
     }
 }
 
+/// Whether `table` can route a request without asking the servers what they offer to its session alone.
+pub fn is_known(table: &Table, frame: &Frame) -> bool {
+    match &*frame.method() {
+        method::TOOLS_CALL => {
+            let name = frame.param_str(&["name"]);
+            name.is_none_or(|name| table.tool(&name).is_some())
+        }
+        method::PROMPTS_GET => {
+            let name = frame.param_str(&["name"]);
+            name.is_none_or(|name| table.prompt(&name).is_some())
+        }
+        method::RESOURCES_READ | method::SUBSCRIBE => {
+            let uri = frame.param_str(&["uri"]);
+            uri.is_none_or(|uri| table.resource(&uri).is_some())
+        }
+        _ => true,
+    }
+}
+
 fn named<'a>(
     table: &'a Table,
     scope: Scope,

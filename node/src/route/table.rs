@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use foldhash::fast::RandomState;
 use lockgate_proto::mcp::Era;
 
 use crate::config;
@@ -60,6 +61,9 @@ pub struct Hidden {
     pub hidden: usize,
 }
 
+/// Looked into by every call.
+type ByName = HashMap<Box<str>, Target, RandomState>;
+
 /// Immutable routing table of one era.
 #[derive(Debug)]
 pub struct Table {
@@ -75,9 +79,9 @@ pub struct Table {
     pub merged: Merged,
     /// Rendered lists by caller's rights.
     pub lists: ListCache,
-    tools: HashMap<Box<str>, Target>,
-    prompts: HashMap<Box<str>, Target>,
-    resources: HashMap<Box<str>, Target>,
+    tools: ByName,
+    prompts: ByName,
+    resources: ByName,
     templates: Vec<(Template, usize)>,
 }
 
@@ -216,8 +220,8 @@ impl Entry {
     }
 }
 
-fn index(servers: &[Entry], kind: ListKind, hidden: &mut Vec<Hidden>) -> HashMap<Box<str>, Target> {
-    let mut found: HashMap<Box<str>, Target> = HashMap::new();
+fn index(servers: &[Entry], kind: ListKind, hidden: &mut Vec<Hidden>) -> ByName {
+    let mut found = ByName::default();
     for (server, entry) in servers.iter().enumerate() {
         for (item, known) in entry.items(kind).iter().enumerate() {
             let name: Box<str> = entry.shown(kind, &known.key).into();

@@ -137,17 +137,17 @@ pub(super) async fn run(inner: &Arc<Inner>, cell: &InUse, ask: Ask) -> Answer {
         claim,
     };
     let mut driving = Undropped(Some(Box::pin(drive(Arc::clone(inner), ask, held))));
-    match tokio::time::timeout(inner.settings.journal_after, &mut driving).await {
-        Ok(Step::Done(body)) => Answer::json(body),
-        Ok(Step::Cancelled) => empty_stream(),
-        Ok(Step::Streaming(streaming)) => {
+    match inner.journal.limit(Pin::new(&mut driving)).await {
+        Some(Step::Done(body)) => Answer::json(body),
+        Some(Step::Cancelled) => empty_stream(),
+        Some(Step::Streaming(streaming)) => {
             let log = cell.new_stream();
             let answer = stream_answer(inner, cell, &log);
             // Owned by the call: ends with it.
             drop(spawn_named("streaming call", follow(*streaming, log)));
             answer
         }
-        Err(_elapsed) => {
+        None => {
             let log = cell.new_stream();
             let answer = stream_answer(inner, cell, &log);
             // Owned by the call: ends with it.
@@ -187,7 +187,7 @@ async fn drive(inner: Arc<Inner>, ask: Ask, held: Held) -> Step {
         biased;
         started = start(&inner, &ask, &held, &sent_on) => started,
         () = cancel.token.cancelled() => {
-            return match give_up(&ask, &held, sent_on.get()).await {
+            return match Box::pin(give_up(&ask, &held, sent_on.get())).await {
                 Some(error) => Step::Done(error),
                 None => Step::Cancelled,
             };
@@ -260,7 +260,7 @@ async fn start(
         Outcome::Done { frame, .. } => return Ok(Started::Answer(frame)),
         Outcome::Stream(stream) => stream,
     };
-    let first = stream.next().await?;
+    let first = Box::pin(stream.next()).await?;
     match first {
         Some(first) if is_answer(&first) => Ok(Started::Answer(first)),
         Some(first) => Ok(Started::Stream(first, stream)),

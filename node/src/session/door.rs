@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicUsize;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use futures_util::{Stream, StreamExt};
-use lockgate_proto::jsonrpc::{Batch, Frame, Kind, Limits, decode_str};
+use lockgate_proto::jsonrpc::{Batch, Frame, Kind, Limits};
 use lockgate_proto::mcp::{Era, Revision, method};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -20,6 +20,7 @@ use crate::pipeline::{Incoming, Pipeline};
 use crate::route::{self, Scope, Table};
 use crate::seal::Sealer;
 use crate::telemetry::trace::Context;
+use crate::timers::Timers;
 
 use super::batch::join_answers;
 use super::call::{self, Ask};
@@ -77,6 +78,8 @@ pub(crate) struct Inner {
     pub(super) sealer: Arc<Sealer>,
     pub(super) limits: config::Limits,
     pub(super) settings: config::Session,
+    /// When an answer that has not come turns into a stream.
+    pub(super) journal: Arc<Timers>,
     /// Session actors that run.
     pub(super) actors: AtomicUsize,
     /// Turns for telling servers that sessions have ended, or have come from a predecessor.
@@ -104,6 +107,7 @@ impl Door {
     ) -> Self {
         let (directory, actors) = (Directory::default(), AtomicUsize::new(0));
         let farewells = Semaphore::new(FAREWELLS_MAX);
+        let journal = Timers::new(settings.journal_after);
         Self {
             inner: Arc::new(Inner {
                 pipeline,
@@ -111,6 +115,7 @@ impl Door {
                 sealer,
                 limits,
                 settings,
+                journal,
                 actors,
                 farewells,
                 clock,
@@ -133,6 +138,11 @@ impl Door {
             Ok(batch) => batch,
             Err(error) => return Answer::error(None, &error.into(), Era::Session).into(),
         };
+        self.post_parsed(request, batch).await
+    }
+
+    /// Takes the body of one POST that its transport has read already.
+    pub async fn post_parsed(&self, request: &Request<'_>, batch: Batch) -> Response {
         let first_id = match &batch {
             Batch::One(frame) => frame.id().map(str::to_owned),
             Batch::Many(_) => None,
@@ -146,7 +156,7 @@ impl Door {
     async fn take(&self, request: &Request<'_>, batch: Batch) -> Result<Response, CallError> {
         let frames = match batch {
             Batch::One(frame) if is_initialize(&frame) => {
-                return self.initialize(request, &frame).await;
+                return Box::pin(self.initialize(request, &frame)).await;
             }
             Batch::One(frame) => {
                 let cell = self.session(request)?;
@@ -298,11 +308,11 @@ impl Door {
     async fn dispatch(&self, request: &Request<'_>, cell: &InUse, frame: Frame) -> Answer {
         match frame.kind() {
             Kind::Notification => {
-                self.inner.notified(cell, &request.who, frame).await;
+                Box::pin(self.inner.notified(cell, &request.who, frame)).await;
                 Answer::Accepted
             }
             Kind::Result | Kind::Error => {
-                self.inner.answered(cell, &frame).await;
+                Box::pin(self.inner.answered(cell, &frame)).await;
                 Answer::Accepted
             }
             Kind::Request => {
@@ -341,7 +351,7 @@ impl Door {
                 return inner.set_level(cell, &frame).await;
             }
         }
-        let known = scope != Scope::All || is_known(&shared, &frame);
+        let known = scope != Scope::All || route::is_known(&shared, &frame);
         let table = if known {
             shared
         } else {
@@ -440,23 +450,6 @@ impl Inner {
 
 fn is_initialize(frame: &Frame) -> bool {
     frame.method() == method::INITIALIZE
-}
-
-/// Whether the shared table can route the request without asking the servers for this session's own lists.
-fn is_known(table: &Table, frame: &Frame) -> bool {
-    let text = |path: &[&str]| {
-        frame
-            .param(path)
-            .and_then(|span| decode_str(span.of(frame.text())))
-    };
-    match &*frame.method() {
-        method::TOOLS_CALL => text(&["name"]).is_none_or(|name| table.tool(&name).is_some()),
-        method::PROMPTS_GET => text(&["name"]).is_none_or(|name| table.prompt(&name).is_some()),
-        method::RESOURCES_READ | method::SUBSCRIBE => {
-            text(&["uri"]).is_none_or(|uri| table.resource(&uri).is_some())
-        }
-        _ => true,
-    }
 }
 
 fn requested_revision(frame: &Frame) -> Result<Revision, CallError> {

@@ -53,12 +53,12 @@ impl Inner {
                 return Ok(session.clone());
             }
             let session = slot
-                .get_or_try_init(|| self.open(cell, entry))
+                .get_or_try_init(|| Box::pin(self.open(cell, entry)))
                 .await?
                 .clone();
             if cell.ended.is_cancelled() {
                 // The end of the session may have found the slot still empty.
-                session.close().await;
+                Box::pin(session.close()).await;
                 return Err(CallError::SessionEnded);
             }
             // Another request opened it, through a handle that was replaced meanwhile.

@@ -17,6 +17,7 @@ use crate::pipeline::{CallStream, Incoming, Link, Outcome, Pipeline};
 use crate::route::{self, Scope, Table};
 use crate::seal::Sealer;
 use crate::telemetry::trace::Context;
+use crate::timers::Timers;
 
 use super::own::OwnTables;
 use super::{listen, rights, validate};
@@ -48,6 +49,7 @@ pub struct Door {
     own: Arc<OwnTables>,
     /// Fires when listening streams have to end politely.
     pub(super) closing: CancellationToken,
+    commit: Arc<Timers>,
 }
 
 /// One request that has passed the checks; owns what it needs, because it may outlive the POST's head.
@@ -75,6 +77,7 @@ impl Door {
             sealer,
             own: Arc::default(),
             closing,
+            commit: Timers::new(COMMIT_AFTER),
         }
     }
 
@@ -128,12 +131,12 @@ impl Door {
             return match scope {
                 Scope::All => {
                     self.pipeline.local(&ask.incoming(), "")?;
-                    Ok(listen::open(self.clone(), ask).await)
+                    Ok(Box::pin(listen::open(self.clone(), ask)).await)
                 }
                 Scope::Server(at) => {
                     let server = &ask.table.servers[at].settings.name;
                     self.pipeline.local(&ask.incoming(), server.as_str())?;
-                    listen::open_at(self, ask, at).await
+                    Box::pin(listen::open_at(self, ask, at)).await
                 }
             };
         }
@@ -145,7 +148,7 @@ impl Door {
                 None => ask.params = validate::params_of(&ask.frame, tool),
             }
         }
-        Ok(run(Arc::clone(&self.pipeline), ask).await)
+        Ok(run(&self.commit, Arc::clone(&self.pipeline), ask).await)
     }
 }
 
@@ -195,18 +198,18 @@ fn called_tool(ask: &Ask) -> Option<&crate::upstream::catalog::Item> {
 
 type Starting = Pin<Box<dyn Future<Output = Result<Started, CallError>> + Send>>;
 
-async fn run(pipeline: Arc<Pipeline>, ask: Ask) -> Answer {
+async fn run(commit: &Arc<Timers>, pipeline: Arc<Pipeline>, ask: Ask) -> Answer {
     let id = ask.frame.id().unwrap_or("null").to_owned();
     let mut starting: Starting = Box::pin(start(pipeline, ask));
-    match tokio::time::timeout(COMMIT_AFTER, &mut starting).await {
-        Ok(Ok(Started::Answer(status, frame))) => {
+    match commit.limit(Pin::new(&mut starting)).await {
+        Some(Ok(Started::Answer(status, frame))) => {
             Answer::with_status(passed_on(status), frame.bytes().clone())
         }
-        Ok(Ok(Started::Stream(first, stream))) => {
+        Some(Ok(Started::Stream(first, stream))) => {
             Answer::Events(Events(Box::pin(events(id, Some(first), stream))))
         }
-        Ok(Err(error)) => Answer::error(Some(&id), &error, Era::Stateless),
-        Err(_elapsed) => Answer::Events(Events(Box::pin(late(id, starting)))),
+        Some(Err(error)) => Answer::error(Some(&id), &error, Era::Stateless),
+        None => Answer::Events(Events(Box::pin(late(id, starting)))),
     }
 }
 
@@ -227,7 +230,7 @@ async fn start(pipeline: Arc<Pipeline>, ask: Ask) -> Result<Started, CallError> 
         Outcome::Done { status, frame } => return Ok(Started::Answer(status, frame)),
         Outcome::Stream(stream) => stream,
     };
-    let first = stream.next().await?;
+    let first = Box::pin(stream.next()).await?;
     match first {
         Some(first) if is_answer(&first) => Ok(Started::Answer(200, first)),
         Some(first) => Ok(Started::Stream(first, stream)),

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
+use foldhash::fast::RandomState;
 use lockgate_proto::id::{ServerName, Tenant};
 use papaya::HashMap;
 
@@ -36,7 +37,7 @@ pub struct CallLabels<'a> {
 #[derive(Debug, Default)]
 pub struct Metrics {
     calls: Calls,
-    servers: HashMap<ServerName, Histogram>,
+    servers: HashMap<ServerName, Histogram, RandomState>,
     limited: HashMap<&'static str, AtomicU64>,
     auth_failed: AtomicU64,
 }

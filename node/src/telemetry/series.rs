@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
 use lockgate_proto::id::{ServerName, Tenant};
 use papaya::{Equivalent, HashMap};
 
@@ -104,7 +105,7 @@ impl CallSeries {
 /// All series of calls.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
-    series: HashMap<CallKey, CallSeries>,
+    series: HashMap<CallKey, CallSeries, RandomState>,
     routes: HashMap<Route, Arc<RouteSeries>>,
     folded: AtomicBool,
 }

@@ -230,7 +230,7 @@ impl Inner {
             let link = self.link.load_full();
             if !moved && self.should_move(&link, &trail) {
                 moved = true;
-                self.reopen(&link).await?;
+                Box::pin(self.reopen(&link)).await?;
                 continue;
             }
             let claimed = dispatch::admit_at(shared, &link.endpoint).await;

@@ -199,6 +199,13 @@ async fn pass_gate(
         Err(rejected) if !rejected.may_recover => return Err(shared.breaker_open(rejected)),
         Err(_) => {}
     }
+    Box::pin(wait_at_gate(shared, claim)).await
+}
+
+async fn wait_at_gate(
+    shared: &Arc<Shared>,
+    claim: impl Fn() -> Result<Admission, Rejected>,
+) -> Result<Admission, UpstreamError> {
     let until = Instant::now() + shared.patience();
     let mut news = shared.news.subscribe();
     shared.cast(Message::Wanted);

@@ -94,7 +94,10 @@ impl Far {
     ) -> Result<Reply, UpstreamError> {
         match self {
             Self::Remote(remote) => remote.stateless()?.call(out).await,
-            Self::Stdio { children, .. } => children.stateless(principal).await?.call(out).await,
+            Self::Stdio { children, .. } => {
+                let call = async { children.stateless(principal).await?.call(out).await };
+                Box::pin(call).await
+            }
         }
     }
 

@@ -142,7 +142,7 @@ impl UpstreamSession {
     pub async fn call(&self, out: Outgoing) -> Result<Reply, UpstreamError> {
         match self {
             Self::Http(session) => session.call(out).await,
-            Self::Channel(session) => session.call(out).await,
+            Self::Channel(session) => Box::pin(session.call(out)).await,
         }
     }
 
