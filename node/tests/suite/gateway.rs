@@ -30,12 +30,15 @@ impl Gateway {
     /// The suites of others cannot send a token, so a gateway can also let everybody in: it listens on loopback.
     pub(crate) fn start(world: &World, servers: &Value, anonymous: bool) -> Self {
         let folder = world.scratch(&format!("gateway-{}", servers.as_object().unwrap().len()));
+        let principals = principals(world);
         let mut config = json!({
             "listen": "127.0.0.1:0",
             "admin": { "listen": "127.0.0.1:0" },
             "data_dir": folder.join("data"),
             "identity": {
-                "api_keys": [{ "id": "suite", "key_env": TOKEN_ENV, "principal": "tester", "roles": ["all"] }],
+                "api_keys": principals.iter().map(|(name, env, _token)| json!({
+                    "id": name, "key_env": env, "principal": name, "roles": ["all"],
+                })).collect::<Vec<_>>(),
             },
             "roles": { "all": { "allow": ["*"] } },
             "servers": servers,
@@ -50,7 +53,7 @@ impl Gateway {
         let mut process = Command::new(env!("CARGO_BIN_EXE_lockgate"))
             .args(["serve", "--ready-json", "--config"])
             .arg(&file)
-            .env(TOKEN_ENV, TOKEN)
+            .envs(principals.iter().map(|(_name, env, token)| (env, token)))
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()
@@ -120,6 +123,20 @@ impl Gateway {
             .filter(|status| status.contains(&parent) && status.contains("State:\tZ"))
             .count()
     }
+}
+
+/// Who may come in, each with the variable that has the token and with the token: the tester with [`TOKEN`], and those
+/// that the world has beside him with their names at its end.
+fn principals(world: &World) -> Vec<(String, String, String)> {
+    let mut all = vec![("tester".to_owned(), TOKEN_ENV.to_owned(), TOKEN.to_owned())];
+    for (number, name) in world.principals().into_iter().enumerate() {
+        all.push((
+            name.clone(),
+            format!("{TOKEN_ENV}_{number}"),
+            format!("{TOKEN}-{name}"),
+        ));
+    }
+    all
 }
 
 /// Waits for the line that says where the gateway answers; the rest of its output is read and dropped.

@@ -9,6 +9,7 @@ mod conformance;
 mod differential;
 mod gateway;
 mod interop;
+mod matrix;
 mod peers;
 mod soak;
 mod transports;

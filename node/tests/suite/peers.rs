@@ -52,10 +52,14 @@ pub(crate) struct World {
 impl World {
     /// Installs the peers and starts the servers.
     pub(crate) fn start() -> Self {
+        Self::start_by(script("serve_peers.py").arg("--twin"))
+    }
+
+    /// Starts the servers of another script, which takes `--dir` and says like this one how they are reached.
+    pub(crate) fn start_by(script: &mut Command) -> Self {
         install();
         let folder = tempfile::tempdir().unwrap();
-        let mut process = script("serve_peers.py")
-            .arg("--twin")
+        let mut process = script
             .arg("--dir")
             .arg(folder.path())
             .stdin(Stdio::piped())
@@ -95,6 +99,14 @@ impl World {
             how["uri_prefix"] = prefix.clone();
         }
         how
+    }
+
+    /// Principals of the gateway beside the tester.
+    pub(crate) fn principals(&self) -> Vec<String> {
+        let names = self.said["principals"].as_array().into_iter().flatten();
+        names
+            .map(|name| name.as_str().unwrap().to_owned())
+            .collect()
     }
 
     /// All servers, as the key `servers` of a configuration.
