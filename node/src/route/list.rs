@@ -165,6 +165,12 @@ impl Table {
 }
 
 impl Entry {
+    /// Whether the server lists `key` although nobody can use it.
+    pub(super) fn is_unfit(&self, kind: ListKind, key: &str) -> bool {
+        let catalog = self.catalog.as_deref();
+        kind == ListKind::Tools && catalog.is_some_and(|catalog| catalog.tools.is_unfit(key))
+    }
+
     /// Whether a caller with these rights may know of the item `key`, which clients see as `shown`.
     pub(super) fn allows(&self, access: &Access, kind: ListKind, key: &str, shown: &str) -> bool {
         let server = &self.settings.name;

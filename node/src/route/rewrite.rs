@@ -69,14 +69,18 @@ pub fn prefix_notification(server: &Server, notification: &Frame) -> Option<Fram
     }
 }
 
-/// The answer to a list method, cut to what a caller with these rights may use. `None` when nothing is cut.
+/// The answer to a list method, cut to what a caller with these rights may use, and to what can be used at all: a tool
+/// that wants headers that cannot be is left out of the catalog, so it is left out here. `None` when nothing is cut.
 pub fn permitted(entry: &Entry, method: &str, access: &Access, answer: &Frame) -> Option<Frame> {
     let kind = kind_of(method)?;
     let text = answer.text();
     let list = at(text, answer.body_span()?, kind.member())?;
     let allowed = |item: &Span| {
         let key = at(text, *item, kind.key()).and_then(|span| decode_str(span.of(text)));
-        key.is_some_and(|key| entry.allows(access, kind, &key, &entry.shown(kind, &key)))
+        key.is_some_and(|key| {
+            !entry.is_unfit(kind, &key)
+                && entry.allows(access, kind, &key, &entry.shown(kind, &key))
+        })
     };
     let items = elements(text, Some(list));
     let kept: Vec<&str> = items

@@ -12,6 +12,7 @@ use tracing::warn;
 use crate::error::UpstreamError;
 use crate::upstream::own_request;
 
+use super::item::Unfit;
 use super::{Catalog, Item, List, ListKind, ServerInfo, share};
 
 /// Pages of one list that are read; a server whose cursors never end must not hold us for ever.
@@ -76,7 +77,7 @@ async fn fetch_list(
     era: Era,
     hints: &mut Hints,
 ) -> Result<List, UpstreamError> {
-    let mut items = Vec::new();
+    let (mut items, mut unfit) = (Vec::new(), Vec::new());
     let mut bytes = 0;
     let mut cursor: Option<String> = None;
     for _page in 0..PAGES_MAX {
@@ -97,10 +98,10 @@ async fn fetch_list(
         };
         hints.add(result);
         bytes += result.len();
-        read_page(kind, era, answer.bytes(), result, &mut items);
+        read_page(kind, era, answer.bytes(), result, (&mut items, &mut unfit));
         cursor = next_cursor(result, cursor.as_deref());
         if cursor.is_none() {
-            return Ok(List::new(items));
+            return Ok(List::with_unfit(items, unfit));
         }
         if items.len() >= ITEMS_MAX || bytes >= BYTES_MAX {
             break;
@@ -114,7 +115,7 @@ async fn fetch_list(
         );
         items.truncate(ITEMS_MAX);
     }
-    Ok(List::new(items))
+    Ok(List::with_unfit(items, unfit))
 }
 
 /// The cursor of the next page. One that equals the last would repeat the page for ever.
@@ -124,7 +125,13 @@ fn next_cursor(result: &str, last: Option<&str>) -> Option<String> {
     (Some(&*next) != last).then(|| next.into_owned())
 }
 
-fn read_page(kind: ListKind, era: Era, whole: &Bytes, result: &str, items: &mut Vec<Item>) {
+fn read_page(
+    kind: ListKind,
+    era: Era,
+    whole: &Bytes,
+    result: &str,
+    (items, left_out): (&mut Vec<Item>, &mut Vec<Box<str>>),
+) {
     let Some(list) = find(result, kind.member()) else {
         return;
     };
@@ -135,6 +142,9 @@ fn read_page(kind: ListKind, era: Era, whole: &Bytes, result: &str, items: &mut 
             Err(unfit) => {
                 let why = std::error::Error::source(&unfit).map(ToString::to_string);
                 warn!(list = kind.method(), %unfit, why, "entry of a list left out");
+                if let Unfit::Annotation { tool, .. } = unfit {
+                    left_out.push(tool);
+                }
             }
         }
     }
@@ -274,6 +284,22 @@ mod tests {
             ),
             (1, 0, 0)
         );
+    }
+
+    #[tokio::test]
+    async fn a_tool_that_wants_headers_that_cannot_be_is_remembered_as_unfit() {
+        let (catalog, _) = run(TOOLS, |_, _| {
+            let header = r#"{"type":"string","x-mcp-header":"no token"}"#;
+            let schema = format!(r#"{{"type":"object","properties":{{"a":{header}}}}}"#);
+            format!(
+                r#""result":{{"tools":[{{"name":"bad","inputSchema":{schema}}},{{"name":"good"}},{{}}]}}"#
+            )
+        })
+        .await;
+        assert_eq!(catalog.tools.len(), 1);
+        assert!(catalog.tools.is_unfit("bad"));
+        assert!(!catalog.tools.is_unfit("good"));
+        assert!(catalog.tools.with_items(Vec::new()).is_unfit("bad"));
     }
 
     #[tokio::test]

@@ -11,12 +11,19 @@ pub struct List {
     items: Box<[Item]>,
     /// Positions in `items`, sorted by key.
     by_key: Box<[u32]>,
+    /// Keys of what the server lists and nobody can use.
+    unfit: Box<[Box<str>]>,
     content_hash: u64,
 }
 
 impl List {
     /// Of items in the server's order. Of two with one key the first stays.
     pub fn new(items: Vec<Item>) -> Self {
+        Self::with_unfit(items, Vec::new())
+    }
+
+    /// The same, beside the keys of what was left out because nobody can use it.
+    pub(super) fn with_unfit(items: Vec<Item>, unfit: Vec<Box<str>>) -> Self {
         let mut order: Vec<usize> = (0..items.len()).collect();
         order.sort_by(|a, b| items[*a].key.cmp(&items[*b].key));
         let mut keep = vec![true; items.len()];
@@ -35,7 +42,9 @@ impl List {
         for item in &items {
             item.raw.hash(&mut hasher);
         }
+        unfit.hash(&mut hasher);
         Self {
+            unfit: unfit.into(),
             content_hash: hasher.finish(),
             items,
             by_key,
@@ -45,6 +54,17 @@ impl List {
     /// All items, in the server's order.
     pub fn items(&self) -> &[Item] {
         &self.items
+    }
+
+    /// Other items in the place of these; what is unfit stays so.
+    #[must_use]
+    pub fn with_items(&self, items: Vec<Item>) -> Self {
+        Self::with_unfit(items, self.unfit.to_vec())
+    }
+
+    /// Whether the server lists `key` and nobody can use it: a tool that wants headers that cannot be.
+    pub fn is_unfit(&self, key: &str) -> bool {
+        self.unfit.iter().any(|unfit| **unfit == *key)
     }
 
     /// The item named `key`.
@@ -79,7 +99,9 @@ impl List {
 
 impl PartialEq for List {
     fn eq(&self, other: &Self) -> bool {
-        self.content_hash == other.content_hash && self.items == other.items
+        self.content_hash == other.content_hash
+            && self.items == other.items
+            && self.unfit == other.unfit
     }
 }
 

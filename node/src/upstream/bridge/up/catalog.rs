@@ -45,7 +45,7 @@ fn tools(from: &Arc<List>) -> Arc<List> {
     if from.items().iter().all(fits) {
         return Arc::clone(from);
     }
-    Arc::new(List::new(from.items().iter().map(shown).collect()))
+    Arc::new(from.with_items(from.items().iter().map(shown).collect()))
 }
 
 fn shown(tool: &Item) -> Item {
