@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use lockgate_proto::jsonrpc::{Frame, Kind};
+use lockgate_proto::mcp::method;
 
 use crate::error::{CallError, UpstreamError};
 use crate::policy::Access;
@@ -123,10 +124,11 @@ impl Lens {
     }
 
     /// The answer: on a merged endpoint with URIs as they are listed there, on a server's own with its lists cut to
-    /// what the caller may use.
+    /// what the caller may use, and with our revisions.
     pub(super) fn answer(&self, frame: Frame) -> Frame {
         let changed = match self.scope {
             Scope::All => route::prefix_result(&self.entry.settings, &self.method, &frame),
+            Scope::Server(_) if *self.method == *method::DISCOVER => route::own_versions(&frame),
             Scope::Server(_) => route::permitted(&self.entry, &self.method, &self.access, &frame),
         };
         changed.unwrap_or(frame)

@@ -101,10 +101,6 @@ pub fn initialize_result(merged: &Merged, revision: Revision) -> String {
 
 /// Raw `DiscoverResult` of an aggregated endpoint. Lists differ by caller, so nothing may be cached for others.
 pub fn discover_result(merged: &Merged, versions: &[Revision]) -> String {
-    let versions: Vec<String> = versions
-        .iter()
-        .map(|version| format!("\"{version}\""))
-        .collect();
     let capabilities = if merged.capabilities.is_empty() {
         "{}"
     } else {
@@ -113,15 +109,24 @@ pub fn discover_result(merged: &Merged, versions: &[Revision]) -> String {
     let instructions = instructions_member(merged);
     format!(
         concat!(
-            r#"{{"resultType":"complete","supportedVersions":[{}],"capabilities":{}{},"#,
+            r#"{{"resultType":"complete","supportedVersions":{},"capabilities":{}{},"#,
             r#""ttlMs":{},"cacheScope":"private","_meta":{{"io.modelcontextprotocol/serverInfo":{}}}}}"#
         ),
-        versions.join(","),
+        versions_list(versions),
         capabilities,
         instructions,
         super::list::TTL_MS,
         server_info(),
     )
+}
+
+/// Raw array of revisions.
+pub(super) fn versions_list(versions: &[Revision]) -> String {
+    let versions: Vec<String> = versions
+        .iter()
+        .map(|version| format!("\"{version}\""))
+        .collect();
+    format!("[{}]", versions.join(","))
 }
 
 /// Raw `Implementation` object of the gateway.

@@ -1,12 +1,13 @@
 //! URIs in answers, where a server has a `uri_prefix`: a client must be able to read what it was told of.
 
 use lockgate_proto::jsonrpc::{Frame, Span, Splice, decode_str, encode_str, find, find_path};
-use lockgate_proto::mcp::method;
+use lockgate_proto::mcp::{Revision, method};
 
 use crate::config::Server;
 use crate::policy::Access;
 
 use super::list::kind_of;
+use super::merge::versions_list;
 use super::table::Entry;
 
 /// Adds the prefix to `_meta.ui.resourceUri` (and its flat form) of a tool (MCP Apps).
@@ -96,6 +97,16 @@ pub fn permitted(entry: &Entry, method: &str, access: &Access, answer: &Frame) -
     Frame::edited(splice).ok()
 }
 
+/// A server's `DiscoverResult` with the revisions that are served here, which are the gateway's: clients compare them
+/// with those that a refused one is told of. `None` for what names none.
+pub fn own_versions(answer: &Frame) -> Option<Frame> {
+    let text = answer.text();
+    let versions = at(text, answer.body_span()?, "supportedVersions")?;
+    let mut splice = Splice::new(text);
+    splice.replace(versions, versions_list(&Revision::STREAMABLE_HTTP));
+    Frame::edited(splice).ok()
+}
+
 fn contents(server: &Server, text: &str, list: Option<Span>, splice: &mut Splice<'_>) {
     for item in elements(text, list) {
         content(server, text, Some(item), splice);
@@ -140,4 +151,33 @@ fn elements(text: &str, array: Option<Span>) -> Vec<Span> {
     lockgate_proto::jsonrpc::elements(array.of(text))
         .map(|span| span.shift(array.start))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use lockgate_proto::jsonrpc::Limits;
+
+    use super::*;
+
+    fn own(answer: &str) -> Option<String> {
+        let frame = Frame::parse(answer.to_owned().into(), &Limits::default()).unwrap();
+        own_versions(&frame).map(|frame| frame.text().to_owned())
+    }
+
+    #[test]
+    fn what_a_server_says_of_its_revisions_becomes_what_is_served_here() {
+        let answer =
+            r#"{"jsonrpc":"2.0","id":1,"result":{"supportedVersions":["2026-07-28"],"x":1.0}}"#;
+        let served = r#"["2026-07-28","2025-11-25","2025-06-18","2025-03-26"]"#;
+        assert_eq!(
+            own(answer),
+            Some(answer.replace(r#"["2026-07-28"]"#, served))
+        );
+    }
+
+    #[test]
+    fn an_error_has_no_revisions_to_change() {
+        let answer = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"no"}}"#;
+        assert_eq!(own(answer), None);
+    }
 }
