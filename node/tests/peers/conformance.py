@@ -9,61 +9,23 @@ the server itself fails what counts, 3 a suite could not be run.
 """
 
 import argparse
-import json
 import re
-import shutil
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-NPM = HERE / ".cache" / "npm" / "node_modules"
-COMMAND = [str(NPM / "node/bin/node"), str(NPM / "@modelcontextprotocol/conformance/dist/index.js"), "server"]
+from suite import SUITES, Checks, Key, run_server, write
 
-SUITES = {
-    "2025-03-26": ["--suite", "all", "--spec-version", "2025-03-26"],
-    "2025-06-18": ["--suite", "all", "--spec-version", "2025-06-18"],
-    "2025-11-25": ["--requirements", "2025-11-25"],
-    "2026-07-28": ["--requirements", "2026-07-28"],
-}
 # The tasks extension is run by the newest suite and never scored; the fixture has no tasks.
 NOT_SCORED = re.compile(r"^tasks-")
 # About the event stream on which a call is answered. Where the call is answered by plain JSON, which
 # is as good, or the gateway itself came back to the stream that its server closed, they do not come up.
 ABOUT_STREAMS = {"server-sse-priming-event", "server-sse-retry-field", "server-sse-disconnect-resume"}
-RESULT = re.compile(r"^server-(?P<scenario>.+)-\d{4}-\d\d-\d\dT[\d-]+Z$")
-# From good to bad. A check that occurs several times in a scenario counts as its worst.
-ORDER = ["INFO", "SUCCESS", "SKIPPED", "WARNING", "FAILURE"]
-SUITE_SECONDS_MAX = 420
-
-Key = tuple[str, str, str, str]
 
 
-def run(suite: str, url: str, out: Path) -> dict[Key, dict]:
-    """Runs one suite against one URL and reads what it wrote."""
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
-    command = [*COMMAND, "--url", url, *SUITES[suite], "-o", str(out)]
-    with (out / "log.txt").open("w") as log:
-        subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, timeout=SUITE_SECONDS_MAX, check=False)
-    checks: dict[Key, dict] = {}
-    for folder in sorted(out.iterdir()):
-        match = RESULT.match(folder.name)
-        if match is None:
-            continue
-        for check in json.loads((folder / "checks.json").read_text()):
-            key = (suite, match["scenario"], check["id"], check.get("name", ""))
-            found = {"status": check["status"], "message": check.get("errorMessage", "")}
-            if key not in checks or ORDER.index(found["status"]) > ORDER.index(checks[key]["status"]):
-                checks[key] = found
-    if not checks:
-        raise RuntimeError(f"suite {suite} gave no result for {url}: see {out / 'log.txt'}")
-    return checks
-
-
-def run_all(targets: dict[str, str], suites: list[str], out: Path, jobs: int) -> dict[str, dict[Key, dict]]:
+def run_all(targets: dict[str, str], suites: list[str], out: Path, jobs: int) -> dict[str, Checks]:
     """Runs every suite against every target, never one suite twice at a time.
 
     The newest suite changes the list of tools and later looks at its order; two of them at
@@ -71,21 +33,21 @@ def run_all(targets: dict[str, str], suites: list[str], out: Path, jobs: int) ->
     """
     turns = {suite: threading.Lock() for suite in suites}
 
-    def one(suite: str, target: str) -> tuple[str, dict[Key, dict]]:
+    def one(suite: str, target: str) -> tuple[str, Checks]:
         with turns[suite]:
-            return target, run(suite, targets[target], out / target / suite)
+            return target, run_server(suite, targets[target], out / target / suite)
 
     # Longest suite first, and neighbours in the queue belong to different suites.
     longest = sorted(suites, reverse=True)
     pairs = [(suite, target) for target in targets for suite in longest]
-    results: dict[str, dict[Key, dict]] = {target: {} for target in targets}
+    results: dict[str, Checks] = {target: {} for target in targets}
     with ThreadPoolExecutor(max_workers=jobs) as pool:
         for target, checks in pool.map(lambda pair: one(*pair), pairs):
             results[target].update(checks)
     return results
 
 
-def lost(direct: dict[Key, dict], through: dict[Key, dict]) -> list[tuple[Key, str, str]]:
+def lost(direct: Checks, through: Checks) -> list[tuple[Key, str, str]]:
     """What passes directly and does not pass through, with how it ended there."""
     out = []
     for key, check in direct.items():
@@ -104,17 +66,7 @@ def lost(direct: dict[Key, dict], through: dict[Key, dict]) -> list[tuple[Key, s
     return out
 
 
-def write(results: dict[str, dict[Key, dict]], out: Path) -> None:
-    """Keeps the single results for whoever wants to look closer."""
-    for target, checks in results.items():
-        rows = [
-            {"suite": suite, "scenario": scenario, "check": check, "name": name, **found}
-            for (suite, scenario, check, name), found in sorted(checks.items())
-        ]
-        (out / f"{target}.json").write_text(json.dumps(rows, indent=1))
-
-
-def report(results: dict[str, dict[Key, dict]], suites: list[str]) -> int:
+def report(results: dict[str, Checks], suites: list[str]) -> int:
     """Prints a table and every loss; the number of problems."""
     n_problems = 0
     for target, checks in results.items():

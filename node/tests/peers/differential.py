@@ -23,7 +23,7 @@ from typing import Any
 import rawjson
 from exchanges import Exchange, Names, exchanges
 from masks import mask
-from rawlink import MODERN, HttpLink, Link, Reply, StdioLink
+from rawlink import MODERN, HttpLink, Link, Reply, StdioLink, notification
 
 EXCHANGES_MIN = 500
 PAGES_MAX = 200
@@ -34,6 +34,8 @@ LEGS = [
     *[(server, "2025-11-25") for server in ("files", "memory", "git", "everything_stdio", "fixture_stdio")],
     *[(server, MODERN) for server in ("git", "fixture_stdio")],
 ]
+# The Python SDK does not read arrays in any revision, so only the gateway can be sent them.
+NO_ARRAYS = ("fixture",)
 LISTS = {
     "tools/list": "tools",
     "prompts/list": "prompts",
@@ -167,6 +169,8 @@ class Leg:
 
     def play_one(self, side: Side, link: Link, exchange: Exchange) -> str:
         """One exchange on one side."""
+        if exchange.batch:
+            return self.batched(side, link, exchange)
         params = exchange.params(side.names)
         if exchange.method in LISTS:
             return self.listed(side, link, exchange, params)
@@ -196,6 +200,17 @@ class Leg:
         else:
             own = [undone(item, side, self.prefixes) for item in found]
         return "\n".join(item for item in own if item is not None)
+
+    def batched(self, side: Side, link: Link, exchange: Exchange) -> str:
+        """The answers to all requests of an array. Where a server has no arrays, one request after the other."""
+        members = [(member.id, member.method, member.params(side.names)) for member in exchange.batch]
+        if side.name == "direct" and self.server in NO_ARRAYS:
+            answers = {member[0]: link.call(*member).message for member in members}
+        else:
+            told = notification("notifications/roots/list_changed", "{}")
+            answers = link.call_all(members, told)
+        lines = [f"{identity} {Reply(message).outcome}" for identity, message in sorted(answers.items())]
+        return side.own("\n".join(lines))
 
     def listened(self, side: Side, link: Link, exchange: Exchange, params: str) -> str:
         """What came on a listen stream after a change."""

@@ -4,7 +4,8 @@
     everything_server.py --port 0            prints {"event":"ready","url":"http://127.0.0.1:PORT/mcp"}
     everything_server.py --stdio
     everything_server.py --page-size 5 ...   lists in pages
-
+    everything_server.py --era session ...   only that era; the other is `stateless`
+    everything_server.py --record FILE ...   keeps what is read and written over HTTP
 """
 
 import argparse
@@ -14,12 +15,15 @@ import logging
 import socket
 import sys
 import warnings
+from pathlib import Path
 from typing import Any
 
 import uvicorn
 from everything import catalog, tools
 from everything.ask import is_modern
+from everything.era import HttpGate, Only, serve_through
 from everything.events import Events
+from everything.record import HttpRecorder
 from everything.world import World
 from mcp.server.caching import CacheHint
 from mcp.server.lowlevel.server import NotificationOptions, Server
@@ -28,6 +32,7 @@ from mcp.server.stdio import stdio_server
 from mcp.server.subscriptions import ListenHandler
 from mcp.shared.exceptions import MCPDeprecationWarning, MCPError
 from mcp_types import INVALID_PARAMS
+from record import Record
 
 NAME = "everything-fixture"
 
@@ -121,20 +126,28 @@ def announce_changes(server: Server[Any]) -> None:
     server.create_initialization_options = options  # type: ignore[method-assign]
 
 
-async def serve_http(server: Server[Any], port: int) -> None:
+async def serve_http(server: Server[Any], port: int, only: Only | None, record: Record | None) -> None:
     """Serves on loopback and says where; the kernel chooses port 0."""
     listener = socket.create_server(("127.0.0.1", port))
-    app = server.streamable_http_app(event_store=Events(), retry_interval=100)
+    app: Any = server.streamable_http_app(event_store=Events(), retry_interval=100)
+    if only is not None:
+        app = HttpGate(app, only)
+    if record is not None:
+        app = HttpRecorder(app, record)
     config = uvicorn.Config(app, log_level="error", lifespan="on", timeout_graceful_shutdown=1)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"
     print(json.dumps({"event": "ready", "url": url}), flush=True)
     await uvicorn.Server(config).serve(sockets=[listener])
 
 
-async def serve_stdio(server: Server[Any]) -> None:
+async def serve_stdio(server: Server[Any], only: Only | None) -> None:
     """Serves one client on standard input and output."""
-    async with stdio_server() as (incoming, outgoing):
+
+    async def serve(incoming: Any, outgoing: Any) -> None:
         await server.run(incoming, outgoing, server.create_initialization_options())
+
+    async with stdio_server() as (incoming, outgoing):
+        await (serve(incoming, outgoing) if only is None else serve_through(only, incoming, outgoing, serve))
 
 
 def main() -> None:
@@ -144,10 +157,16 @@ def main() -> None:
     how.add_argument("--port", type=int)
     how.add_argument("--stdio", action="store_true")
     parser.add_argument("--page-size", type=int, default=1000)
+    parser.add_argument("--era", choices=("session", "stateless"))
+    parser.add_argument("--record", type=Path)
     args = parser.parse_args()
     logging.basicConfig(level=logging.ERROR, stream=sys.stderr)
     server = build(args.page_size)
-    asyncio.run(serve_stdio(server) if args.stdio else serve_http(server, args.port))
+    if args.stdio:
+        asyncio.run(serve_stdio(server, args.era))
+    else:
+        record = None if args.record is None else Record(args.record)
+        asyncio.run(serve_http(server, args.port, args.era, record))
 
 
 if __name__ == "__main__":

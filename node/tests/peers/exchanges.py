@@ -3,7 +3,7 @@
 import json
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,8 @@ class Exchange:
     owns: str = ""
     trigger: str = ""
     trigger_arguments: str = "{}"
+    # Requests that are sent as one array.
+    batch: tuple["Exchange", ...] = ()
 
 
 def plain(method: str, params: Any = None, **more: Any) -> Exchange:
@@ -102,6 +104,12 @@ def complete_template(uri: str, argument: str, value: str) -> Exchange:
     return Exchange("completion/complete", params, note=uri)
 
 
+def batch(note: str, *members: Exchange) -> Exchange:
+    """Several requests in one array, each with an id of its own."""
+    numbered = (replace(member, id=f'"{note} {number}"') for number, member in enumerate(members))
+    return Exchange("batch", lambda names: "", note=note, batch=tuple(numbered))
+
+
 def exchanges(server: str, revision: str, folder: Path) -> Iterator[Exchange]:
     """What is sent to one server in one revision, in order."""
     own = {"everything_stdio": everything, "everything": everything, "fixture": fixture, "fixture_stdio": fixture,
@@ -149,6 +157,12 @@ def everything(revision: str, _: Path) -> Iterator[Exchange]:
     yield from everything_lists()
     if revision == "2025-11-25":
         yield from everything_tasks()
+    if revision == "2025-03-26":
+        echoes = [call("echo", {"message": f"{number} \u00fc"}) for number in range(5)]
+        yield batch("mixed", plain("ping"), prompt("simple-prompt"), *echoes, call("get-sum", {"a": 1.5, "b": 2}))
+        yield batch("single", call("get-tiny-image"))
+        yield batch("refused too", call("get-sum", {"a": "x"}), plain("ping"))
+        yield batch("asking", *(call("trigger-sampling-request", {"prompt": f"p{number}"}) for number in range(3)))
 
 
 def everything_lists() -> Iterator[Exchange]:
@@ -329,6 +343,10 @@ def fixture_sessions(revision: str) -> Iterator[Exchange]:
         yield call("test_elicitation", {"message": "who? \u00fc"})
         yield call("test_elicitation_sep1034_defaults")
     yield call("test_input_required_result_list_roots", watch=("roots/list",))
+    if revision == "2025-03-26":
+        spelled = [call("echo", body) for body in ('{"value":1.0}', '{ "value" : [ 1e2 ] }', '{"value":"\\u00e9\\/"}')]
+        yield batch("spelled", *spelled, about("resources/read", "test://static-text"))
+        yield batch("asking", *(call("test_sampling", {"prompt": f"p{number}"}) for number in range(3)))
     yield about("resources/subscribe", "test://watched-resource")
     yield about("resources/unsubscribe", "test://watched-resource")
     for level in ("debug", "warning", "emergency"):

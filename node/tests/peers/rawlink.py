@@ -115,6 +115,26 @@ class Link:
             elif json.loads(rawjson.get(message, "id") or "null") in (json.loads(identity), None):
                 return Reply(message, meanwhile)
 
+    def call_all(self, batch: list[tuple[str, str, str]], told: str) -> dict[str, str]:
+        """Sends requests and a notification as one array; the answers by the text of the value of their id.
+
+        What the server asks meanwhile is answered in one array, once everything has come that will come without it.
+        """
+        requests = [request(identity, method, params) for identity, method, params in batch]
+        self.post(f"[{','.join([*requests, told])}]", {})
+        answers: dict[str, str] = {}
+        asked: list[str] = []
+        while len(answers) < len(batch):
+            message = self.receive(f"a batch of {len(batch)}")
+            if rawjson.get(message, "method") is None:
+                answers[rawjson.dump(json.loads(rawjson.get(message, "id") or "null"))] = message
+            elif rawjson.get(message, "id") is not None:
+                asked.append(message)
+            if asked and len(asked) + len(answers) == len(batch):
+                self.send(f"[{','.join(map(self.response, asked))}]")
+                asked.clear()
+        return answers
+
     def listen(self, params: str, trigger: Callable[[], Any], n_messages: int) -> list[tuple[str, str]]:
         """Opens a listen stream, acts once it is acknowledged, and returns what came."""
         self.post_call('"listen"', "subscriptions/listen", params)
@@ -136,11 +156,14 @@ class Link:
 
     def respond(self, message: str) -> None:
         """Answers a request of the server; notifications need none."""
-        identity = rawjson.get(message, "id")
-        if identity is not None:
-            method = json.loads(rawjson.get(message, "method") or '""')
-            result = self.answer(method, rawjson.get(message, "params") or "{}")
-            self.send(f'{{"jsonrpc":"2.0","id":{identity},"result":{result}}}')
+        if rawjson.get(message, "id") is not None:
+            self.send(self.response(message))
+
+    def response(self, message: str) -> str:
+        """What the client says to a request of the server."""
+        method = json.loads(rawjson.get(message, "method") or '""')
+        result = self.answer(method, rawjson.get(message, "params") or "{}")
+        return f'{{"jsonrpc":"2.0","id":{rawjson.get(message, "id")},"result":{result}}}'
 
     def headers(self, method: str, params: str) -> dict[str, str]:
         """What HTTP mirrors of a request of the stateless era."""

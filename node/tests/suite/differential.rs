@@ -1,7 +1,7 @@
 //! The bytes of results, directly and through the gateway.
 
 use crate::gateway::{Gateway, TOKEN};
-use crate::peers::{World, check, script};
+use crate::peers::{World, check, python, script};
 
 #[test]
 fn results_arrive_byte_for_byte() {
@@ -16,5 +16,21 @@ fn results_arrive_byte_for_byte() {
             .args(["--merged-dual", &dual.merged()])
             .args(["--scoped", &gateway.scoped("{server}")])
             .args(["--token", TOKEN]),
+    );
+}
+
+/// Also every message that a bridge made is judged by the schema of the revision of who gets it.
+#[test]
+fn results_cross_the_eras_with_nothing_lost() {
+    let world = World::start_by(&mut script("serve_fixtures.py"));
+    let gateway = Gateway::start(&world, &world.servers(), false);
+    check(
+        python("differential_eras.py")
+            .arg("--world")
+            .arg(world.file())
+            .args(["--scoped", &gateway.scoped("{server}")])
+            .args(["--token", TOKEN])
+            .arg("--records")
+            .arg(world.scratch("")),
     );
 }

@@ -28,6 +28,13 @@ pub(crate) fn script(name: &str) -> Command {
     command
 }
 
+/// A script that needs packages of the peers' own Python.
+pub(crate) fn python(name: &str) -> Command {
+    let mut command = Command::new(folder().join(".cache/venv/bin/python"));
+    command.arg(folder().join(name));
+    command
+}
+
 /// Runs a script and shows what it printed where it fails.
 pub(crate) fn check(command: &mut Command) {
     let output = command.output().unwrap();

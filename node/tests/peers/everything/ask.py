@@ -8,6 +8,7 @@ hands out as if they had just come in.
 
 from typing import Any
 
+import anyio
 import mcp_types as types
 from mcp.server.context import ServerRequestContext
 from mcp.shared.exceptions import MCPError
@@ -74,11 +75,30 @@ async def ask(
     for question in questions.values():
         need(ctx, _capability(question))
     if not is_modern(ctx):
-        return {key: await _push(ctx, question) for key, question in questions.items()}
+        return await _push_all(ctx, questions)
     given = params.input_responses or {}
     answers = {key: given[key] for key, question in questions.items() if _fits(question, given.get(key))}
     if len(answers) < len(questions):
         raise InputRequired({k: q for k, q in questions.items() if k not in answers}, state)
+    return answers
+
+
+async def _push_all(ctx: ServerRequestContext[Any, Any], questions: dict[str, Question]) -> dict[str, Any]:
+    answers: dict[str, Any] = {}
+    refusals: list[MCPError] = []
+
+    async def push(key: str, question: Question) -> None:
+        try:
+            answers[key] = await _push(ctx, question)
+        except MCPError as refused:
+            refusals.append(refused)
+
+    # All at once: what one waits for, another one need not.
+    async with anyio.create_task_group() as asking:
+        for key, question in questions.items():
+            asking.start_soon(push, key, question)
+    if refusals:
+        raise refusals[0]
     return answers
 
 

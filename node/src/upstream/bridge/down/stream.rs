@@ -57,8 +57,9 @@ impl BridgedStream {
     }
 }
 
-/// A server that asks several things at once does so within this; a later question makes a round of its own.
-const GATHER_WAIT: Duration = Duration::from_millis(5);
+/// A server that asks several things at once does so within this, on a busy machine, too; a later question makes a
+/// round of its own. Whoever answers is a person or a model, to whom this is nothing.
+const GATHER_WAIT: Duration = Duration::from_millis(20);
 
 /// Messages of a bridged call, until its answer or its question.
 #[derive(Debug)]

@@ -4,6 +4,7 @@
 //! lockgate-peer-rmcp client PLAN initialize|discover     plays a plan: see ../matrix/play.py
 //! lockgate-peer-rmcp server http                         prints {"url"} once it listens
 //! lockgate-peer-rmcp server stdio
+//! lockgate-peer-rmcp tasks http                          a server with the tasks extension
 //! ```
 
 #![expect(
@@ -18,6 +19,7 @@
 mod client;
 mod plays;
 mod server;
+mod tasks;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -26,7 +28,10 @@ async fn main() -> anyhow::Result<()> {
     match words[..] {
         ["server", "http"] => server::serve_http().await,
         ["server", "stdio"] => server::serve_stdio().await,
+        ["tasks", "http"] => tasks::serve_http().await,
         ["client", plan, mode] => plays::play(plan, mode).await,
-        _ => anyhow::bail!("client PLAN initialize|discover, server http or server stdio"),
+        _ => anyhow::bail!(
+            "client PLAN initialize|discover, server http, server stdio or tasks http"
+        ),
     }
 }
