@@ -89,7 +89,7 @@ impl Template {
 
     /// The same for another target at the address.
     #[must_use]
-    pub(in crate::upstream::transport) fn at(&self, target: PathAndQuery) -> Self {
+    pub(in crate::upstream::transport) fn at(&self, target: &PathAndQuery) -> Self {
         Self {
             target: origin_form(target.as_str()),
             lines: Arc::clone(&self.lines),

@@ -39,7 +39,7 @@ pub(super) async fn connect(http: &HttpEndpoint) -> Result<Channel, UpstreamErro
         hub: Arc::clone(&hub),
         stop: stop.clone(),
         events,
-        posts: Posts::new(http.clone(), http.plain().at(target)),
+        posts: Posts::new(http.clone(), http.plain().at(&target)),
         lines,
     };
     // Detached: ends with the stream, or when the last user of the channel is gone.
