@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -60,8 +61,10 @@ pub(in crate::ingress) struct Line {
     pub(super) peer: Peer,
     pub(super) out: mpsc::Sender<Bytes>,
     pub(super) session: Mutex<Stage>,
-    /// Stateless requests in flight, by raw id.
-    running: Mutex<HashMap<String, Running>>,
+    /// Stateless requests in flight, by a number of ours: a client that has heard the answer may use the id again
+    /// before we have noticed that the request is over.
+    running: Mutex<HashMap<u64, Running>>,
+    n_alone: AtomicU64,
     places: Arc<Semaphore>,
     pub(super) tasks: TaskTracker,
     /// Fires when no new request is taken.
@@ -78,10 +81,15 @@ pub(in crate::ingress) struct Line {
 /// A stateless request in flight.
 #[derive(Debug)]
 struct Running {
+    /// Raw id.
+    id: String,
     /// Fires when the client gives it up.
     cancel: CancellationToken,
     listens: bool,
 }
+
+/// The number of a stateless request, and how it learns that it was given up.
+type Ticket = (u64, CancellationToken);
 
 /// How far the session of a line is.
 #[derive(Debug, Default)]
@@ -109,6 +117,7 @@ impl Line {
             out,
             session: Mutex::default(),
             running: Mutex::default(),
+            n_alone: AtomicU64::new(0),
             places: Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
             tasks: TaskTracker::new(),
             draining: CancellationToken::new(),
@@ -189,9 +198,10 @@ impl Line {
             Err(error) => return self.refuse(frame.id(), &error).await,
         };
         if stateless::claims_stateless(None, &frame) {
-            let line = Arc::clone(self);
+            // Known before the next message is read, which may cancel it.
+            let (line, ticket) = (Arc::clone(self), self.register(&frame));
             return self.spawn(async move {
-                line.alone(message, frame).await;
+                line.alone(message, frame, ticket).await;
                 drop(place);
             });
         }
@@ -329,28 +339,22 @@ impl Line {
         }
     }
 
-    /// Runs a request that stands alone.
-    async fn alone(&self, message: Message, frame: Frame) {
-        let id = frame.id().unwrap_or_default().to_owned();
+    /// Notes a request that stands alone.
+    fn register(&self, frame: &Frame) -> Ticket {
         let cancel = CancellationToken::new();
-        let known = {
-            let mut running = self.running.lock();
-            let known = running.contains_key(&id);
-            if !known {
-                let (cancel, listens) = (cancel.clone(), frame.method() == method::LISTEN);
-                running.insert(id.clone(), Running { cancel, listens });
-            }
-            known
+        let serial = self.n_alone.fetch_add(1, Ordering::Relaxed);
+        let running = Running {
+            id: frame.id().unwrap_or_default().to_owned(),
+            cancel: cancel.clone(),
+            listens: frame.method() == method::LISTEN,
         };
-        if known {
-            let error = CallError::InvalidRequest {
-                what: format!("request id {id} is already in flight on this connection").into(),
-            };
-            let _reader_gone = self
-                .say(error_message(Some(&id), &error, Era::Stateless))
-                .await;
-            return;
-        }
+        self.running.lock().insert(serial, running);
+        (serial, cancel)
+    }
+
+    /// Runs a request that stands alone.
+    async fn alone(&self, message: Message, frame: Frame, (serial, cancel): Ticket) {
+        let id = frame.id().unwrap_or_default().to_owned();
         let request = stateless::Request {
             who: message.who,
             server: self.peer.server.as_deref(),
@@ -364,11 +368,12 @@ impl Line {
             self.pour(answer).await;
         };
         let cut = tokio::select! {
-            () = run => false,
+            biased;
             () = cancel.cancelled() => false,
+            () = run => false,
             () = self.over.cancelled() => true,
         };
-        self.running.lock().remove(&id);
+        self.running.lock().remove(&serial);
         if cut {
             let error = CallError::SessionEnded;
             let _reader_gone = self
@@ -382,9 +387,13 @@ impl Line {
         let Some(span) = frame.param(&["requestId"]) else {
             return false;
         };
+        let id = span.of(frame.text());
         let running = self.running.lock();
-        let found = running.get(span.of(frame.text()));
-        found.inspect(|found| found.cancel.cancel()).is_some()
+        let found: Vec<_> = running.values().filter(|one| one.id == id).collect();
+        for one in &found {
+            one.cancel.cancel();
+        }
+        !found.is_empty()
     }
 
     /// Ends the listens of a client that says nothing more: only it could have ended them.
