@@ -262,7 +262,10 @@ async fn a_lost_stream_ends_its_session() {
         sessions(&gateway).await == 0
     })
     .await;
-    assert!(upstream.last_body("notifications/cancelled").is_some());
+    eventually("the server was told", async || {
+        upstream.last_body("notifications/cancelled").is_some()
+    })
+    .await;
     let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"});
     eventually("nobody is there", async || {
         client.posts.post(ping.to_string()).await.status == 404
