@@ -28,7 +28,7 @@ CLIENTS = {
     "python-2026-07-28": [*PYTHON, "2026-07-28", "--dual"],
     "node": NODE,
 }
-# A gateway offers the stateless era where every server behind it has that.
+# These play with servers that speak both eras themselves; the others with all servers, most of which have sessions only.
 DUAL = {"python-auto-dual", "python-2026-07-28"}
 CLIENT_SECONDS_MAX = 300
 

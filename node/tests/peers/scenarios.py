@@ -71,7 +71,10 @@ async def tools_list(peer: Peer) -> Any:
             if tool.name.startswith(prefix) and (not peer.through or owner(tool.name) == server):
                 data = tool.model_dump(by_alias=True, mode="json", exclude_none=True)
                 # Only one of the eras has `execution`, and the SDK hides it in the other.
-                data.pop("execution", None)
+                execution = data.pop("execution", {})
+                # Tasks stay within their era: a client that takes the stateless one is not shown what needs them.
+                if execution.get("taskSupport") == "required" and peer.args.mode != "legacy":
+                    continue
                 seen[f"{server}/{tool.name.removeprefix(prefix)}"] = {**data, "name": ""}
     for wanted in ("everything/echo", "files/read_text_file", "memory/read_graph", "git/git_status", "fixture/echo"):
         assert wanted in seen or not peer.reaches(wanted.split("/")[0]), f"{wanted} is not among {sorted(seen)}"

@@ -3,14 +3,14 @@
 use crate::gateway::{Gateway, TOKEN};
 use crate::peers::{World, check, script};
 
-/// A gateway in front of servers of which some have only the session era offers no other.
+/// In front of servers of which some have only sessions; for a client that prefers the stateless era it bridges.
 fn play_with_all(client: &str) {
     let world = World::start();
     let gateway = Gateway::start(&world, &world.servers(), false);
     play(&world, "--gateway", &gateway, client);
 }
 
-/// In front of servers that have both eras it offers both.
+/// In front of servers that have both eras.
 fn play_with_dual(client: &str) {
     let world = World::start();
     let gateway = Gateway::start(&world, &world.dual_servers(), false);
@@ -28,7 +28,7 @@ fn play(world: &World, option: &str, gateway: &Gateway, client: &str) {
 }
 
 #[test]
-fn the_python_client_sees_no_difference_when_it_negotiates_the_session_era() {
+fn the_python_client_sees_no_difference_when_it_chooses_the_era() {
     play_with_all("python-auto");
 }
 
@@ -38,7 +38,7 @@ fn the_python_client_sees_no_difference_when_it_insists_on_the_session_era() {
 }
 
 #[test]
-fn the_python_client_sees_no_difference_when_it_negotiates_the_stateless_era() {
+fn the_python_client_sees_no_difference_when_it_chooses_the_era_of_servers_with_both() {
     play_with_dual("python-auto-dual");
 }
 
