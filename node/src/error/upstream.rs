@@ -121,8 +121,6 @@ impl UpstreamError {
             Self::Unreachable { .. }
                 | Self::BreakerOpen { .. }
                 | Self::AtLimit { .. }
-                | Self::StateRefused { .. }
-                | Self::InputRefused { .. }
                 | Self::NoEra { .. }
         )
     }

@@ -48,7 +48,7 @@ pub(super) async fn call_native(
     let is_listen = out.frame.method() == method::LISTEN;
     let attempt = |endpoint: Arc<Endpoint>| {
         let out = out.clone();
-        async move { endpoint.far.call(out, owner.principal).await }
+        async move { endpoint.far.call(out, owner).await }
     };
     let (reply, admission) = run(shared, class, attempt).await?;
     if refuses_era(&reply) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use lockgate_proto::id::{Principal, ServerName};
+use lockgate_proto::id::ServerName;
 use lockgate_proto::mcp::{Era, method};
 
 use crate::config;
@@ -12,7 +12,7 @@ use crate::error::UpstreamError;
 
 use super::link::{Outgoing, Reply, SessionInit, UpstreamSession};
 use super::own_request;
-use super::session_key::SessionKey;
+use super::session_key::{Owner, SessionKey};
 use super::transport::http::{EndpointSettings, HttpEndpoint, Verdict};
 use super::transport::remote::{Remote, Wire};
 use super::transport::stdio::{self, ChildSettings, Children, Declared, child_key};
@@ -86,16 +86,16 @@ impl Far {
         }
     }
 
-    /// One request of the stateless era by `principal`.
+    /// One request of the stateless era by `owner`.
     pub(super) async fn call(
         &self,
         out: Outgoing,
-        principal: &Principal,
+        owner: &Owner<'_>,
     ) -> Result<Reply, UpstreamError> {
         match self {
             Self::Remote(remote) => remote.stateless()?.call(out).await,
             Self::Stdio { children, .. } => {
-                let call = async { children.stateless(principal).await?.call(out).await };
+                let call = async { children.stateless(owner).await?.call(out).await };
                 Box::pin(call).await
             }
         }
@@ -115,7 +115,7 @@ impl Far {
             }
             Self::Stdio { children, .. } => {
                 let declared = Declared::of(&init.capabilities);
-                let child = child_key(children.scope(), declared, &key.session, &key.principal);
+                let child = child_key(children.scope(), declared, key);
                 let session = children.session(child, init).await?;
                 Ok(UpstreamSession::Channel(session))
             }
@@ -140,8 +140,8 @@ impl Far {
         match (self, era) {
             (Self::Remote(remote), _) => answers(remote.address(), server, era, limit).await,
             (Self::Stdio { children, .. }, Era::Stateless) => {
-                let principal = own_request::session_key().principal;
-                children.stateless(&principal).await.map(drop)
+                let key = own_request::session_key();
+                children.stateless(&key.owner()).await.map(drop)
             }
             (Self::Stdio { .. }, Era::Session) => {
                 let key = own_request::session_key();

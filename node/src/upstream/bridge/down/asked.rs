@@ -45,6 +45,11 @@ impl Asked {
         }
     }
 
+    /// How much of it is kept.
+    pub(super) fn n_bytes(&self) -> usize {
+        self.params.as_deref().map_or(0, str::len)
+    }
+
     /// As a member of `inputRequests`.
     pub(super) fn member(&self) -> String {
         let (key, method) = (encode_str(&self.key), encode_str(&self.method));

@@ -225,7 +225,8 @@ impl Bridge {
         };
         for answer in answers {
             // A call whose answers are lost is given up: it is never begun again, and nobody is asked again.
-            running.line.hold.owned.send(answer).await?;
+            let sent = running.line.hold.owned.send(answer).await;
+            sent.map_err(|error| begun(error, shared))?;
         }
         let stream = CallStream::new(shared, out.frame.clone(), running, Some(place));
         Box::new(stream).open().await
@@ -250,6 +251,17 @@ impl Bridge {
     /// A session that its server lost is not used again.
     pub(super) fn forget(&self, owned: &Arc<Owned>) {
         self.registry.forget(owned);
+    }
+}
+
+/// An error of a call that its server has had for long: that nobody is there now does not mean that nothing was done.
+fn begun(error: UpstreamError, shared: &Shared) -> UpstreamError {
+    if !error.nothing_sent() {
+        return error;
+    }
+    UpstreamError::Broken {
+        server: shared.settings.name.clone(),
+        what: format!("the answer could not be given to the call that waited for it: {error}"),
     }
 }
 

@@ -18,6 +18,9 @@ use super::turn::Turn;
 
 /// Requests that one call may put to its client at once.
 const ASKED_MAX: usize = 16;
+/// Bytes of all requests that one call may put to its client at once, and so what a parked call may weigh: a sample may
+/// come with a picture.
+const ASKED_BYTES_MAX: usize = 1 << 20;
 /// Rounds of questions that one call may have. A server that asks in a loop must not hold its client for ever.
 const ROUNDS_MAX: u32 = 64;
 
@@ -118,6 +121,10 @@ impl Call {
                 code::METHOD_NOT_FOUND,
                 "the client cannot be asked during this request",
             );
+        }
+        let n_bytes: usize = self.asked.iter().map(Asked::n_bytes).sum();
+        if n_bytes + request.text().len() > ASKED_BYTES_MAX {
+            return refuse(code::INTERNAL_ERROR, "too much to ask the client");
         }
         if self.asked.len() >= ASKED_MAX || self.round >= ROUNDS_MAX {
             return refuse(code::INTERNAL_ERROR, "too many requests to the client");

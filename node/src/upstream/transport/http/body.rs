@@ -126,6 +126,10 @@ impl Body {
     }
 
     fn take_line(&mut self, read: &mut BytesMut) -> Result<bool, &'static str> {
+        // RFC 9112, section 7.1: at least one digit, which the parser does not insist on.
+        if read.first().is_some_and(|byte| !byte.is_ascii_hexdigit()) {
+            return Err("the size of a chunk is malformed");
+        }
         match parse_chunk_size(read) {
             Err(_) => Err("the size of a chunk is malformed"),
             Ok(Status::Partial) if read.len() > CHUNK_LINE_BYTES_MAX => {
@@ -259,6 +263,10 @@ mod tests {
             "3\r\nabcd\r\n0\r\n\r\n",
             "3\r\nabc\n0\r\n\r\n",
             "x\r\n",
+            "\r\n",
+            ";x\r\n",
+            " \r\n",
+            "3\r\nabc\r\n\r\n\r\n",
             "-1\r\n",
             "11111111111111111\r\n",
             "0\r\n",

@@ -33,6 +33,8 @@ pub(super) struct Connection {
     read: BytesMut,
     /// The body of the response that is being read.
     body: Body,
+    /// What is left of a request that is being answered already.
+    unwritten: Option<Request>,
     /// Whether another request may follow.
     is_last: bool,
     /// Kept from call to call: to move a deadline into the future costs nothing, to set one anew a lock or two.
@@ -76,6 +78,7 @@ impl Connection {
             io,
             read: BytesMut::new(),
             body: Body::ended(),
+            unwritten: None,
             is_last: false,
             timer: None,
         }
@@ -96,7 +99,7 @@ impl Connection {
         let n_bytes = request.remaining();
         let mut is_waiting = false;
         let outcome = poll_fn(|cx| {
-            if let Poll::Ready(outcome) = self.poll_answer(&mut request, cx) {
+            if let Poll::Ready(outcome) = self.poll_answer(&mut request, n_bytes, cx) {
                 return Poll::Ready(outcome);
             }
             if !std::mem::replace(&mut is_waiting, true) {
@@ -105,25 +108,36 @@ impl Connection {
             self.poll_timer(cx).map(|()| Err(Cause::Late))
         })
         .await;
-        outcome.map_err(|cause| SendFailed {
-            cause,
-            // What TLS has taken counts as sent, though it may hold it back.
-            unsent: request.remaining() == n_bytes,
-        })
+        match outcome {
+            Ok((head, is_written)) => {
+                // A server may begin its events before it has read everything, and waits for the rest then.
+                self.unwritten = (!is_written && head.status.is_success()).then_some(request);
+                Ok(head)
+            }
+            Err(cause) => Err(SendFailed {
+                cause,
+                // What TLS has taken counts as sent, though it may hold it back.
+                unsent: request.remaining() == n_bytes,
+            }),
+        }
     }
 
     /// Writes what is left of the request and reads the head. A server may answer before it has read everything, above
-    /// all when it refuses; the connection is of no use then.
+    /// all when it refuses; no other request follows then. Also tells whether everything was written.
     fn poll_answer(
         &mut self,
         request: &mut Request,
+        n_bytes: usize,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Head, Cause>> {
+    ) -> Poll<Result<(Head, bool), Cause>> {
         let written = match self.poll_write(request, cx) {
-            // Whoever closes a connection may have said why before.
+            // Whoever closes a connection may have said why before; not about a request of which nothing has left.
+            Poll::Ready(Err(error)) if request.remaining() == n_bytes => {
+                return Poll::Ready(Err(error.into()));
+            }
             Poll::Ready(Err(error)) => {
                 return match self.poll_head(cx) {
-                    Poll::Ready(Ok(head)) => Poll::Ready(Ok(head)),
+                    Poll::Ready(Ok(head)) => Poll::Ready(Ok((head, true))),
                     _ => Poll::Ready(Err(error.into())),
                 };
             }
@@ -132,7 +146,7 @@ impl Connection {
         };
         let head = ready!(self.poll_head(cx))?;
         self.is_last = head.is_last || !written;
-        Poll::Ready(Ok(head))
+        Poll::Ready(Ok((head, written)))
     }
 
     fn poll_write(&mut self, request: &mut Request, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -183,6 +197,12 @@ impl Connection {
     /// Reads more, into `room` for more bytes where there is little left. That is made when there is something to read:
     /// the connection of a stream may be silent for hours.
     fn poll_read(&mut self, room: usize, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if let Some(mut request) = self.unwritten.take()
+            // A failure shows in what is read, with its reason.
+            && self.poll_write(&mut request, cx).is_pending()
+        {
+            self.unwritten = Some(request);
+        }
         if self.read.capacity() - self.read.len() < room.min(ROOM_MIN) {
             ready!(self.io.poll_read_ready(cx))?;
             self.read.reserve(room);

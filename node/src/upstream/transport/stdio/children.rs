@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::future::join_all;
-use lockgate_proto::id::Principal;
 use lockgate_proto::mcp::Era;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
@@ -17,6 +16,7 @@ use super::slot::{ChildHome, Keeper, Slot};
 use crate::config::Scope;
 use crate::error::UpstreamError;
 use crate::upstream::link::SessionInit;
+use crate::upstream::session_key::Owner;
 use crate::upstream::transport::channel::{Channel, ChannelSession, Home, Queue, WeakChannel};
 
 /// The children of one server, started on demand. Cheap to clone.
@@ -93,13 +93,13 @@ impl Children {
         Ok(ChannelSession::new(link, mailbox, Some(Box::new(home))))
     }
 
-    /// The child for requests of the stateless era by `principal`.
+    /// The child for requests of the stateless era by `owner`.
     ///
     /// # Errors
     ///
     /// Fails when the child cannot be started, or too many live.
-    pub async fn stateless(&self, principal: &Principal) -> Result<Channel, UpstreamError> {
-        let key = stateless_key(self.0.scope, principal);
+    pub async fn stateless(&self, owner: &Owner<'_>) -> Result<Channel, UpstreamError> {
+        let key = stateless_key(self.0.scope, owner);
         let slot = self.0.slot(Era::Stateless, key);
         let child = Arc::clone(&slot).child(Arc::clone(&self.0)).await;
         match child {
@@ -207,7 +207,7 @@ impl Pool {
             let slots = self.slots.lock();
             let of_principals = slots
                 .iter()
-                .filter(|(place, _)| matches!(place, (Era::Stateless, ChildKey::Principal(_))));
+                .filter(|(place, _)| matches!(place, (Era::Stateless, ChildKey::Principal(..))));
             of_principals.map(|(_, slot)| Arc::clone(slot)).collect()
         };
         slots.sort_by_key(|slot| slot.used());
@@ -229,7 +229,7 @@ impl Pool {
         slots.retain(|_, slot| Arc::strong_count(slot) > 1 || !slot.is_idle());
         // A session's child ends with its sessions; a request has nothing that could keep its child.
         let keeper = match place {
-            (Era::Session, ChildKey::Principal(_)) => Keeper::Sessions,
+            (Era::Session, ChildKey::Principal(..)) => Keeper::Sessions,
             _ => Keeper::Slot,
         };
         let slot = Slot::new(keeper);

@@ -1,17 +1,18 @@
 //! Who shares a child (`CONTINUITY.md` section 6).
 
-use lockgate_proto::id::Principal;
+use lockgate_proto::id::{Principal, Tenant};
 use lockgate_proto::jsonrpc::members;
 
 use crate::config::Scope;
+use crate::upstream::session_key::{Owner, SessionKey};
 
 /// Which child a caller gets. Equal keys share one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ChildKey {
     /// The one of this node.
     Shared,
-    /// The one of a principal.
-    Principal(Principal),
+    /// The one of a principal; another tenant's of the same name is another.
+    Principal(Option<Tenant>, Principal),
     /// The one of a session.
     Session(Box<str>),
 }
@@ -61,26 +62,23 @@ impl Declared {
 }
 
 /// Which child a session gets.
-pub fn child_key(
-    scope: Scope,
-    declared: Declared,
-    session: &str,
-    principal: &Principal,
-) -> ChildKey {
+pub fn child_key(scope: Scope, declared: Declared, key: &SessionKey) -> ChildKey {
     match scope {
         Scope::Auto if declared.is_empty() => ChildKey::Shared,
         Scope::Shared => ChildKey::Shared,
-        Scope::Principal => ChildKey::Principal(principal.clone()),
-        Scope::Auto | Scope::Session => ChildKey::Session(session.into()),
+        Scope::Principal => ChildKey::Principal(key.tenant.clone(), key.principal.clone()),
+        Scope::Auto | Scope::Session => ChildKey::Session((&*key.session).into()),
     }
 }
 
 /// Which child a request of the stateless era gets, where there are no sessions: what one session may not share
 /// with another, one principal may not share with another.
-pub fn stateless_key(scope: Scope, principal: &Principal) -> ChildKey {
+pub fn stateless_key(scope: Scope, owner: &Owner<'_>) -> ChildKey {
     match scope {
         Scope::Auto | Scope::Shared => ChildKey::Shared,
-        Scope::Principal | Scope::Session => ChildKey::Principal(principal.clone()),
+        Scope::Principal | Scope::Session => {
+            ChildKey::Principal(owner.tenant.cloned(), owner.principal.clone())
+        }
     }
 }
 
@@ -89,10 +87,15 @@ mod tests {
     use super::*;
 
     fn check(scope: Scope, capabilities: &str, expected: &str) {
-        let key = child_key(scope, Declared::of(capabilities), "s1", &"ann".into());
+        let owner = SessionKey {
+            session: "s1".into(),
+            principal: "ann".into(),
+            tenant: None,
+        };
+        let key = child_key(scope, Declared::of(capabilities), &owner);
         let seen = match key {
             ChildKey::Shared => "shared".to_owned(),
-            ChildKey::Principal(name) => format!("principal {name}"),
+            ChildKey::Principal(_, name) => format!("principal {name}"),
             ChildKey::Session(name) => format!("session {name}"),
         };
         assert_eq!(seen, expected, "{scope:?} {capabilities}");
@@ -131,12 +134,23 @@ mod tests {
 
     #[test]
     fn the_stateless_era_knows_no_sessions() {
-        let ann = Principal::from("ann");
+        let (ann, acme) = (Principal::from("ann"), Tenant::from("acme"));
+        let [of_acme, of_nobody] = [Some(&acme), None].map(|tenant| Owner {
+            tenant,
+            principal: &ann,
+            scoped: false,
+        });
         for scope in [Scope::Auto, Scope::Shared] {
-            assert_eq!(stateless_key(scope, &ann), ChildKey::Shared);
+            assert_eq!(stateless_key(scope, &of_acme), ChildKey::Shared);
         }
         for scope in [Scope::Session, Scope::Principal] {
-            assert_eq!(stateless_key(scope, &ann), ChildKey::Principal(ann.clone()));
+            let key = stateless_key(scope, &of_acme);
+            assert_eq!(key, ChildKey::Principal(Some(acme.clone()), ann.clone()));
+            assert_ne!(
+                key,
+                stateless_key(scope, &of_nobody),
+                "same name, another tenant"
+            );
         }
     }
 }

@@ -2,12 +2,23 @@
 
 use super::super::probe;
 use super::*;
+use lockgate_proto::id::Principal;
+
 use crate::config::Scope;
+use crate::upstream::session_key::Owner;
 use crate::upstream::transport::stdio::{ChildKey, Children};
 use tempfile::TempDir;
 
 fn children(script: &str) -> Children {
     Children::new(program(script), Scope::Auto, 8)
+}
+
+fn owner(principal: &Principal) -> Owner<'_> {
+    Owner {
+        tenant: None,
+        principal,
+        scoped: false,
+    }
 }
 
 fn own(name: &str) -> ChildKey {
@@ -45,9 +56,9 @@ async fn sessions_share_or_own_by_key() {
         ChildKey::Shared,
         own("a"),
         own("b"),
-        ChildKey::Principal("ann".into()),
-        ChildKey::Principal("ann".into()),
-        ChildKey::Principal("bob".into()),
+        ChildKey::Principal(None, "ann".into()),
+        ChildKey::Principal(None, "ann".into()),
+        ChildKey::Principal(None, "bob".into()),
     ];
     let opening = keys.map(|key| open(&children, key));
     let sessions = futures_util::future::join_all(opening).await;
@@ -93,7 +104,7 @@ async fn no_more_children_than_the_bound() {
 async fn children_of_sessions_end_with_them() {
     let children = children(SERVER);
     let shared = open(&children, ChildKey::Shared).await;
-    let principal = open(&children, ChildKey::Principal("ann".into())).await;
+    let principal = open(&children, ChildKey::Principal(None, "ann".into())).await;
     let session = open(&children, own("a")).await;
     drop((shared, principal, session));
     becomes_true(|| children.counts().live == 1).await;
@@ -169,17 +180,17 @@ async fn a_call_in_flight_is_not_sent_twice() {
 #[tokio::test]
 async fn the_stateless_era_has_a_child_of_its_own() {
     let children = children(SERVER);
-    let ann = "ann".into();
+    let (ann, bob) = ("ann".into(), "bob".into());
     let session = open(&children, ChildKey::Shared).await;
-    let child = soon(children.stateless(&ann)).await.unwrap();
-    let again = soon(children.stateless(&"bob".into())).await.unwrap();
+    let child = soon(children.stateless(&owner(&ann))).await.unwrap();
+    let again = soon(children.stateless(&owner(&bob))).await.unwrap();
     let said =
         |child: Channel| async move { answer(child.call(tool("1", "pid")).await).await.unwrap() };
     assert_eq!(said(child.clone()).await, said(again).await);
     assert_eq!(children.counts().live, 2);
     child.stop().await;
     pid(&session).await;
-    let fresh = soon(children.stateless(&ann)).await.unwrap();
+    let fresh = soon(children.stateless(&owner(&ann))).await.unwrap();
     assert!(!fresh.has_ended());
     children.stop().await;
 }
@@ -189,7 +200,9 @@ async fn a_quiet_principal_gives_way_to_another() {
     let children = Children::new(program(SERVER), Scope::Principal, 2);
     let mut pids = Vec::new();
     for name in ["ann", "bob", "ann", "cy"] {
-        let child = soon(children.stateless(&name.into())).await.unwrap();
+        let child = soon(children.stateless(&owner(&name.into())))
+            .await
+            .unwrap();
         let said = answer(child.call(tool("1", "pid")).await).await.unwrap();
         let pid: i32 = frame(&said).body().unwrap().parse().unwrap();
         pids.push(pid);
