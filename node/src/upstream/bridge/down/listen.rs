@@ -85,11 +85,7 @@ impl ListenStream {
         };
         if offers("resources", "subscribe") {
             for uri in wanted_uris(request).into_iter().take(URIS_MAX) {
-                // Noted first: whoever gives up in between must take it back.
-                stream.uris.push(uri.clone());
-                if !stream.owned.subscribe(&uri).await {
-                    stream.uris.pop();
-                }
+                stream.owned.subscribe(&uri, &mut stream.uris).await;
             }
         }
         let acknowledgement = stream.acknowledgement();

@@ -226,22 +226,25 @@ impl Owned {
         }
     }
 
-    /// Subscribes once for all who listen. Whether the server agreed.
-    pub(super) async fn subscribe(&self, uri: &str) -> bool {
+    /// Subscribes once for all who listen. What stands in `held` has been counted and is to be taken back by
+    /// [`Self::unsubscribe`], also by a caller that gives up in between; what the server refuses does not stand there.
+    pub(super) async fn subscribe(&self, uri: &str, held: &mut Vec<String>) {
         let mut subscriptions = self.subscriptions.lock().await;
+        held.push(uri.to_owned());
         if let Some(n) = subscriptions.get_mut(uri) {
             *n += 1;
-            return true;
+            return;
         }
+        subscriptions.insert(uri.to_owned(), 1);
         let params = format!(r#"{{"uri":{}}}"#, encode_str(uri));
         let agreed = match self.request(method::SUBSCRIBE, &params).await {
             Ok(answer) => answer.kind() == Kind::Result,
             Err(_) => false,
         };
-        if agreed {
-            subscriptions.insert(uri.to_owned(), 1);
+        if !agreed {
+            subscriptions.remove(uri);
+            held.pop();
         }
-        agreed
     }
 
     /// One listener less; the last takes the subscription back.

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Barrier;
 
-use super::client::{endpoint, single, tool_call};
+use super::client::{endpoint, out, single, tool_call};
 use super::server::{Server, bare, json, result_for};
 use crate::error::UpstreamError;
 use crate::task::spawn_named;
+use crate::upstream::link::Reply;
 
 #[tokio::test]
 async fn one_call_after_the_other_shares_a_connection() {
@@ -200,6 +201,41 @@ async fn a_request_that_was_read_is_never_sent_again() {
     assert!(!error.nothing_sent());
     single(endpoint.call(tool_call(3)).await);
     assert_eq!(server.await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_server_that_begins_its_events_early_still_gets_the_whole_request() {
+    /// More than the buffers of this connection hold.
+    const BODY_BYTES: usize = 3 << 20;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let url = format!("http://{}/mcp", listener.local_addr().unwrap());
+    let server = spawn_named("test-server", async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut piece = vec![0; 1 << 16];
+        let mut n_read = stream.read(&mut piece).await.unwrap();
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        while n_read < BODY_BYTES {
+            let n = stream.read(&mut piece).await.unwrap();
+            assert!(n > 0, "the request is cut after {n_read} bytes");
+            n_read += n;
+        }
+        let event = "data: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n\n";
+        stream.write_all(event.as_bytes()).await.unwrap();
+    });
+    let text = "x".repeat(BODY_BYTES);
+    let call = out(format!(
+        r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"x","arguments":"{text}"}}}}"#
+    ));
+    let Reply::Stream(mut events) = endpoint(&url).call(call).await.unwrap() else {
+        panic!("not a stream");
+    };
+    let answer = events.next().await.unwrap().unwrap();
+    assert_eq!(answer.id(), Some("1"));
+    server.await.unwrap();
 }
 
 #[tokio::test]
