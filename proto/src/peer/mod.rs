@@ -1,0 +1,8 @@
+//! What nodes say to each other and replicate, in protobuf: generated from `proto/lockgate/peer/v1/*.proto`.
+//!
+//! Evolution is additive: a field or a variant is added under a new number, never changed or reused.
+
+/// Version 1 of the messages.
+pub mod v1 {
+    include!(concat!(env!("OUT_DIR"), "/lockgate.peer.v1.rs"));
+}
