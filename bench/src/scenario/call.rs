@@ -19,6 +19,8 @@ pub(super) const PROGRESS_STEPS: usize = 10;
 pub(super) enum Tool {
     /// A small argument that comes back.
     Echo,
+    /// An argument of 20 kB that comes back.
+    Upload,
     /// A result of 64 KiB.
     Blob,
     /// Progress notifications as server-sent events, then a result.
@@ -28,7 +30,7 @@ pub(super) enum Tool {
 impl Tool {
     const fn name(self) -> &'static str {
         match self {
-            Self::Echo => "echo",
+            Self::Echo | Self::Upload => "echo",
             Self::Blob => "blob",
             Self::Progress => "progress",
         }
@@ -37,14 +39,8 @@ impl Tool {
     /// What every right answer shows.
     pub(super) fn expectation(self) -> Rc<Expectation> {
         Rc::new(match self {
-            Self::Echo => Expectation::new(|id, result, _notifications| {
-                let arguments = json!({ "message": ECHO_MESSAGE, "n": id });
-                same(
-                    "arguments",
-                    &result["structuredContent"]["arguments"],
-                    &arguments,
-                )
-            }),
+            Self::Echo => comes_back(ECHO_MESSAGE.to_owned()),
+            Self::Upload => comes_back(upload_message()),
             Self::Blob => {
                 // The text is JSON as it stands on the wire; what is compared is its value.
                 let text = serde_json::from_str(&format!("\"{}\"", blob_text()));
@@ -60,7 +56,8 @@ impl Tool {
     /// The request that calls it.
     pub(super) fn request(self, speaker: &Speaker) -> PreparedRequest {
         let (arguments, meta) = match self {
-            Self::Echo => (format!(r#"{{"message":"{ECHO_MESSAGE}","n":{{id}}}}"#), ""),
+            Self::Echo => (arguments(ECHO_MESSAGE), ""),
+            Self::Upload => (arguments(&upload_message()), ""),
             Self::Blob => ("{}".to_owned(), ""),
             Self::Progress => (
                 format!(r#"{{"n":{PROGRESS_STEPS}}}"#),
@@ -72,6 +69,28 @@ impl Tool {
 }
 
 const ECHO_MESSAGE: &str = "a lock gate lets ships pass between two levels of a canal";
+/// Bytes of a large argument.
+const UPLOAD_BYTES: usize = 20_000;
+
+fn upload_message() -> String {
+    ECHO_MESSAGE.chars().cycle().take(UPLOAD_BYTES).collect()
+}
+
+/// Arguments of `echo` in which `{id}` stands for the id of the call.
+fn arguments(message: &str) -> String {
+    format!(r#"{{"message":"{message}","n":{{id}}}}"#)
+}
+
+fn comes_back(message: String) -> Expectation {
+    Expectation::new(move |id, result, _notifications| {
+        let arguments = json!({ "message": message, "n": id });
+        same(
+            "arguments",
+            &result["structuredContent"]["arguments"],
+            &arguments,
+        )
+    })
+}
 
 fn same(what: &str, seen: &Value, expected: &Value) -> Result<(), String> {
     if seen == expected {

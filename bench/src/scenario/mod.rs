@@ -46,6 +46,8 @@ const TOOLS_POLL: Duration = Duration::from_millis(50);
 pub(crate) enum Kind {
     /// `tools/call` with a small argument that comes back.
     Small,
+    /// `tools/call` with an argument of 20 kB that comes back.
+    Upload,
     /// `tools/call` with a result of 64 KiB.
     Blob,
     /// `tools/list`, all pages.
@@ -82,6 +84,7 @@ impl Scenario {
     pub(crate) fn label(&self) -> String {
         let kind = match self.kind {
             Kind::Small => "small call",
+            Kind::Upload => "20 kB argument",
             Kind::Blob => "64 KiB result",
             Kind::List => "tool list",
             Kind::Progress => "progress stream",
@@ -102,13 +105,14 @@ impl Scenario {
     /// Connects to `target`, each connection in a session of its own where the era has them.
     fn engine(&self, target: &Target) -> Result<Engine> {
         let mut engine = Engine::new(target.clone())?;
-        let tools = [Tool::Echo, Tool::Blob, Tool::Progress];
+        let tools = [Tool::Echo, Tool::Upload, Tool::Blob, Tool::Progress];
         let expectations = tools.map(Tool::expectation);
         for index in 0..self.connections {
             let (client, speaker) = Speaker::open(target, self.era)?;
             let call = |tool: Tool| CallJob::new(tool, &speaker, &expectations[tool as usize]);
             let job: Box<dyn Job> = match self.kind {
                 Kind::Small => Box::new(call(Tool::Echo)),
+                Kind::Upload => Box::new(call(Tool::Upload)),
                 Kind::Blob => Box::new(call(Tool::Blob)),
                 Kind::Progress => Box::new(call(Tool::Progress)),
                 Kind::List => Box::new(ListJob::new(speaker, self.n_tools)),

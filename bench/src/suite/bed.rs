@@ -18,6 +18,10 @@ use crate::{
 pub(super) const TOOLS: usize = 100;
 /// Name of the echo among the gateway's servers.
 const ECHO: &str = "echo";
+/// Name of the server that is spoken to in sessions only.
+pub(super) const SESSION_SERVER: &str = "old";
+/// Name of the server that is spoken to without sessions only.
+pub(super) const STATELESS_SERVER: &str = "new";
 /// Servers of the merged list.
 pub(super) const SERVERS: usize = 20;
 
@@ -108,6 +112,7 @@ impl Bed {
         };
         let servers = match variant {
             Variant::ManyServers => many_servers(&own.echo),
+            Variant::BothEras => both_eras(&own.echo),
             Variant::OneServer | Variant::Passivating(_) => vec![one_server(&own.echo)],
         };
         let setup = Setup {
@@ -115,7 +120,7 @@ impl Bed {
             servers: &servers,
             passivate_after: match variant {
                 Variant::Passivating(after) => Some(after),
-                Variant::OneServer | Variant::ManyServers => None,
+                Variant::OneServer | Variant::ManyServers | Variant::BothEras => None,
             },
         };
         Gateway::start(&own.bin, own.cpu, &own.directory, &setup).map(Some)
@@ -138,6 +143,8 @@ pub(super) enum Variant {
     Passivating(std::time::Duration),
     /// With twenty servers.
     ManyServers,
+    /// With a server of each era.
+    BothEras,
 }
 
 impl Own {
@@ -161,7 +168,21 @@ fn one_server(echo: &str) -> Server {
     Server {
         name: ECHO.to_owned(),
         url: format!("{echo}/mcp"),
+        era: "auto",
     }
+}
+
+/// The same echo twice, each time spoken to in one era only.
+fn both_eras(echo: &str) -> Vec<Server> {
+    let server = |name: &str, era| Server {
+        name: name.to_owned(),
+        url: format!("{echo}/{name}/mcp"),
+        era,
+    };
+    vec![
+        server(SESSION_SERVER, "session"),
+        server(STATELESS_SERVER, "stateless"),
+    ]
 }
 
 fn many_servers(echo: &str) -> Vec<Server> {
@@ -169,6 +190,7 @@ fn many_servers(echo: &str) -> Vec<Server> {
         .map(|n| Server {
             name: format!("s{n:02}"),
             url: format!("{echo}/s{n:02}/mcp"),
+            era: "auto",
         })
         .collect()
 }

@@ -26,6 +26,8 @@ pub(super) struct Server {
     pub(super) name: String,
     /// URL.
     pub(super) url: String,
+    /// Era spoken with it: a value of the key `era`.
+    pub(super) era: &'static str,
 }
 
 /// What distinguishes one gateway of the suite from another.
@@ -138,8 +140,8 @@ fn yaml(home: &Path, audit: &Path, setup: &Setup<'_>) -> String {
         );
     }
     yaml.push_str("servers:\n");
-    for Server { name, url } in setup.servers {
-        let _written = writeln!(yaml, "  {name}: {{ url: \"{url}\" }}");
+    for Server { name, url, era } in setup.servers {
+        let _written = writeln!(yaml, "  {name}: {{ url: \"{url}\", era: {era} }}");
     }
     yaml
 }
@@ -166,6 +168,7 @@ mod tests {
         let servers = [Server {
             name: "echo".to_owned(),
             url: "http://127.0.0.1:1/mcp".to_owned(),
+            era: "auto",
         }];
         let setup = Setup {
             name: "gateway",
@@ -178,7 +181,7 @@ mod tests {
             "{yaml}"
         );
         assert!(
-            yaml.ends_with("servers:\n  echo: { url: \"http://127.0.0.1:1/mcp\" }\n"),
+            yaml.ends_with("servers:\n  echo: { url: \"http://127.0.0.1:1/mcp\", era: auto }\n"),
             "{yaml}"
         );
     }

@@ -3,7 +3,7 @@
 use std::{thread, time::Duration};
 
 use super::{
-    bed::{Bed, SERVERS, TOOLS, Variant},
+    bed::{Bed, SERVERS, SESSION_SERVER, STATELESS_SERVER, TOOLS, Variant},
     plan::Plan,
 };
 use crate::{
@@ -20,6 +20,10 @@ const CONNECTIONS: usize = 64;
 const CONNECTIONS_FEW: usize = 16;
 /// Calls a second of the open loop.
 const RATE: f64 = 1000.0;
+/// Target of calls to a server of the client's era.
+const SAME_ERA: &str = "same era";
+/// Target of calls to a server of the other era.
+const BRIDGED: &str = "bridged";
 /// When the gateway whose passivated sessions are weighed puts them away.
 const PASSIVATE_AFTER: Duration = Duration::from_secs(1);
 /// How long after their last call they are weighed: a sweep may come a whole period late.
@@ -51,6 +55,7 @@ impl<'a> Rows<'a> {
         self.fixed_rate()?;
         self.large_result()?;
         self.merged_list()?;
+        self.bridged()?;
         self.without_budget()?;
         self.memory()?;
         self.start()?;
@@ -117,6 +122,35 @@ impl<'a> Rows<'a> {
         let outcome = self.run(&scenario, &targets)?;
         let cpu = self.against_floor(outcome).and_then(|against| against.cpu);
         self.figure("e.list", cpu);
+        Ok(())
+    }
+
+    /// Calls that change the era on their way, against calls of the same client to a server of its own era.
+    fn bridged(&mut self) -> Result<()> {
+        let Some(gateway) = self.bed.another("gateway-eras", Variant::BothEras)? else {
+            return Ok(());
+        };
+        wait_for_tools(&gateway.target("")?, 2 * TOOLS)?;
+        let target = |name: &str, server: &str| {
+            let mut target = gateway.target(&format!("{server}_"))?;
+            name.clone_into(&mut target.name);
+            Ok(target)
+        };
+        for (era, own, other, way) in [
+            (Era::Session, SESSION_SERVER, STATELESS_SERVER, "up"),
+            (Era::Stateless, STATELESS_SERVER, SESSION_SERVER, "down"),
+        ] {
+            for (kind, size) in [(Kind::Small, "small"), (Kind::Upload, "20k")] {
+                let scenario = self.scenario(kind, era, CONNECTIONS_FEW, self.plan.other);
+                let targets = [target(SAME_ERA, own)?, target(BRIDGED, other)?];
+                let outcome = self.run(&scenario, &targets)?;
+                let bridged = self.report.outcomes.get(outcome);
+                let cpu =
+                    bridged.and_then(|outcome| outcome.lane(BRIDGED)?.against.get(SAME_ERA)?.cpu);
+                self.figure(&format!("bridge.{way}.{size}"), cpu);
+                gateway.trim_audit()?;
+            }
+        }
         Ok(())
     }
 
