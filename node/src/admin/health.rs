@@ -68,10 +68,14 @@ fn gauges(parts: &Parts) -> Gauges {
             endpoints: endpoints.collect(),
         }
     });
+    let waiting = parts.upstreams.waiting();
     Gauges {
         started: parts.started,
         sessions_active,
         sessions_passive,
+        waiting_calls: waiting.calls,
+        waiting_bytes: waiting.bytes,
+        waiting_refused: waiting.refused,
         servers: servers.collect(),
     }
 }

@@ -23,7 +23,7 @@ use crate::seal::Sealer;
 use crate::session;
 use crate::stateless;
 use crate::telemetry::{self, Metrics, Telemetry};
-use crate::upstream::Upstreams;
+use crate::upstream::{Upstreams, WaitingRoom};
 
 pub use self::starts::Node;
 
@@ -89,8 +89,9 @@ impl App {
             telemetry.tracer(),
             limits.calls_max,
         ));
-        let own_sealer = Some(Arc::clone(&sealer));
-        let upstreams = Upstreams::new(view.node(), limits.answer_bytes_max, own_sealer)
+        let room = WaitingRoom::new(Arc::clone(&sealer), config.node.bridge);
+        let room = Some(Arc::new(room));
+        let upstreams = Upstreams::new(view.node(), limits.answer_bytes_max, room)
             .await
             .context("actors do not start")?;
         let stop = CancellationToken::new();

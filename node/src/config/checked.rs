@@ -39,6 +39,8 @@ pub struct Node {
     pub limits: Limits,
     /// Life of sessions.
     pub session: Session,
+    /// Bounds on calls that ask clients without sessions something.
+    pub bridge: Bridge,
     /// Where audit lines go.
     pub audit: Audit,
     /// Log format and trace export.
@@ -90,6 +92,40 @@ pub struct Session {
     pub journal_after: Duration,
     /// Events of a broken stream are kept this long. Default 5 min.
     pub resume_window: Duration,
+}
+
+/// Bounds on calls that ask clients without sessions something, at servers that have sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bridge {
+    /// A call waits so long for its client, in each round. Default 10 min: people answer forms, and visit pages, in
+    /// minutes. The official SDKs give each leg the same time.
+    pub wait: Duration,
+    /// Rounds of questions in one call. Default 64.
+    pub rounds_max: u32,
+    /// What one call asks at once. Default 1 MiB: a sample may come with a picture.
+    pub question_bytes_max: usize,
+    /// Calls that wait on this node. Default 4096.
+    pub waiting_max: usize,
+    /// Calls of one principal that wait on this node. Default 1024.
+    pub waiting_principal_max: usize,
+    /// What all waiting calls keep. Default 256 MiB.
+    pub memory_bytes_max: usize,
+    /// What the waiting calls of one principal keep. Default 32 MiB.
+    pub memory_principal_bytes_max: usize,
+}
+
+impl Default for Bridge {
+    fn default() -> Self {
+        Self {
+            wait: Duration::from_mins(10),
+            rounds_max: 64,
+            question_bytes_max: 1 << 20,
+            waiting_max: 4_096,
+            waiting_principal_max: 1_024,
+            memory_bytes_max: 256 << 20,
+            memory_principal_bytes_max: 32 << 20,
+        }
+    }
 }
 
 /// Where audit lines go.

@@ -39,6 +39,7 @@ raw! {
         allowed_origins: Vec<String>,
         limits: Limits,
         session: Session,
+        bridge: Bridge,
         audit: Audit,
         telemetry: Telemetry,
         identity: Identity,
@@ -82,6 +83,19 @@ raw! {
         age_max: Time,
         journal_after: Time,
         resume_window: Time,
+    }
+}
+
+raw! {
+    /// `bridge`.
+    Bridge {
+        wait: Time,
+        rounds_max: u32,
+        question_max: Size,
+        waiting_max: usize,
+        waiting_principal_max: usize,
+        memory_max: Size,
+        memory_principal_max: Size,
     }
 }
 

@@ -11,6 +11,12 @@ pub struct Gauges {
     pub sessions_active: usize,
     /// Sessions that sleep.
     pub sessions_passive: usize,
+    /// Calls that wait for their clients.
+    pub waiting_calls: usize,
+    /// Bytes that those keep.
+    pub waiting_bytes: usize,
+    /// Calls so far that found no room to wait.
+    pub waiting_refused: u64,
     /// Every configured server.
     pub servers: Vec<ServerGauge>,
 }

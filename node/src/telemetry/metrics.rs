@@ -87,7 +87,8 @@ impl Metrics {
         let mut out = Exposition::default();
         self.render_calls(&mut out);
         self.render_servers(&mut out, gauges);
-        self.render_refusals(&mut out);
+        self.render_refusals(&mut out, gauges);
+        render_waiting(&mut out, gauges);
         render_sessions(&mut out, gauges);
         render_process(&mut out, gauges, process);
         out.finish()
@@ -166,7 +167,7 @@ impl Metrics {
         }
     }
 
-    fn render_refusals(&self, out: &mut Exposition) {
+    fn render_refusals(&self, out: &mut Exposition, gauges: &Gauges) {
         out.family(
             names::RATE_LIMITED,
             Kind::Counter,
@@ -178,6 +179,7 @@ impl Metrics {
         for (limit, count) in limited {
             out.sample(&[("limit", limit)], count.load(Ordering::Relaxed));
         }
+        out.sample(&[("limit", "waiting")], gauges.waiting_refused);
         out.family(
             names::AUTH_FAILURES,
             Kind::Counter,
@@ -185,6 +187,15 @@ impl Metrics {
         );
         out.sample(&[], self.auth_failed.load(Ordering::Relaxed));
     }
+}
+
+fn render_waiting(out: &mut Exposition, gauges: &Gauges) {
+    let help = "Calls that wait for their clients to answer a server.";
+    out.family(names::WAITING_CALLS, Kind::Gauge, help);
+    out.sample(&[], gauges.waiting_calls);
+    let help = "What the calls that wait for their clients keep.";
+    out.family(names::WAITING_SIZE, Kind::Gauge, help);
+    out.sample(&[], gauges.waiting_bytes);
 }
 
 fn render_sessions(out: &mut Exposition, gauges: &Gauges) {

@@ -16,6 +16,10 @@ pub const SERVER_LATENCY: &str = "mcp_server_latency_seconds";
 pub const RATE_LIMITED: &str = "mcp_gateway_rate_limited_total";
 /// Requests without a valid credential. Count.
 pub const AUTH_FAILURES: &str = "mcp_gateway_auth_failures_total";
+/// Calls that wait for their clients to answer a server. Gauge.
+pub const WAITING_CALLS: &str = "mcp_gateway_waiting_calls";
+/// What the calls that wait for their clients keep. Bytes.
+pub const WAITING_SIZE: &str = "mcp_gateway_waiting_size_bytes";
 /// Live sessions by `state` (`active`, `passive`). Gauge.
 pub const SESSIONS: &str = "mcp_gateway_sessions";
 /// State of each breaker by `server`, `endpoint`: 0 closed, 1 open, 2 half open. Gauge.

@@ -17,6 +17,9 @@ fn gauges() -> Gauges {
         started: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_250),
         sessions_active: 3,
         sessions_passive: 4,
+        waiting_calls: 5,
+        waiting_bytes: 6_000,
+        waiting_refused: 7,
         servers: vec![ServerGauge {
             name: "git".to_owned(),
             up: true,
@@ -223,6 +226,17 @@ fn gauges_show_the_moment() {
         value(&samples, "mcp_gateway_sessions", &[("state", "passive")]),
         Some(4.0)
     );
+    for (name, labels, expected) in [
+        ("mcp_gateway_waiting_calls", &[][..], 5.0),
+        ("mcp_gateway_waiting_size_bytes", &[], 6_000.0),
+        (
+            "mcp_gateway_rate_limited_total",
+            &[("limit", "waiting")],
+            7.0,
+        ),
+    ] {
+        assert_eq!(value(&samples, name, labels), Some(expected), "{name}");
+    }
     assert_eq!(
         value(&samples, "process_resident_memory_bytes", &[]),
         Some(4096.0)

@@ -23,6 +23,7 @@ use super::endpoint::Endpoint;
 use super::handle::UpstreamHandle;
 use super::link::{MessageStream, Outgoing, Reply, SessionInit, UpstreamSession};
 use super::own_request;
+use super::pause::Pause;
 use super::retry::CallClass;
 use super::session_key::SessionKey;
 use super::shared::{Shared, bit};
@@ -110,11 +111,30 @@ impl BoundSession {
     /// See [`UpstreamError`].
     pub async fn call(&self, out: Outgoing, class: CallClass) -> Result<Reply, UpstreamError> {
         match &self.leg {
-            Leg::Own(inner) => inner.call(out, class).await,
+            Leg::Own(inner) => inner.call(out, class, None).await,
             Leg::Bridged(session) => {
                 let bridged: BoxFuture<'_, _> = Box::pin(session.call(out, class));
                 bridged.await
             }
+        }
+    }
+
+    /// As [`Self::call`], for a call whose server may come to wait for somebody else before it replies: `pause` then
+    /// stops its clock.
+    ///
+    /// # Errors
+    ///
+    /// See [`UpstreamError`].
+    pub(super) async fn call_pausable(
+        &self,
+        out: Outgoing,
+        class: CallClass,
+        pause: &Pause,
+    ) -> Result<Reply, UpstreamError> {
+        match &self.leg {
+            Leg::Own(inner) => inner.call(out, class, Some(pause)).await,
+            // A stateless server asks by its reply alone.
+            Leg::Bridged(_) => self.call(out, class).await,
         }
     }
 
@@ -220,10 +240,15 @@ impl BoundSession {
 }
 
 impl Inner {
-    /// See [`BoundSession::call`].
-    async fn call(&self, out: Outgoing, class: CallClass) -> Result<Reply, UpstreamError> {
+    /// See [`BoundSession::call`] and [`BoundSession::call_pausable`].
+    async fn call(
+        &self,
+        out: Outgoing,
+        class: CallClass,
+        pause: Option<&Pause>,
+    ) -> Result<Reply, UpstreamError> {
         let shared = &self.shared;
-        let place = Place::take(shared)?;
+        let mut place = Place::take(shared)?;
         let mut trail = Trail::default();
         let mut moved = false;
         loop {
@@ -239,9 +264,24 @@ impl Inner {
                 Err(_) if !moved && self.should_move(&link, &trail) => continue,
                 claimed => claimed?,
             };
-            match link.session.call(out.clone()).await {
-                Ok(reply) => return Ok(dispatch::guard(reply, admission, place)),
+            let (replied, held) = match pause {
+                None => {
+                    let replied = link.session.call(out.clone()).await;
+                    (replied, Some((admission, place)))
+                }
+                Some(pause) => {
+                    let (server, held) = (&shared.settings.name, (admission, place));
+                    Box::pin(pause.attempt(server, &link.session, &out, held)).await
+                }
+            };
+            // Without a hold, the server has had the call and has asked about it.
+            let Some((admission, held_place)) = held else {
+                return replied;
+            };
+            match replied {
+                Ok(reply) => return Ok(dispatch::guard(reply, admission, held_place)),
                 Err(error) => {
+                    place = held_place;
                     dispatch::settle_failure(shared, admission, &error);
                     trail
                         .note(shared, class, link.endpoint.index, error)

@@ -12,12 +12,11 @@ use tokio::time::timeout;
 
 use crate::config::{self, EraChoice};
 use crate::error::UpstreamError;
-use crate::seal::Sealer;
 
 use super::actor::UpstreamActor;
 use super::bound::BoundSession;
 use super::breaker::BreakerHandle;
-use super::bridge::OwnCatalog;
+use super::bridge::{OwnCatalog, WaitingRoom};
 use super::catalog::Catalog;
 use super::core::Phase;
 use super::dispatch;
@@ -46,7 +45,7 @@ impl UpstreamHandle {
     pub async fn spawn(
         server: Arc<config::Server>,
         answer_bytes_max: usize,
-        sealer: Option<Arc<Sealer>>,
+        room: Option<Arc<WaitingRoom>>,
         supervisor: &SupervisorHandle,
     ) -> Result<Self, SpawnErr> {
         let news = watch::Sender::new(0);
@@ -62,7 +61,7 @@ impl UpstreamHandle {
             endpoints.push(Endpoint::new(index, label.into(), weight, far, breaker));
         }
         let name = supervisor.name_for(server.name.as_str());
-        let shared = Arc::new(Shared::new(server, endpoints, news, sealer));
+        let shared = Arc::new(Shared::new(server, endpoints, news, room));
         let actor = || UpstreamActor;
         supervisor.adopt(name, actor, Arc::clone(&shared)).await?;
         Ok(Self { shared })

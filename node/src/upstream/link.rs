@@ -94,6 +94,16 @@ impl MessageStream {
 }
 
 impl MessageStream {
+    /// The server may be silent for so long from now on.
+    pub(super) fn limit_silence(&mut self, limit: Duration) {
+        match self {
+            Self::Http(stream) => stream.limit_silence(limit),
+            Self::Channel(stream) => stream.limit_silence(limit),
+            // Each keeps its own time.
+            Self::Guarded(_) | Self::Up(_) | Self::Heard(_) | Self::Bridged(_) => {}
+        }
+    }
+
     /// Skips to the final response.
     ///
     /// # Errors

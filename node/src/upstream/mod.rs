@@ -33,6 +33,7 @@ mod jitter;
 mod keeper;
 pub mod link;
 mod own_request;
+mod pause;
 pub mod retry;
 mod sameness;
 mod session_key;
@@ -46,7 +47,7 @@ pub mod transport;
 mod tests;
 
 pub use self::bound::BoundSession;
-pub use self::bridge::{BridgedStream, OwnCatalog, UpListener, UpStream};
+pub use self::bridge::{BridgedStream, OwnCatalog, UpListener, UpStream, Waiting, WaitingRoom};
 pub use self::guarded::GuardedStream;
 pub use self::handle::UpstreamHandle;
 pub use self::retry::CallClass;

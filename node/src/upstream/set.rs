@@ -11,9 +11,9 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info};
 
 use crate::config::Server;
-use crate::seal::Sealer;
 use crate::task::spawn_named;
 
+use super::bridge::{Waiting, WaitingRoom};
 use super::handle::UpstreamHandle;
 use super::sameness::is_same;
 use super::supervision::SupervisorHandle;
@@ -36,7 +36,7 @@ pub struct Upstreams {
 struct Inner {
     supervisor: SupervisorHandle,
     answer_bytes_max: usize,
-    sealer: Option<Arc<Sealer>>,
+    room: Option<Arc<WaitingRoom>>,
     table: ArcSwap<Vec<Seat>>,
     /// One change at a time.
     applying: Mutex<()>,
@@ -112,8 +112,8 @@ impl Diff {
 }
 
 impl Upstreams {
-    /// Without servers yet. `node` prefixes the names of actors. `sealer` seals what clients carry between two requests
-    /// of one call; without one, no call waits for its client.
+    /// Without servers yet. `node` prefixes the names of actors. In `room` calls wait for their clients; without
+    /// one, none does.
     ///
     /// # Errors
     ///
@@ -121,18 +121,24 @@ impl Upstreams {
     pub async fn new(
         node: &str,
         answer_bytes_max: usize,
-        sealer: Option<Arc<Sealer>>,
+        room: Option<Arc<WaitingRoom>>,
     ) -> Result<Self, SpawnErr> {
         Ok(Self {
             inner: Arc::new(Inner {
                 supervisor: SupervisorHandle::spawn(node).await?,
                 answer_bytes_max,
-                sealer,
+                room,
                 table: ArcSwap::default(),
                 applying: Mutex::new(()),
                 version: watch::channel(0).0,
             }),
         })
+    }
+
+    /// Calls that wait for their clients.
+    pub fn waiting(&self) -> Waiting {
+        let room = self.inner.room.as_ref();
+        room.map(|room| room.usage()).unwrap_or_default()
     }
 
     /// All servers as they are configured, in that order.
@@ -276,8 +282,8 @@ impl Upstreams {
 
 impl Inner {
     async fn start(&self, server: &Arc<Server>) -> Result<UpstreamHandle, SpawnErr> {
-        let (server, sealer) = (Arc::clone(server), self.sealer.clone());
-        UpstreamHandle::spawn(server, self.answer_bytes_max, sealer, &self.supervisor).await
+        let (server, room) = (Arc::clone(server), self.room.clone());
+        UpstreamHandle::spawn(server, self.answer_bytes_max, room, &self.supervisor).await
     }
 
     fn publish(&self, table: Vec<Seat>) {

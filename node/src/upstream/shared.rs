@@ -12,13 +12,12 @@ use tokio::time::Instant;
 
 use crate::config;
 use crate::error::UpstreamError;
-use crate::seal::Sealer;
 
 use super::actor::Message;
 use super::admission::{Admission, Calls};
 use super::balance;
 use super::breaker::{Cause, Gate, Rejected};
-use super::bridge;
+use super::bridge::{self, WaitingRoom};
 use super::catalog::{Catalog, Interner};
 use super::core::{Eras, Phase};
 use super::endpoint::Endpoint;
@@ -142,13 +141,13 @@ pub(super) struct Shared {
 type Views = smallvec::SmallVec<[balance::View; 8]>;
 
 impl Shared {
-    /// `news` is bumped by the breakers of `endpoints`, too. `sealer` seals what stateless clients of a session-era
-    /// server carry.
+    /// `news` is bumped by the breakers of `endpoints`, too. In `room` the calls of stateless clients wait that a
+    /// session-era server asks something.
     pub(super) fn new(
         settings: Arc<config::Server>,
         endpoints: Vec<Endpoint>,
         news: watch::Sender<u64>,
-        sealer: Option<Arc<Sealer>>,
+        room: Option<Arc<WaitingRoom>>,
     ) -> Self {
         let published = Published {
             phase: Phase::Probing,
@@ -167,7 +166,7 @@ impl Shared {
             budget: Arc::default(),
             interner: Interner::default(),
             listens: bridge::up::Listens::default(),
-            down: bridge::Down::new(sealer),
+            down: bridge::Down::new(room),
             published: ArcSwap::from_pointee(published),
             changes: watch::Sender::new(0),
             news,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
 use super::{Context, Findings};
-use crate::config::checked::{Audit, Identity, Limits, Node, Session, Telemetry, Tls};
+use crate::config::checked::{Audit, Bridge, Identity, Limits, Node, Session, Telemetry, Tls};
 use crate::config::problem::Problem;
 use crate::config::raw;
 use crate::config::tree::KeyPath;
@@ -72,6 +72,7 @@ pub(super) fn node(
         allowed_origins,
         limits: limits(&raw.limits.unwrap_or_default()),
         session: session(&raw.session.unwrap_or_default(), found),
+        bridge: bridge(&raw.bridge.unwrap_or_default(), found),
         audit: audit(&raw.audit.unwrap_or_default(), context, found),
         telemetry: telemetry(raw.telemetry.unwrap_or_default(), found),
     }
@@ -207,6 +208,56 @@ fn session(raw: &raw::Session, found: &mut Findings) -> Session {
         not_above(&at, (lower, low), (upper, high), found);
     }
     session
+}
+
+fn bridge(raw: &raw::Bridge, found: &mut Findings) -> Bridge {
+    let default = Bridge::default();
+    let bytes = |raw: Option<Size>, default| raw.map_or(default, |size| size.0);
+    let bridge = Bridge {
+        wait: time(raw.wait, default.wait),
+        rounds_max: raw.rounds_max.unwrap_or(default.rounds_max),
+        question_bytes_max: bytes(raw.question_max, default.question_bytes_max),
+        waiting_max: raw.waiting_max.unwrap_or(default.waiting_max),
+        waiting_principal_max: raw
+            .waiting_principal_max
+            .unwrap_or(default.waiting_principal_max),
+        memory_bytes_max: bytes(raw.memory_max, default.memory_bytes_max),
+        memory_principal_bytes_max: bytes(
+            raw.memory_principal_max,
+            default.memory_principal_bytes_max,
+        ),
+    };
+    let at = KeyPath::root().key("bridge");
+    let ordered = [
+        (
+            "waiting_principal_max",
+            bridge.waiting_principal_max,
+            "waiting_max",
+            bridge.waiting_max,
+        ),
+        (
+            "question_max",
+            bridge.question_bytes_max,
+            "memory_principal_max",
+            bridge.memory_principal_bytes_max,
+        ),
+        (
+            "memory_principal_max",
+            bridge.memory_principal_bytes_max,
+            "memory_max",
+            bridge.memory_bytes_max,
+        ),
+    ];
+    for (lower, low, upper, high) in ordered {
+        if low > high {
+            found.refuse(
+                &at.key(lower),
+                format!("is above `{upper}`"),
+                format!("lower it, or raise `{upper}`"),
+            );
+        }
+    }
+    bridge
 }
 
 /// Refuses a time that must not be above another one.

@@ -43,6 +43,11 @@ pub(super) const FILE: &[Key] = &[
         "Bounds on what clients and servers send and hold.",
     ),
     key("session", Object(SESSION), "Life of sessions."),
+    key(
+        "bridge",
+        Object(BRIDGE),
+        "Bounds on calls of clients without sessions (2026-07-28) that a server with sessions interrupts to ask the client something.",
+    ),
     with(
         "audit",
         Object(AUDIT),
@@ -168,6 +173,51 @@ const SESSION: &[Key] = &[
         Time("1s", "1d"),
         r#""5m""#,
         "Events of a broken stream are kept this long.",
+    ),
+];
+
+const BRIDGE: &[Key] = &[
+    with(
+        "wait",
+        Time("1s", "1d"),
+        r#""10m""#,
+        "A call waits so long for its client's answer, in each round. Then its server is told that nobody answers.",
+    ),
+    with(
+        "rounds_max",
+        Int(1, 1_000),
+        "64",
+        "Most rounds of questions in one call. A question beyond is refused to its server.",
+    ),
+    with(
+        "question_max",
+        Size("1KiB", "64MiB"),
+        r#""1MiB""#,
+        "Largest sum of what one call asks its client at once. More is refused to the server.",
+    ),
+    with(
+        "waiting_max",
+        Int(1, 1_000_000),
+        "4096",
+        "Most calls that wait for their clients on this node. Where there is no room, the server's question is refused and the call goes on.",
+    ),
+    with(
+        "waiting_principal_max",
+        Int(1, 1_000_000),
+        "1024",
+        "Most calls of one principal that wait for their clients on this node.",
+    ),
+    with(
+        "memory_max",
+        Size("1MiB", "1024GiB"),
+        r#""256MiB""#,
+        "Most memory of all calls that wait for their clients on this node.",
+    ),
+    with(
+        "memory_principal_max",
+        Size("64KiB", "1024GiB"),
+        r#""32MiB""#,
+        "Most memory of the calls of one principal that wait for their clients on this node.",
     ),
 ];
 

@@ -44,6 +44,27 @@ fn types_and_ranges() {
 }
 
 #[test]
+fn a_bound_above_what_the_runtime_counts_is_refused() {
+    let message = refused(&format!(
+        "limits: {{ connections_max: {} }}\n",
+        usize::MAX >> 2
+    ));
+    insta::assert_snapshot!(message, @"lockgate.yaml:1: limits.connections_max: 4611686018427387903 is out of range; write a whole number from 1 to 1000000");
+}
+
+#[test]
+fn bounds_of_the_bridge_fit_each_other() {
+    insta::assert_snapshot!(refused(
+        "bridge:\n  waiting_max: 10\n  waiting_principal_max: 11\n  question_max: 64MiB\n  memory_max: 16MiB\n  wait: 0s\n"
+    ), @"
+    lockgate.yaml:1: bridge.memory_principal_max: is above `memory_max`; lower it, or raise `memory_max`
+    lockgate.yaml:3: bridge.waiting_principal_max: is above `waiting_max`; lower it, or raise `waiting_max`
+    lockgate.yaml:4: bridge.question_max: is above `memory_principal_max`; lower it, or raise `memory_principal_max`
+    lockgate.yaml:6: bridge.wait: 0s is out of range; write a time from 1s to 1d
+    ");
+}
+
+#[test]
 fn references_must_resolve() {
     insta::assert_snapshot!(refused(
         "identity:\n  api_keys:\n    - { id: a, key_env: CI_KEY, principal: p, tenant: t, roles: [admin] }\n  anonymous: [guest]\n\

@@ -10,7 +10,7 @@ use lockgate_proto::mcp::Era;
 use super::catalog::Catalog;
 
 pub(super) use self::down::Bridge as Down;
-pub use self::down::{BridgedStream, OwnCatalog};
+pub use self::down::{BridgedStream, OwnCatalog, Waiting, WaitingRoom};
 pub use self::up::{UpListener, UpStream};
 
 /// What a server that offers `from` in its own era offers to clients of `era`.

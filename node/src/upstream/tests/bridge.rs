@@ -5,16 +5,21 @@ use std::time::Duration;
 use lockgate_cluster::Keyring;
 use lockgate_proto::jsonrpc::{decode_str, find_path};
 
-use super::fake::{Fake, Mode, World};
+use super::fake::{Fake, Mode, QUESTION, World};
 use super::*;
 
 /// A server that asks in mid-call, and the handle of it.
-async fn asking() -> (Arc<World>, Fake, UpstreamHandle) {
+async fn asking(mode: Mode) -> (Arc<World>, Fake, UpstreamHandle) {
+    asking_within(mode, config::Bridge::default()).await
+}
+
+async fn asking_within(mode: Mode, limits: config::Bridge) -> (Arc<World>, Fake, UpstreamHandle) {
     let world = World::new(true, false);
-    *world.mode.lock() = Mode::Ask;
+    *world.mode.lock() = mode;
     let fake = Fake::start(&world).await;
     let sealer = Sealer::new(&Keyring::generate().unwrap()).unwrap();
-    let handle = spawn_with(server("jira", &[fake.url()]), Some(Arc::new(sealer))).await;
+    let room = WaitingRoom::new(Arc::new(sealer), limits);
+    let handle = spawn_with(server("jira", &[fake.url()]), Some(Arc::new(room))).await;
     (world, fake, handle)
 }
 
@@ -46,7 +51,7 @@ fn answered(asked: &Frame) -> String {
 
 #[tokio::test]
 async fn a_call_that_waits_for_its_client_is_no_call_in_flight() {
-    let (world, _fake, handle) = asking().await;
+    let (world, _fake, handle) = asking(Mode::Ask).await;
     let asked = ask(&handle, "").await.unwrap();
     assert!(asked.text().contains(r#""resultType":"input_required""#));
     assert_eq!(handle.status().in_flight, 0);
@@ -62,8 +67,49 @@ async fn a_call_that_waits_for_its_client_is_no_call_in_flight() {
 }
 
 #[tokio::test]
+async fn a_question_before_the_reply_stops_the_servers_clock() {
+    let (world, _fake, handle) = asking(Mode::AskApart).await;
+    let asked = ask(&handle, "").await.unwrap();
+    assert!(asked.text().contains(r#""resultType":"input_required""#));
+    assert_eq!(handle.status().in_flight, 0);
+    // Longer than the server may be silent.
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(60)).await;
+    tokio::time::resume();
+    let retry = answered(&asked);
+    let answering = ask(&handle, &retry);
+    let release = async {
+        until(&handle, |_| world.count("an answer") == 1).await;
+        assert_eq!(handle.status().in_flight, 1);
+        world.release.notify_one();
+    };
+    let (done, ()) = tokio::join!(answering, release);
+    assert!(done.unwrap().text().contains(r#""resultType":"complete""#));
+    assert_eq!(world.executed(), 1);
+    assert_eq!(handle.status().in_flight, 0);
+}
+
+#[tokio::test]
+async fn a_server_that_stays_silent_after_the_answer_is_too_late() {
+    let (world, _fake, handle) = asking(Mode::AskApart).await;
+    let asked = ask(&handle, "").await.unwrap();
+    let retry = answered(&asked);
+    let answering = ask(&handle, &retry);
+    let wait = async {
+        until(&handle, |_| world.count("an answer") == 1).await;
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(11)).await;
+        tokio::time::resume();
+    };
+    let (late, ()) = tokio::join!(answering, wait);
+    let late = late.unwrap_err();
+    assert!(matches!(late, UpstreamError::Timeout { .. }), "{late:?}");
+    until(&handle, |_| world.count("notifications/cancelled") == 1).await;
+}
+
+#[tokio::test]
 async fn a_call_whose_client_stays_away_ends_at_its_server() {
-    let (world, _fake, handle) = asking().await;
+    let (world, _fake, handle) = asking(Mode::Ask).await;
     let asked = ask(&handle, "").await.unwrap();
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(601)).await;
@@ -80,8 +126,49 @@ async fn a_call_whose_client_stays_away_ends_at_its_server() {
 }
 
 #[tokio::test]
+async fn a_question_that_finds_no_room_is_refused_and_its_call_goes_on() {
+    let limits = config::Bridge {
+        waiting_principal_max: 1,
+        ..config::Bridge::default()
+    };
+    let (world, _fake, handle) = asking_within(Mode::Ask, limits).await;
+    let first = ask(&handle, "").await.unwrap();
+    let refused = async {
+        until(&handle, |_| world.count("a refusal") == 1).await;
+        world.release.notify_waiters();
+    };
+    let (second, ()) = tokio::join!(ask(&handle, ""), refused);
+    assert!(
+        second
+            .unwrap()
+            .text()
+            .contains(r#""resultType":"complete""#)
+    );
+    // The room is free again for the next.
+    let first = ask(&handle, &answered(&first)).await.unwrap();
+    assert!(first.text().contains(r#""resultType":"complete""#));
+    let third = ask(&handle, "").await.unwrap();
+    assert!(third.text().contains(r#""resultType":"input_required""#));
+}
+
+#[tokio::test]
+async fn a_question_that_is_too_large_is_refused() {
+    let limits = config::Bridge {
+        question_bytes_max: QUESTION.len() - 1,
+        ..config::Bridge::default()
+    };
+    let (world, _fake, handle) = asking_within(Mode::Ask, limits).await;
+    let refused = async {
+        until(&handle, |_| world.count("a refusal") == 1).await;
+        world.release.notify_waiters();
+    };
+    let (done, ()) = tokio::join!(ask(&handle, ""), refused);
+    assert!(done.unwrap().text().contains(r#""resultType":"complete""#));
+}
+
+#[tokio::test]
 async fn a_server_that_is_taken_out_is_told_about_its_calls() {
-    let (world, _fake, handle) = asking().await;
+    let (world, _fake, handle) = asking(Mode::Ask).await;
     ask(&handle, "").await.unwrap();
     handle.drain(Duration::ZERO).await;
     let seen = world.seen.lock().join(" ");

@@ -17,11 +17,15 @@ use hyper_util::rt::TokioIo;
 use lockgate_proto::jsonrpc::{Frame, Kind, Limits};
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, broadcast, watch};
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::task::spawn_named;
+
+/// What a server asks in [`Mode::Ask`] and [`Mode::AskApart`].
+pub(super) const QUESTION: &str =
+    r#"{"jsonrpc":"2.0","id":"q","method":"elicitation/create","params":{"message":"who?"}}"#;
 
 type Body = BoxBody<Bytes, Infallible>;
 
@@ -34,6 +38,9 @@ pub(super) enum Mode {
     Stream,
     /// With a stream: a question to the client, and the result once [`World::release`] is told.
     Ask,
+    /// With a result once [`World::release`] is told, and with no head before; the client is asked on the streams that
+    /// listen.
+    AskApart,
     /// Never.
     Hang,
     /// The first time the connection breaks after the tool has run, then well.
@@ -60,6 +67,8 @@ pub(super) struct World {
     pub(super) release: Notify,
     /// Counts changes of the list; streams that listen tell of each.
     pub(super) changed: watch::Sender<u64>,
+    /// Messages for the streams that listen.
+    aside: broadcast::Sender<&'static str>,
 }
 
 impl World {
@@ -74,6 +83,7 @@ impl World {
             seen: Mutex::default(),
             release: Notify::new(),
             changed: watch::Sender::new(0),
+            aside: broadcast::Sender::new(16),
         })
     }
 
@@ -268,11 +278,16 @@ async fn call(id: &str, world: &Arc<World>) -> Result<Response<Body>, &'static s
     let result = r#""result":{"resultType":"complete","content":[]}"#;
     match mode {
         Mode::Well => Ok(json(200, id, result)),
+        Mode::AskApart => {
+            // Fails when nobody listens; then nobody answers, and the test ends in time.
+            let _unheard = world.aside.send(QUESTION);
+            world.release.notified().await;
+            Ok(json(200, id, result))
+        }
         Mode::Stream | Mode::Ask => {
             let progress = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1,"progress":1}}"#;
-            let question = r#"{"jsonrpc":"2.0","id":"q","method":"elicitation/create","params":{"message":"who?"}}"#;
             let first = if mode == Mode::Ask {
-                question
+                QUESTION
             } else {
                 progress
             };
@@ -296,12 +311,17 @@ async fn call(id: &str, world: &Arc<World>) -> Result<Response<Body>, &'static s
 
 /// A stream that tells of changes to come.
 fn listen(world: &Arc<World>) -> Response<Body> {
-    let changes = world.changed.subscribe();
+    let heard = (world.changed.subscribe(), world.aside.subscribe());
     world.seen.lock().push("listening".to_owned());
-    let events = futures_util::stream::unfold(changes, |mut changes| async move {
-        changes.changed().await.ok()?;
-        let text = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
-        Some((event(text), changes))
+    let events = futures_util::stream::unfold(heard, |mut heard| async move {
+        let text = tokio::select! {
+            changed = heard.0.changed() => {
+                changed.ok()?;
+                r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#
+            }
+            said = heard.1.recv() => said.ok()?,
+        };
+        Some((event(text), heard))
     });
     stream(events)
 }

@@ -20,7 +20,7 @@ use lockgate_proto::mcp::{Era, Revision};
 use super::link::{Outgoing, Reply, SessionInit};
 use super::retry::CallClass;
 use super::supervision::SupervisorHandle;
-use super::{Owner, SessionKey, UpstreamHandle};
+use super::{Owner, SessionKey, UpstreamHandle, WaitingRoom};
 use crate::config;
 use crate::error::UpstreamError;
 use crate::seal::Sealer;
@@ -90,12 +90,12 @@ async fn spawn(settings: config::Server) -> UpstreamHandle {
     spawn_with(settings, None).await
 }
 
-async fn spawn_with(settings: config::Server, sealer: Option<Arc<Sealer>>) -> UpstreamHandle {
+async fn spawn_with(settings: config::Server, room: Option<Arc<WaitingRoom>>) -> UpstreamHandle {
     // Actor names are process-wide, and plain `cargo test` runs all tests in one process.
     static NODES: AtomicUsize = AtomicUsize::new(0);
     let node = format!("test-{}", NODES.fetch_add(1, Ordering::Relaxed));
     let supervisor = SupervisorHandle::spawn(&node).await.unwrap();
-    let handle = UpstreamHandle::spawn(Arc::new(settings), 1 << 20, sealer, &supervisor)
+    let handle = UpstreamHandle::spawn(Arc::new(settings), 1 << 20, room, &supervisor)
         .await
         .unwrap();
     handle.settled(SOON).await;

@@ -47,7 +47,7 @@ impl Asked {
 
     /// How much of it is kept.
     pub(super) fn n_bytes(&self) -> usize {
-        self.params.as_deref().map_or(0, str::len)
+        self.id.len() + self.method.len() + self.params.as_deref().map_or(0, str::len)
     }
 
     /// As a member of `inputRequests`.

@@ -8,7 +8,6 @@ use lockgate_proto::jsonrpc::{Frame, decode_str};
 use lockgate_proto::mcp::{code, method};
 
 use crate::error::UpstreamError;
-use crate::seal::Sealer;
 use crate::upstream::admission::Place;
 use crate::upstream::guarded::GuardedStream;
 use crate::upstream::link::{Outgoing, Reply};
@@ -24,6 +23,7 @@ use super::own_catalog::OwnCatalog;
 use super::owned::{Hold, Owned};
 use super::parking::{Bearer, Refused, Retry};
 use super::registry::Registry;
+use super::room::{NoRoom, WaitingRoom};
 use super::shelf::{Found, Line, Running, Shelf};
 use super::source::Source;
 use super::stream::{BridgedStream, CallStream};
@@ -48,11 +48,11 @@ pub(in crate::upstream) struct Bridge {
 }
 
 impl Bridge {
-    /// Without sessions yet. Without a sealer no call can wait for its client.
-    pub(in crate::upstream) fn new(sealer: Option<Arc<Sealer>>) -> Self {
+    /// Without sessions yet. Without a room no call can wait for its client.
+    pub(in crate::upstream) fn new(room: Option<Arc<WaitingRoom>>) -> Self {
         Self {
             registry: Registry::default(),
-            shelf: Shelf::new(sealer),
+            shelf: Shelf::new(room),
             sweeping: AtomicBool::new(false),
         }
     }
@@ -164,12 +164,10 @@ impl Bridge {
             headers: kept_headers(&out.headers),
             timeout: out.timeout,
         };
-        let mut call = Call::new(n, &out.frame, turn);
+        let mut call = Call::new(n, &out.frame, turn, self.shelf.allowance);
         hold.begin(n);
         if hold.inbox.is_some() {
-            let session = hold.owned.session.clone();
-            let reply = async move { session.call(translated, class).await };
-            let source = Source::replying(reply);
+            let source = Source::replying(hold.owned.session.clone(), translated, class);
             return stream_of(shared, out, Box::new(call), Line { source, hold }).await;
         }
         let reply = hold.owned.session.call(translated, class).await;
@@ -242,7 +240,7 @@ impl Bridge {
         shared: &Arc<Shared>,
         running: Running,
         bearer: Bearer,
-    ) -> Result<Frame, Running> {
+    ) -> Result<Frame, (Running, NoRoom)> {
         let question = self.shelf.park(running, bearer, &shared.settings.name)?;
         self.keep_swept(shared);
         Ok(question)

@@ -11,6 +11,8 @@ use lockgate_proto::jsonrpc::{Frame, Kind, Splice};
 use lockgate_proto::mcp::{code, method};
 use serde::{Deserialize, Serialize};
 
+use crate::config;
+
 use super::answer::{self, Question, ServerInfo};
 use super::asked::{Asked, WrongShape};
 use super::level;
@@ -18,11 +20,26 @@ use super::turn::Turn;
 
 /// Requests that one call may put to its client at once.
 const ASKED_MAX: usize = 16;
-/// Bytes of all requests that one call may put to its client at once, and so what a parked call may weigh: a sample may
-/// come with a picture.
-const ASKED_BYTES_MAX: usize = 1 << 20;
-/// Rounds of questions that one call may have. A server that asks in a loop must not hold its client for ever.
-const ROUNDS_MAX: u32 = 64;
+/// What a parked call weighs beside its texts: its state, and the stream of its server.
+const FRAME_BYTES: usize = 4 << 10;
+
+/// How much a call may ask its client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Allowance {
+    /// Bytes of all requests at once.
+    pub(super) asked_bytes_max: usize,
+    /// Rounds. A server that asks in a loop must not hold its client for ever.
+    pub(super) rounds_max: u32,
+}
+
+impl From<&config::Bridge> for Allowance {
+    fn from(bridge: &config::Bridge) -> Self {
+        Self {
+            asked_bytes_max: bridge.question_bytes_max,
+            rounds_max: bridge.rounds_max,
+        }
+    }
+}
 
 /// A call at a session-era server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +54,7 @@ pub(super) struct Call {
     /// Questions without an answer, in order.
     asked: Vec<Asked>,
     n_asked: usize,
+    allowance: Allowance,
     /// Rounds that were begun, the first not counted.
     pub(super) round: u32,
     /// Number under which it was parked.
@@ -62,7 +80,7 @@ pub(super) enum Step {
 
 impl Call {
     /// A call under the number `n`.
-    pub(super) fn new(n: u64, request: &Frame, turn: Turn) -> Self {
+    pub(super) fn new(n: u64, request: &Frame, turn: Turn, allowance: Allowance) -> Self {
         Self {
             n,
             method: request.method().into(),
@@ -70,6 +88,7 @@ impl Call {
             turn,
             asked: Vec::new(),
             n_asked: 0,
+            allowance,
             round: 0,
             parked: None,
         }
@@ -122,16 +141,30 @@ impl Call {
                 "the client cannot be asked during this request",
             );
         }
-        let n_bytes: usize = self.asked.iter().map(Asked::n_bytes).sum();
-        if n_bytes + request.text().len() > ASKED_BYTES_MAX {
+        if self.asked_bytes() + request.text().len() > self.allowance.asked_bytes_max {
             return refuse(code::INTERNAL_ERROR, "too much to ask the client");
         }
-        if self.asked.len() >= ASKED_MAX || self.round >= ROUNDS_MAX {
+        if self.asked.len() >= ASKED_MAX || self.round >= self.allowance.rounds_max {
             return refuse(code::INTERNAL_ERROR, "too many requests to the client");
         }
         self.n_asked += 1;
         self.asked.push(Asked::new(self.n_asked, request));
         Step::Asked
+    }
+
+    fn asked_bytes(&self) -> usize {
+        self.asked.iter().map(Asked::n_bytes).sum()
+    }
+
+    /// What is kept while the call waits for its client.
+    pub(super) fn n_bytes(&self) -> usize {
+        let texts = [
+            Some(&self.turn.id),
+            self.turn.token.as_ref(),
+            self.uri.as_ref(),
+        ];
+        let texts: usize = texts.into_iter().flatten().map(|text| text.len()).sum();
+        FRAME_BYTES + texts + self.asked_bytes()
     }
 
     fn on_notification(&mut self, frame: Frame) -> Step {

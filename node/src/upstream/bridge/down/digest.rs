@@ -13,12 +13,15 @@ pub(super) type Digest = [u8; 32];
 /// Of tenant, principal and route.
 pub(super) fn of_owner(owner: &Owner<'_>) -> Digest {
     let mut sink = Sink::new();
-    match owner.tenant {
-        Some(tenant) => sink.piece(b't', tenant.as_str()),
-        None => sink.piece(b'-', ""),
-    }
-    sink.piece(b'p', owner.principal.as_str());
+    sink.caller(owner);
     sink.piece(b'r', if owner.scoped { "server" } else { "merged" });
+    sink.finish()
+}
+
+/// Of tenant and principal.
+pub(super) fn of_caller(owner: &Owner<'_>) -> Digest {
+    let mut sink = Sink::new();
+    sink.caller(owner);
     sink.finish()
 }
 
@@ -44,6 +47,14 @@ impl Sink {
         self.0.update(&[kind]);
         self.0.update(&(text.len() as u64).to_be_bytes());
         self.0.update(text.as_bytes());
+    }
+
+    fn caller(&mut self, owner: &Owner<'_>) {
+        match owner.tenant {
+            Some(tenant) => self.piece(b't', tenant.as_str()),
+            None => self.piece(b'-', ""),
+        }
+        self.piece(b'p', owner.principal.as_str());
     }
 
     /// The depth is bounded by what the message was read with.
@@ -140,5 +151,7 @@ mod tests {
         ];
         let distinct: std::collections::HashSet<_> = all.iter().map(of_owner).collect();
         assert_eq!(distinct.len(), all.len());
+        let callers: std::collections::HashSet<_> = all.iter().map(of_caller).collect();
+        assert_eq!(callers.len(), 3, "one caller on two routes is one caller");
     }
 }

@@ -9,6 +9,7 @@
 //!                │        └── own_catalog           what a caller's capabilities change
 //!                └── stream ── call                  one call, as data
 //!                       └── shelf ── parking ── ticket, digest   calls that wait for their clients, as data
+//!                                └── room                       how many, and how much
 //! ```
 
 mod abilities;
@@ -27,6 +28,7 @@ mod own_catalog;
 mod owned;
 mod parking;
 mod registry;
+mod room;
 mod shelf;
 mod source;
 mod stream;
@@ -37,4 +39,5 @@ mod turn;
 pub(in crate::upstream) use self::bridge::Bridge;
 pub(super) use self::catalog::catalog;
 pub use self::own_catalog::OwnCatalog;
+pub use self::room::{Waiting, WaitingRoom};
 pub use self::stream::BridgedStream;

@@ -2,7 +2,7 @@
 //!
 //! Every parked call ends in exactly one way: it is taken out by a retry that brings all answers, or by its expiry.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use lockgate_proto::jsonrpc::Frame;
 use serde::{Deserialize, Serialize};
@@ -13,23 +13,15 @@ use super::digest::Digest;
 use super::ticket::Ticket;
 use super::turn::Turn;
 
-/// How long a parked call waits for its client, in milliseconds: people answer forms, and visit pages, in minutes. The
-/// official SDKs give each leg the same time.
-pub(super) const WAIT_MS: u64 = 600_000;
-/// Parked calls of one server. At 32 KiB each this is 128 MiB.
-const PARKED_MAX: usize = 4_096;
-/// Parked calls of one caller at one server, so that no caller takes all places.
-const PARKED_OWNER_MAX: usize = 1_024;
-
-/// Calls that wait for their clients.
+/// Calls that wait for their clients. How many may is decided elsewhere.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Parking {
     /// Drawn at random: states of another life of this node open, but fit no call.
     life: u64,
     last: u64,
+    /// How long each waits for its client, in milliseconds.
+    wait_ms: u64,
     calls: BTreeMap<u64, Parked>,
-    /// Calls of each owner.
-    owners: HashMap<Digest, usize>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -85,13 +77,13 @@ pub(super) enum Resumed {
 }
 
 impl Parking {
-    /// Without calls; `life` is random.
-    pub(super) fn new(life: u64) -> Self {
+    /// Without calls; `life` is random, and each call waits so many milliseconds for its client.
+    pub(super) fn new(life: u64, wait_ms: u64) -> Self {
         Self {
             life,
             last: 0,
+            wait_ms,
             calls: BTreeMap::new(),
-            owners: HashMap::new(),
         }
     }
 
@@ -100,36 +92,28 @@ impl Parking {
         self.calls.len()
     }
 
-    /// Parks a call that asks its client; `question` asks it, and the ticket brings the answer back.
-    ///
-    /// # Errors
-    ///
-    /// Gives the call back when there is no place.
+    /// Parks a call that asks its client; `question` asks it, and the ticket brings the answer back. Gives the call's
+    /// number, and the question.
     pub(super) fn park(
         &mut self,
         now_ms: u64,
-        mut call: Box<Call>,
+        mut call: Call,
         bearer: Bearer,
         question: impl FnOnce(&Call, &Ticket) -> Frame,
-    ) -> Result<(u64, Frame), Box<Call>> {
-        let of_owner = self.owners.get(&bearer.owner).copied().unwrap_or_default();
-        if self.calls.len() >= PARKED_MAX || of_owner >= PARKED_OWNER_MAX {
-            return Err(call);
-        }
+    ) -> (u64, Frame) {
         let id = *call.parked.get_or_insert_with(|| {
             self.last += 1;
             self.last
         });
         let parked = Parked {
-            call: *call,
+            call,
             owner: bearer.owner,
             request: bearer.request,
-            expires_ms: now_ms.saturating_add(WAIT_MS),
+            expires_ms: now_ms.saturating_add(self.wait_ms),
         };
         let question = question(&parked.call, &self.ticket(id, &parked));
-        *self.owners.entry(bearer.owner).or_default() += 1;
         self.calls.insert(id, parked);
-        Ok((id, question))
+        (id, question)
     }
 
     fn ticket(&self, id: u64, parked: &Parked) -> Ticket {
@@ -219,14 +203,7 @@ impl Parking {
 
     /// Takes out one call.
     pub(super) fn take(&mut self, id: u64) -> Option<Call> {
-        let parked = self.calls.remove(&id)?;
-        if let Some(n) = self.owners.get_mut(&parked.owner) {
-            *n -= 1;
-            if *n == 0 {
-                self.owners.remove(&parked.owner);
-            }
-        }
-        Some(parked.call)
+        Some(self.calls.remove(&id)?.call)
     }
 }
 

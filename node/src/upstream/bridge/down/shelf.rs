@@ -9,11 +9,11 @@ use lockgate_proto::jsonrpc::Frame;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::seal::Sealer;
-
-use super::call::Call;
+use super::call::{Allowance, Call};
+use super::digest;
 use super::owned::{Hold, Key};
 use super::parking::{Bearer, Parking, Refused, Resumed, Retry};
+use super::room::{NoRoom, Seat, WaitingRoom};
 use super::source::Source;
 use super::ticket::Ticket;
 
@@ -44,7 +44,9 @@ pub(super) enum Found {
 #[derive(Debug)]
 pub(super) struct Shelf {
     /// Without one, nothing can be parked: whoever serves no clients has none.
-    sealer: Option<Arc<Sealer>>,
+    room: Option<Arc<WaitingRoom>>,
+    /// What one call may ask.
+    pub(super) allowance: Allowance,
     epoch: Instant,
     state: Mutex<State>,
 }
@@ -52,19 +54,22 @@ pub(super) struct Shelf {
 #[derive(Debug)]
 struct State {
     parking: Parking,
-    lines: HashMap<u64, Line>,
+    lines: HashMap<u64, (Line, Seat)>,
 }
 
 impl Shelf {
-    pub(super) fn new(sealer: Option<Arc<Sealer>>) -> Self {
+    pub(super) fn new(room: Option<Arc<WaitingRoom>>) -> Self {
         let mut life = [0; 8];
         // Without randomness no state of ours may be believed: then none is sealed either.
-        let sealer = sealer.filter(|_| rand::fill(&mut life).is_ok());
+        let room = room.filter(|_| rand::fill(&mut life).is_ok());
+        let limits = room.as_ref().map(|room| room.limits).unwrap_or_default();
+        let wait_ms = u64::try_from(limits.wait.as_millis()).unwrap_or(u64::MAX);
         Self {
-            sealer,
+            room,
+            allowance: Allowance::from(&limits),
             epoch: Instant::now(),
             state: Mutex::new(State {
-                parking: Parking::new(u64::from_be_bytes(life)),
+                parking: Parking::new(u64::from_be_bytes(life), wait_ms),
                 lines: HashMap::new(),
             }),
         }
@@ -84,30 +89,29 @@ impl Shelf {
         running: Running,
         bearer: Bearer,
         server: &ServerName,
-    ) -> Result<Frame, Running> {
-        let Some(sealer) = &self.sealer else {
-            return Err(running);
+    ) -> Result<Frame, (Running, NoRoom)> {
+        let Some(room) = &self.room else {
+            return Err((running, NoRoom::Node));
+        };
+        let caller = digest::of_caller(&running.line.hold.owned.key.owner());
+        let seat = match room.seat(caller, running.call.n_bytes()) {
+            Ok(seat) => seat,
+            Err(why) => return Err((running, why)),
         };
         let Running { call, line } = running;
         let Line { mut source, hold } = line;
         let info = hold.owned.server_info.clone();
         let question = |call: &Call, ticket: &Ticket| {
-            let state = ticket.seal(sealer, server);
+            let state = ticket.seal(&room.sealer, server);
             call.input_required(&call.turn.id, &state, info.as_deref())
         };
         let mut state = self.state.lock();
         let State { parking, lines } = &mut *state;
-        let (id, question) = match parking.park(self.now_ms(), call, bearer, question) {
-            Ok(parked) => parked,
-            Err(call) => {
-                let line = Line { source, hold };
-                return Err(Running { call, line });
-            }
-        };
+        let (id, question) = parking.park(self.now_ms(), *call, bearer, question);
         // From here on it is the client who is waited for: neither a call in flight nor a measure of the server.
         source.settle_early();
         hold.pause();
-        lines.insert(id, Line { source, hold });
+        lines.insert(id, (Line { source, hold }, seat));
         Ok(question)
     }
 
@@ -122,20 +126,20 @@ impl Shelf {
         text: &str,
         retry: Retry<'_>,
     ) -> Result<Found, Option<Refused>> {
-        let sealer = self.sealer.as_ref().ok_or(None)?;
-        let ticket = Ticket::open(sealer, server, text).ok_or(None)?;
+        let room = self.room.as_ref().ok_or(None)?;
+        let ticket = Ticket::open(&room.sealer, server, text).ok_or(None)?;
         let mut state = self.state.lock();
         let State { parking, lines } = &mut *state;
         let info = lines
             .get(&ticket.call)
-            .and_then(|line| line.hold.owned.server_info.clone());
+            .and_then(|(line, _)| line.hold.owned.server_info.clone());
         let question = |call: &Call, id: &str| call.input_required(id, text, info.as_deref());
         let resumed = parking.resume(self.now_ms(), &ticket, retry, question);
         let resumed = resumed.map_err(Some)?;
         match resumed {
             Resumed::Again(question) => Ok(Found::Again(question)),
             Resumed::On { id, call, answers } => {
-                let mut line = lines.remove(&id).ok_or(Some(Refused::Used))?;
+                let (mut line, _seat) = lines.remove(&id).ok_or(Some(Refused::Used))?;
                 line.source.restart_silence();
                 line.hold.go_on();
                 Ok(Found::On(Running { call, line }, answers))
@@ -148,10 +152,10 @@ impl Shelf {
         let mut state = self.state.lock();
         let State { parking, lines } = &mut *state;
         let mine = lines.iter();
-        let mine = mine.filter(|(_, line)| line.hold.owned.key.in_lane(0) == key.in_lane(0));
+        let mine = mine.filter(|(_, (line, _))| line.hold.owned.key.in_lane(0) == key.in_lane(0));
         let id = parking.oldest(mine.map(|(id, _)| *id))?;
         let call = Box::new(parking.take(id)?);
-        let line = lines.remove(&id)?;
+        let (line, _seat) = lines.remove(&id)?;
         line.hold.go_on();
         Some(Running { call, line })
     }
@@ -172,7 +176,7 @@ impl Shelf {
         let State { parking, lines } = &mut *state;
         let over = which(parking).into_iter();
         over.filter_map(|(id, call)| {
-            let line = lines.remove(&id)?;
+            let (line, _seat) = lines.remove(&id)?;
             line.hold.go_on();
             let call = Box::new(call);
             Some(Running { call, line })

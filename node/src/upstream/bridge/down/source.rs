@@ -2,13 +2,16 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use lockgate_proto::jsonrpc::Frame;
 use parking_lot::Mutex;
 
 use crate::error::UpstreamError;
 use crate::upstream::guarded::GuardedStream;
-use crate::upstream::link::Reply;
+use crate::upstream::link::{Outgoing, Reply};
+use crate::upstream::pause::Pause;
+use crate::upstream::{BoundSession, CallClass};
 
 use super::shelf::Line;
 
@@ -17,7 +20,7 @@ type Replying = Pin<Box<dyn Future<Output = Result<Reply, UpstreamError>> + Send
 /// The reply of a call, as far as it has come.
 pub(super) enum Source {
     /// Not answered yet. The lock is never taken: it makes the future shareable.
-    Replying(Mutex<Replying>),
+    Replying(Mutex<Replying>, Arc<Pause>),
     /// A stream.
     Stream(Box<GuardedStream>),
     /// Answered.
@@ -27,7 +30,7 @@ pub(super) enum Source {
 impl std::fmt::Debug for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::Replying(_) => "Replying",
+            Self::Replying(..) => "Replying",
             Self::Stream(_) => "Stream",
             Self::Over => "Over",
         })
@@ -35,24 +38,29 @@ impl std::fmt::Debug for Source {
 }
 
 impl Source {
-    /// Of a reply that is still to come.
-    pub(super) fn replying(
-        reply: impl Future<Output = Result<Reply, UpstreamError>> + Send + 'static,
-    ) -> Self {
-        Self::Replying(Mutex::new(Box::pin(reply)))
+    /// Of the reply to `out`, which is sent by `session` when this is first read.
+    pub(super) fn replying(session: BoundSession, out: Outgoing, class: CallClass) -> Self {
+        let pause = Arc::new(Pause::new());
+        let clock = Arc::clone(&pause);
+        let reply = async move { session.call_pausable(out, class, &clock).await };
+        Self::Replying(Mutex::new(Box::pin(reply)), pause)
     }
 
     /// See [`GuardedStream::settle_early`].
     pub(super) fn settle_early(&mut self) {
-        if let Self::Stream(stream) = self {
-            stream.settle_early();
+        match self {
+            Self::Replying(_, pause) => pause.settle_early(),
+            Self::Stream(stream) => stream.settle_early(),
+            Self::Over => {}
         }
     }
 
     /// See [`GuardedStream::restart_silence`].
     pub(super) fn restart_silence(&mut self) {
-        if let Self::Stream(stream) = self {
-            stream.restart_silence();
+        match self {
+            Self::Replying(_, pause) => pause.restart_silence(),
+            Self::Stream(stream) => stream.restart_silence(),
+            Self::Over => {}
         }
     }
 
@@ -61,7 +69,7 @@ impl Source {
             match self {
                 Self::Stream(stream) => return stream.next().await,
                 Self::Over => return Ok(None),
-                Self::Replying(reply) => {
+                Self::Replying(reply, _) => {
                     let reply = reply.get_mut().await;
                     match reply {
                         Ok(Reply::Single { frame, .. }) => {

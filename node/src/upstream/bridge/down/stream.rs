@@ -211,11 +211,10 @@ impl CallStream {
         let server = &self.shared.settings.name;
         match self.shared.down.park(&self.shared, running, bearer) {
             Ok(question) => Some(question),
-            Err(mut running) => {
-                tracing::warn!(%server, "too many calls wait for their clients");
-                let refused = running
-                    .call
-                    .refuse_asked("too many calls wait for their clients");
+            Err((mut running, why)) => {
+                let why = why.as_str();
+                tracing::warn!(%server, why, "a call cannot wait for its client");
+                let refused = running.call.refuse_asked(why);
                 self.outbox.extend(refused);
                 self.running = Some(running);
                 None

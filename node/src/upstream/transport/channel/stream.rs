@@ -30,6 +30,14 @@ impl ChannelStream {
         Self(Inner::Listener(listener))
     }
 
+    /// The silence that ends a call is so long from now on.
+    pub fn limit_silence(&mut self, limit: Duration) {
+        if let Inner::Call(stream) = &mut self.0 {
+            stream.limit = limit;
+        }
+        self.restart_silence();
+    }
+
     /// The silence that ends a call is counted from now on.
     pub fn restart_silence(&mut self) {
         if let Inner::Call(stream) = &mut self.0 {

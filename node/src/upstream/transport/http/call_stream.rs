@@ -88,6 +88,12 @@ impl CallStream {
         self
     }
 
+    /// The longest silence is another, and is counted from now on.
+    pub(super) fn limit_silence(&mut self, silence: Duration) {
+        self.silence = silence;
+        self.restart_silence();
+    }
+
     /// The longest silence is counted from now on.
     pub(super) fn restart_silence(&mut self) {
         self.deadline = deadline_after(self.silence);

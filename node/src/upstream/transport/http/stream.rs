@@ -1,5 +1,7 @@
 //! Messages of one response, whichever kind it is.
 
+use std::time::Duration;
+
 use lockgate_proto::jsonrpc::Frame;
 
 use super::call_stream::CallStream;
@@ -23,6 +25,13 @@ impl HttpStream {
 
     pub(super) fn listen(stream: ListenStream) -> Self {
         Self(Kind::Listen(stream))
+    }
+
+    /// The silence that ends a call is so long from now on.
+    pub fn limit_silence(&mut self, limit: Duration) {
+        if let Kind::Call(stream) = &mut self.0 {
+            stream.limit_silence(limit);
+        }
     }
 
     /// The silence that ends a call is counted from now on.

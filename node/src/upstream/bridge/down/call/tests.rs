@@ -4,6 +4,11 @@ use super::super::abilities::Abilities;
 use super::super::level::Level;
 use super::*;
 
+const ALLOWANCE: Allowance = Allowance {
+    asked_bytes_max: 1 << 10,
+    rounds_max: 2,
+};
+
 fn frame(text: &str) -> Frame {
     let text = format!(r#"{{"jsonrpc":"2.0",{text}}}"#);
     Frame::parse(text.into(), &Limits::default()).unwrap()
@@ -19,7 +24,7 @@ fn call(method: &str, token: Option<&str>, level: Option<Level>) -> Call {
         level,
         abilities: Abilities::of(r#"{"elicitation":{},"roots":{}}"#),
     };
-    Call::new(5, &request, turn)
+    Call::new(5, &request, turn, ALLOWANCE)
 }
 
 /// First word: what becomes of the message.
@@ -106,6 +111,58 @@ fn questions_are_bounded() {
         &mut tool,
         r#""id":99,"method":"roots/list""#,
         r#"send #"id":99,"error":{"code":-32603,"message":"too many requests to the client"}}"#,
+    );
+}
+
+/// A question of this size on the wire.
+fn question(id: u64, bytes: usize) -> String {
+    let frame = |message: &str| {
+        format!(r#""id":{id},"method":"elicitation/create","params":{{"message":"{message}"}}"#)
+    };
+    let rest = r#"{"jsonrpc":"2.0",}"#.len() + frame("").len();
+    frame(&"x".repeat(bytes - rest))
+}
+
+#[test]
+fn what_is_asked_at_once_is_bounded_in_bytes() {
+    let refused = |id| {
+        format!(
+            r#"send #"id":{id},"error":{{"code":-32603,"message":"too much to ask the client"}}}}"#
+        )
+    };
+    let mut tool = call("tools/call", None, None);
+    check(&mut tool, &question(1, (1 << 10) + 1), &refused(1));
+    assert!(!tool.is_asking());
+    check(&mut tool, &question(2, 1 << 10), "asked");
+    check(&mut tool, &question(3, 200), &refused(3));
+    // What was refused before does not count.
+    let before = tool.n_bytes();
+    let again = tool.on_responses(r#"{"ask-1":{"action":"accept"}}"#, tool.turn.clone());
+    assert_eq!(again.unwrap().map(|answers| answers.len()), Some(1));
+    assert!(
+        tool.n_bytes() + 900 < before,
+        "what is answered weighs nothing"
+    );
+    check(&mut tool, &question(4, 1 << 10), "asked");
+}
+
+#[test]
+fn rounds_are_bounded() {
+    let mut tool = call("tools/call", None, None);
+    for n in 1..=2 {
+        check(
+            &mut tool,
+            r#""id":"q","method":"elicitation/create""#,
+            "asked",
+        );
+        let responses = format!(r#"{{"ask-{n}":{{"action":"accept"}}}}"#);
+        let on = tool.on_responses(&responses, tool.turn.clone()).unwrap();
+        assert!(on.is_some());
+    }
+    check(
+        &mut tool,
+        r#""id":"q","method":"elicitation/create""#,
+        r#"send #"id":"q","error":{"code":-32603,"message":"too many requests to the client"}}"#,
     );
 }
 
