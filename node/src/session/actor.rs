@@ -22,6 +22,7 @@ use super::cell::Cell;
 use super::door::Inner;
 use super::id::SessionKey;
 use super::inbound::{Heard, hear};
+use super::stream::Logged;
 
 /// Everything that can happen to a session's life.
 #[derive(Debug)]
@@ -404,6 +405,10 @@ async fn heard(
                 .flatten();
             let frame = prefixed.unwrap_or(frame);
             cell.get_stream().push_lossy(frame.line());
+        }
+        Heard::Ask(id, frame) => {
+            let question = Logged::question(id, frame.line());
+            cell.get_stream().push_lossy(question);
         }
         Heard::Refuse(answer) => {
             let out = Outgoing::plain(answer, SEND_WAIT);

@@ -33,7 +33,7 @@ use super::claim::{Claim, Reason};
 use super::directory::InUse;
 use super::door::Inner;
 use super::inbound::{Heard, hear};
-use super::stream::StreamLog;
+use super::stream::{Logged, StreamLog};
 
 /// A server that was told of a cancel may still answer for this long; then its stream is given up.
 const CANCEL_GRACE: Duration = Duration::from_secs(2);
@@ -335,6 +335,7 @@ impl Streaming {
             Some(self.held.claim.serial),
         ) {
             Heard::Tell(frame) => log.push(frame.line()).await,
+            Heard::Ask(id, frame) => log.push(Logged::question(id, frame.line())).await,
             Heard::Refuse(answer) => send(self.sent_on.as_ref(), answer).await,
             Heard::Drop => {}
         }

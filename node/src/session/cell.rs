@@ -20,7 +20,7 @@ use super::ended::EndedBytes;
 use super::id::SessionKey;
 use super::own::OwnLists;
 use super::review::own_server;
-use super::state::State;
+use super::state::{Asked, State};
 use super::stream::{EventId, Reader, StreamId, StreamLog};
 
 /// A far end, opened once, by whoever needs it first.
@@ -129,9 +129,27 @@ impl Cell {
     /// Ends a claim and forgets the questions that its call left open.
     pub fn release(&self, serial: u64) {
         self.in_flight.lock().release(serial);
-        self.state.lock().forget_asked_by(serial);
-        self.ended_bytes.trim(&mut self.streams.lock());
+        let closed = self.state.lock().forget_asked_by(serial);
+        {
+            let mut streams = self.streams.lock();
+            close_questions(&streams, &closed);
+            self.ended_bytes.trim(&mut streams);
+        }
         self.released.notify_waiters();
+    }
+
+    /// Takes the request that the client answers. `None` for an unknown or already answered id.
+    pub(super) fn answer(&self, raw_id: &str) -> Option<Asked> {
+        let asked = self.state.lock().answer(raw_id)?;
+        close_questions(&self.streams.lock(), &[asked.id]);
+        Some(asked)
+    }
+
+    /// A server gave up its own request; returns the id towards the client.
+    pub(super) fn withdraw(&self, far: u64, server_id: &str) -> Option<u64> {
+        let id = self.state.lock().withdraw(far, server_id)?;
+        close_questions(&self.streams.lock(), &[id]);
+        Some(id)
     }
 
     /// The client gave up `id`.
@@ -305,6 +323,13 @@ impl Cell {
 
     pub(super) fn users(&self) -> usize {
         self.users.load(Ordering::Acquire)
+    }
+}
+
+/// Nobody is asked again, wherever in the past a stream is resumed.
+fn close_questions(streams: &[Arc<StreamLog>], ids: &[u64]) {
+    for id in ids {
+        streams.iter().for_each(|log| log.close_question(*id));
     }
 }
 

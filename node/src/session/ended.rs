@@ -37,6 +37,11 @@ impl EndedBytes {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
     /// Drops ended logs of one session, oldest first, until session and node are within their bounds. One that is
     /// being read stays: its memory would stay with the reader anyway. What is gone cannot be resumed, which the
     /// client is told when it tries.
@@ -111,6 +116,6 @@ mod tests {
         node.trim(&mut streams);
         assert_eq!(ids(&streams), [1]);
         drop((other, streams, _reader));
-        assert_eq!(node.bytes.load(Ordering::Relaxed), 0);
+        assert_eq!(node.bytes(), 0);
     }
 }

@@ -13,6 +13,8 @@ use super::id::capability;
 pub(super) enum Heard {
     /// Goes to the client.
     Tell(Frame),
+    /// Asks the client, under this id.
+    Ask(u64, Frame),
     /// Refused: this goes back to the server.
     Refuse(Frame),
     /// Nobody needs it.
@@ -56,7 +58,7 @@ fn hear_request(cell: &Cell, far: u64, frame: &Frame, call: Option<u64>) -> Hear
     let token = frame.param(&["_meta", "progressToken"]);
     let raw = token.map(|span| span.of(frame.text()));
     match state.ask(far, &server_id, raw, call) {
-        Some(id) => ask_as(frame, &id.to_string(), token),
+        Some(id) => ask_as(frame, id, token),
         None => refuse(
             &server_id,
             code::INTERNAL_ERROR,
@@ -66,13 +68,14 @@ fn hear_request(cell: &Cell, far: u64, frame: &Frame, call: Option<u64>) -> Hear
 }
 
 /// The request under our id. Where the server asks for progress, the id stands for its token, too.
-fn ask_as(frame: &Frame, id: &str, token: Option<Span>) -> Heard {
+fn ask_as(frame: &Frame, id: u64, token: Option<Span>) -> Heard {
+    let raw = id.to_string();
     let Some(token) = token else {
-        return Heard::Tell(frame.with_id(id));
+        return Heard::Ask(id, frame.with_id(&raw));
     };
     let mut splice = Splice::new(frame.text());
-    splice.replace(token, id.to_owned());
-    Frame::edited(splice).map_or(Heard::Drop, |frame| Heard::Tell(frame.with_id(id)))
+    splice.replace(token, raw.clone());
+    Frame::edited(splice).map_or(Heard::Drop, |frame| Heard::Ask(id, frame.with_id(&raw)))
 }
 
 /// A server that gives up its own request names it by its own id; the client knows it by ours.
@@ -80,7 +83,7 @@ fn hear_cancelled(cell: &Cell, far: u64, frame: &Frame) -> Heard {
     let Some(span) = frame.param(&["requestId"]) else {
         return Heard::Drop;
     };
-    let Some(id) = cell.state.lock().withdraw(far, span.of(frame.text())) else {
+    let Some(id) = cell.withdraw(far, span.of(frame.text())) else {
         return Heard::Drop;
     };
     let mut splice = Splice::new(frame.text());

@@ -29,7 +29,7 @@ impl Inner {
                     r#"{{"jsonrpc":"2.0","method":"{}"}}"#,
                     changed_method(capability)
                 );
-                cell.get_stream().push_lossy(text.into());
+                cell.get_stream().push_lossy(bytes::Bytes::from(text));
             }
         }
     }

@@ -84,7 +84,7 @@ impl Inner {
     /// Takes the client's answer to a server's request.
     pub(super) async fn answered(&self, cell: &InUse, frame: &Frame) {
         cell.touch(Instant::now());
-        let asked = frame.id().and_then(|id| cell.state.lock().answer(id));
+        let asked = frame.id().and_then(|id| cell.answer(id));
         let Some(asked) = asked else {
             tracing::debug!(session = %cell.name, "answer to a request that is not open");
             return;

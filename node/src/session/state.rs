@@ -132,9 +132,10 @@ impl State {
         Some(self.asked.remove(at).id)
     }
 
-    /// Forgets what a call left open, when it has ended.
-    pub fn forget_asked_by(&mut self, call: u64) {
-        self.asked.retain(|asked| asked.call != Some(call));
+    /// Takes out what a call left open, when it has ended; gives the ids towards the client.
+    pub fn forget_asked_by(&mut self, call: u64) -> Vec<u64> {
+        let of_call = self.asked.extract_if(.., |asked| asked.call == Some(call));
+        of_call.map(|asked| asked.id).collect()
     }
 
     /// Session that waits for the progress that the client reports under `token` (raw), and the token that its server
@@ -240,7 +241,7 @@ mod tests {
     fn a_call_takes_its_questions_with_it() {
         let mut state = state();
         let id = state.ask(1, "1", Some("5"), Some(9)).unwrap().to_string();
-        state.forget_asked_by(9);
+        assert_eq!(state.forget_asked_by(9), [1]);
         assert_eq!(state.progress_for(&id), None);
         assert_eq!(state.answer(&id), None);
     }

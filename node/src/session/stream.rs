@@ -68,9 +68,39 @@ pub struct StreamLog {
     ended_bytes: Arc<EndedBytes>,
 }
 
+/// One message of a log.
+#[derive(Debug)]
+pub struct Logged {
+    data: Bytes,
+    /// Id of the question that it puts to the client.
+    question: Option<u64>,
+    /// The question is closed: nobody is to see it any more.
+    is_closed: bool,
+}
+
+impl Logged {
+    /// A request to the client, which is not shown any more once it is closed.
+    pub fn question(id: u64, data: Bytes) -> Self {
+        Self {
+            question: Some(id),
+            ..Self::from(data)
+        }
+    }
+}
+
+impl From<Bytes> for Logged {
+    fn from(data: Bytes) -> Self {
+        Self {
+            data,
+            question: None,
+            is_closed: false,
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Log {
-    events: VecDeque<Bytes>,
+    events: VecDeque<Logged>,
     bytes: usize,
     /// Number of `events[0]`.
     first: u64,
@@ -113,14 +143,24 @@ impl Log {
 
     fn drop_first(&mut self) {
         if let Some(event) = self.events.pop_front() {
-            self.bytes -= event.len();
+            self.bytes -= event.data.len();
             self.first += 1;
         }
     }
 
-    fn push(&mut self, data: Bytes) {
-        self.bytes += data.len();
-        self.events.push_back(data);
+    fn push(&mut self, event: Logged) {
+        self.bytes += event.data.len();
+        self.events.push_back(event);
+    }
+
+    /// Empties a question; its number stays. Returns the bytes that are free now.
+    fn close_question(&mut self, id: u64) -> Option<usize> {
+        let of_id = |event: &&mut Logged| event.question == Some(id) && !event.is_closed;
+        let event = self.events.iter_mut().find(of_id)?;
+        event.is_closed = true;
+        let freed = std::mem::take(&mut event.data).len();
+        self.bytes -= freed;
+        Some(freed)
     }
 }
 
@@ -153,7 +193,8 @@ impl StreamLog {
     /// # Cancel safety
     ///
     /// Cancel safe: the message is appended at the very end or not at all.
-    pub async fn push(&self, data: Bytes) {
+    pub async fn push(&self, event: impl Into<Logged>) {
+        let event = event.into();
         loop {
             let mut room = std::pin::pin!(self.room.notified());
             // Registered before the look, so that no room between look and wait is missed.
@@ -172,7 +213,7 @@ impl StreamLog {
                     // A single message above the bound still passes when the log is empty.
                     Some(until) if log.full() && !log.events.is_empty() => until,
                     _ => {
-                        log.push(data);
+                        log.push(event);
                         break;
                     }
                 }
@@ -184,16 +225,32 @@ impl StreamLog {
     }
 
     /// Appends a message at once. When the log is full the oldest event goes: for streams that nobody may ever read.
-    pub fn push_lossy(&self, data: Bytes) {
+    pub fn push_lossy(&self, event: impl Into<Logged>) {
         {
             let mut log = self.log.lock();
             if log.ended_at.is_some() {
                 return;
             }
             log.trim_unread();
-            log.push(data);
+            log.push(event.into());
         }
         self.news.notify_waiters();
+    }
+
+    /// The client has answered this question, or its server waits for the answer no more: a reader that goes back
+    /// does not see it again. Other events keep their ids.
+    pub fn close_question(&self, id: u64) {
+        let freed = {
+            let mut log = self.log.lock();
+            let freed = log.close_question(id).unwrap_or_default();
+            if log.ended_at.is_some() {
+                self.ended_bytes.take_off(freed);
+            }
+            freed
+        };
+        if freed > 0 {
+            self.room.notify_waiters();
+        }
     }
 
     /// Appends the last message and ends. It has always room: no other can follow it.
@@ -214,7 +271,7 @@ impl StreamLog {
             }
             if let Some(last) = last {
                 log.trim();
-                log.push(last);
+                log.push(last.into());
             }
             log.ended_at = Some(now);
             self.ended_bytes.add(log.bytes);
@@ -326,8 +383,19 @@ impl Reader {
         if log.reader != self.number || self.next < log.first {
             return Taken::End;
         }
-        let at = usize::try_from(self.next - log.first).unwrap_or(usize::MAX);
-        match log.events.get(at).cloned() {
+        let at = |next: u64| usize::try_from(next - log.first).unwrap_or(usize::MAX);
+        while log
+            .events
+            .get(at(self.next))
+            .is_some_and(|event| event.is_closed)
+        {
+            self.next += 1;
+        }
+        let data = log
+            .events
+            .get(at(self.next))
+            .map(|event| event.data.clone());
+        match data {
             Some(data) => {
                 self.next += 1;
                 log.handed = log.handed.max(self.next);
@@ -336,8 +404,15 @@ impl Reader {
                 self.stream.room.notify_waiters();
                 Taken::Event(data)
             }
-            None if log.ended_at.is_some() => Taken::End,
-            None => Taken::Wait,
+            None => {
+                // What was passed over counts as handed out.
+                log.handed = log.handed.max(self.next);
+                if log.ended_at.is_some() {
+                    Taken::End
+                } else {
+                    Taken::Wait
+                }
+            }
         }
     }
 

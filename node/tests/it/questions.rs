@@ -75,6 +75,34 @@ async fn progress_on_equal_tokens_of_two_servers_is_not_mixed_up() {
 }
 
 #[tokio::test]
+async fn an_answered_question_is_not_asked_again_on_a_resumed_stream() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream.config(", era: session")).await;
+    let client = client(&gateway).await;
+    let script = upstream.script();
+    script.send(Push::Progress(1)).await.unwrap();
+    script.send(Push::Raw(QUESTION)).await.unwrap();
+    let params = json!({"name": "up_script", "_meta": {"progressToken": "p"}});
+    let request = client.message("tools/call", &params);
+    let mut events = client.post(request.to_string()).await.events();
+    let first = events.message().await.unwrap();
+    let question = events.message().await.unwrap().json();
+    assert_eq!(question["method"], "sampling/createMessage");
+    drop(events);
+    // As long as nobody has answered, it is.
+    let mut again = client.listen(first.id.as_deref()).await;
+    assert_eq!(again.message().await.unwrap().json(), question);
+    drop(again);
+    let answer = json!({"jsonrpc": "2.0", "id": question["id"], "result": {}});
+    assert_eq!(client.post(answer.to_string()).await.status, 202);
+    script.send(Push::Answer("end")).await.unwrap();
+    let mut again = client.listen(first.id.as_deref()).await;
+    let next = again.message().await.unwrap().json();
+    assert_eq!(next["result"]["content"][0]["text"], "end");
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn what_belongs_to_a_call_on_a_replaced_server_goes_to_the_old_session() {
     let upstream = Upstream::start().await;
     let config = |n: usize| {

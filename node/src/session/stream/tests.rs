@@ -34,6 +34,43 @@ async fn a_resumed_reader_gets_what_comes_after_its_event() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_closed_question_is_not_shown_again() {
+    let log = StreamLog::new(1, 3, Arc::default());
+    log.push(Bytes::from_static(b"a")).await;
+    for id in [7, 8] {
+        log.push(Logged::question(id, Bytes::from(format!("ask {id}"))))
+            .await;
+    }
+    log.push(Bytes::from_static(b"b")).await;
+    let mut reader = log.attach(None).unwrap();
+    let all = ["1-3-1=a", "1-3-2=ask 7", "1-3-3=ask 8", "1-3-4=b"];
+    assert_eq!(texts(&mut reader, 4).await, all);
+    log.close_question(7);
+    let mut again = log.attach(Some(0)).unwrap();
+    assert_eq!(texts(&mut again, 3).await, [all[0], all[2], all[3]]);
+    log.close_question(8);
+    let mut from_the_question = log.attach(Some(2)).unwrap();
+    assert_eq!(texts(&mut from_the_question, 1).await, [all[3]]);
+    assert_eq!(log.bytes(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_that_closes_unread_leaves_nothing_behind() {
+    let ended = Arc::default();
+    let log = StreamLog::new(1, 3, Arc::clone(&ended));
+    log.push(Logged::question(7, Bytes::from_static(b"ask")))
+        .await;
+    log.end(Instant::now());
+    log.close_question(7);
+    log.close_question(7);
+    let mut reader = log.attach(None).unwrap();
+    assert!(reader.next().await.is_none());
+    assert!(log.is_drained());
+    drop((reader, log));
+    assert_eq!(Arc::try_unwrap(ended).unwrap().bytes(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_second_reader_ends_the_first() {
     let log = StreamLog::new(1, 0, Arc::default());
     let mut first = log.attach(None).unwrap();
