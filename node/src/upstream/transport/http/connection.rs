@@ -96,10 +96,10 @@ impl Connection {
     ) -> Result<Head, SendFailed> {
         // Until the answer is there.
         self.is_last = true;
-        let n_bytes = request.remaining();
+        let written = self.io.written();
         let mut is_waiting = false;
         let outcome = poll_fn(|cx| {
-            if let Poll::Ready(outcome) = self.poll_answer(&mut request, n_bytes, cx) {
+            if let Poll::Ready(outcome) = self.poll_answer(&mut request, written, cx) {
                 return Poll::Ready(outcome);
             }
             if !std::mem::replace(&mut is_waiting, true) {
@@ -116,23 +116,24 @@ impl Connection {
             }
             Err(cause) => Err(SendFailed {
                 cause,
-                // What TLS has taken counts as sent, though it may hold it back.
-                unsent: request.remaining() == n_bytes,
+                // TLS may have taken bytes that never leave, and refused others of which a part has left.
+                unsent: self.io.written() == written,
             }),
         }
     }
 
     /// Writes what is left of the request and reads the head. A server may answer before it has read everything, above
-    /// all when it refuses; no other request follows then. Also tells whether everything was written.
+    /// all when it refuses; no other request follows then. `written` is what the socket had taken before. Also tells
+    /// whether everything was written.
     fn poll_answer(
         &mut self,
         request: &mut Request,
-        n_bytes: usize,
+        written: u64,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(Head, bool), Cause>> {
         let written = match self.poll_write(request, cx) {
             // Whoever closes a connection may have said why before; not about a request of which nothing has left.
-            Poll::Ready(Err(error)) if request.remaining() == n_bytes => {
+            Poll::Ready(Err(error)) if self.io.written() == written => {
                 return Poll::Ready(Err(error.into()));
             }
             Poll::Ready(Err(error)) => {

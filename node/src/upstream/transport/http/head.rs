@@ -168,9 +168,11 @@ impl Notes {
     }
 
     /// RFC 9112 section 6.3. A length beside an encoding counts for nothing, and neither does an encoding in HTTP/1.0;
-    /// such a connection is not used again.
+    /// such a connection is not used again. Neither is one whose server frames a body where there is none: it may send
+    /// it all the same, as the beginning of the next answer.
     fn body(&mut self, status: StatusCode, is_http_10: bool) -> Body {
         if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+            self.closes |= self.encoding.is_some() || self.length.is_some_and(|length| length > 0);
             return Body::ended();
         }
         self.closes |= self.encoding.is_some() && (is_http_10 || self.length.is_some());
@@ -308,12 +310,19 @@ mod tests {
 
     #[test]
     fn some_statuses_have_no_body() {
-        for status in [204, 304] {
-            let text = format!("HTTP/1.1 {status} X\r\ncontent-length: 7\r\n\r\n");
-            let Ok(Parsed::Whole(_, body, _)) = parse(text.as_bytes()) else {
-                panic!("{text}");
-            };
-            assert_eq!(body, Body::ended());
+        for (headers, is_last) in [
+            ("", false),
+            ("content-length: 0\r\n", false),
+            ("content-length: 7\r\n", true),
+            ("transfer-encoding: chunked\r\n", true),
+        ] {
+            for status in [204, 304] {
+                let text = format!("HTTP/1.1 {status} X\r\n{headers}\r\n");
+                let Ok(Parsed::Whole(head, body, _)) = parse(text.as_bytes()) else {
+                    panic!("{text}");
+                };
+                assert_eq!((body, head.is_last), (Body::ended(), is_last), "{text}");
+            }
         }
         let interim = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n";
         assert!(matches!(parse(interim.as_bytes()), Ok(Parsed::Interim(25))));

@@ -27,8 +27,10 @@ use super::stream::HttpStream;
 use crate::error::UpstreamError;
 use crate::upstream::link::{MessageStream, Outgoing, Reply, SessionInit};
 
-/// Nobody waits longer for a server to hear that its session is over.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Nobody waits longer for a server to hear that its session is over, where its timeout is not shorter anyway. Source:
+/// half of what a node that goes down has for all its sessions; a server under load was seen to need more than one
+/// second.
+const CLOSE_MAX: Duration = Duration::from_secs(5);
 
 /// A session of the session era over HTTP.
 #[derive(Clone, Debug)]
@@ -211,22 +213,32 @@ impl HttpSession {
         }
     }
 
-    /// DELETE, best effort within 1 s. Ends the listening stream.
+    /// DELETE, once more where that fails, within 5 s or the server's timeout. Ends the listening stream.
     pub async fn close(&self) {
         self.0.signals.send_modify(|signals| signals.closed = true);
         let live = self.0.live.load_full();
         if live.session_id.is_none() {
             return;
         }
-        let delete = self
-            .0
-            .endpoint
-            .hear(|| live.template.delete(), CLOSE_TIMEOUT);
-        match timeout(CLOSE_TIMEOUT, delete).await {
+        let endpoint = &self.0.endpoint;
+        let limit = CLOSE_MAX.min(endpoint.timeout());
+        let delete = async || match endpoint.hear(|| live.template.delete(), limit).await {
+            Ok(heard) if heard.status >= 500 => Err(endpoint.blame().status(heard.status)),
+            told => told.map(|heard| heard.status),
+        };
+        let told = timeout(limit, async {
+            match delete().await {
+                // A session that is ended twice is ended.
+                Err(_) => delete().await,
+                told => told,
+            }
+        });
+        let server = endpoint.server();
+        match told.await {
             // 405: the server ends sessions by itself.
-            Ok(Ok(heard)) => debug!(status = heard.status, "upstream session ended"),
-            Ok(Err(error)) => debug!(%error, "upstream session left to its server"),
-            Err(_) => debug!("upstream session left to its slow server"),
+            Ok(Ok(status)) => debug!(%server, status, "upstream session ended"),
+            Ok(Err(error)) => warn!(%server, %error, "upstream session left to its server"),
+            Err(_) => warn!(%server, "upstream session left to its slow server"),
         }
     }
 

@@ -407,6 +407,24 @@ async fn a_closed_session_stays_closed() {
 }
 
 #[tokio::test]
+async fn the_end_of_a_session_is_told_again_where_it_fails() {
+    let sessions = Sessions::default();
+    let n_told = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&n_told);
+    let server = Server::start(move |seen| {
+        let answer = match seen.method {
+            Method::DELETE if counted.fetch_add(1, Ordering::Relaxed) == 0 => bare(503),
+            _ => sessions.answer(&seen, not_found),
+        };
+        async move { answer }
+    })
+    .await;
+    let session = endpoint(&server.url()).open(init()).await.unwrap();
+    session.close().await;
+    assert_eq!(n_told.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test]
 async fn an_array_of_messages_is_a_stream() {
     let sessions = Sessions::default();
     let server = Server::start(move |seen| {

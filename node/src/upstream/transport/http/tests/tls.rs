@@ -1,6 +1,8 @@
 //! https.
 
+use std::future::poll_fn;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use hyper::service::service_fn;
@@ -8,6 +10,7 @@ use hyper_util::rt::TokioIo;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::ServerConfig;
 use rustls_pki_types::PrivateKeyDer;
+use tokio::io::AsyncWrite as _;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
@@ -17,6 +20,7 @@ use super::server::json;
 use crate::error::UpstreamError;
 use crate::task::spawn_named;
 use crate::upstream::transport::http::HttpEndpoint;
+use crate::upstream::transport::http::connector::Connector;
 
 /// A server that answers id 1 on connections that trust it, its URL, and its certificate as PEM.
 async fn serve() -> (JoinHandle<()>, String, String) {
@@ -62,6 +66,36 @@ async fn a_certificate_of_the_extra_file_is_trusted() {
         single(endpoint.call(tool_call(1)).await);
     }
     assert_eq!(endpoint.n_idle(), 1);
+    server.abort();
+}
+
+/// Whether a request may be sent again depends on what has left, and TLS says nothing about that: it takes what it holds
+/// back, and an error may follow a part.
+#[tokio::test]
+async fn what_has_left_is_counted_below_tls() {
+    let (server, url, pem) = serve().await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), pem).unwrap();
+    let limit = std::time::Duration::from_secs(10);
+    let connector = Connector::new(&url.parse().unwrap(), limit, Some(file.path())).unwrap();
+    let mut io = connector.connect().await.unwrap();
+    let before = io.written();
+    assert!(before > 0, "the handshake");
+    // Nobody reads on: hyper has closed its side of a connection that does not speak HTTP.
+    let noise = vec![b'\n'; 1 << 20];
+    let mut taken = 0;
+    let failed = loop {
+        match poll_fn(|cx| Pin::new(&mut io).poll_write(cx, &noise)).await {
+            Ok(n) => taken += n as u64,
+            Err(error) => break error,
+        }
+    };
+    assert!(taken > 0 && io.written() > before, "{failed}");
+    let plain = io.written() - before;
+    assert_ne!(
+        plain, taken,
+        "records are longer, and the last are held back"
+    );
     server.abort();
 }
 
