@@ -29,7 +29,8 @@ pub(super) async fn call(
     class: CallClass,
     owner: &Owner<'_>,
 ) -> Result<Reply, UpstreamError> {
-    if shared.is_bridged(Era::Stateless) {
+    let server = &shared.settings.name;
+    if shared.is_bridged(Era::Stateless) || shared.down.has_call_of(&out.frame, server) {
         // A type of its own, so that futures do not grow with the bridge.
         let bridged: BoxFuture<'_, _> = Box::pin(shared.down.call(shared, out, class, owner));
         return bridged.await;

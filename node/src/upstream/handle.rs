@@ -62,6 +62,7 @@ impl UpstreamHandle {
         }
         let name = supervisor.name_for(server.name.as_str());
         let shared = Arc::new(Shared::new(server, endpoints, news, room));
+        shared.down.begin_for(&shared);
         let actor = || UpstreamActor;
         supervisor.adopt(name, actor, Arc::clone(&shared)).await?;
         Ok(Self { shared })

@@ -31,6 +31,7 @@ struct State {
     held: Option<Held>,
     /// The server's silence is counted from here.
     since: Instant,
+    has_begun: bool,
 }
 
 impl Pause {
@@ -40,8 +41,19 @@ impl Pause {
             state: Mutex::new(State {
                 held: None,
                 since: Instant::now(),
+                has_begun: false,
             }),
         }
+    }
+
+    /// The call is sent from now on.
+    pub(super) fn begin(&self) {
+        self.state.lock().has_begun = true;
+    }
+
+    /// Whether it may have been sent.
+    pub(super) fn has_begun(&self) -> bool {
+        self.state.lock().has_begun
     }
 
     /// Gives the permits back before the reply: the server has done its part, and waits for somebody else.
@@ -67,10 +79,11 @@ impl Pause {
         out: &Outgoing,
         held: Held,
     ) -> (Result<Reply, UpstreamError>, Option<Held>) {
-        *self.state.lock() = State {
-            held: Some(held),
-            since: Instant::now(),
-        };
+        {
+            let mut state = self.state.lock();
+            state.held = Some(held);
+            state.since = Instant::now();
+        }
         let limit = out.timeout;
         let unlimited = Outgoing {
             timeout: TRANSPORT_LIMIT,

@@ -38,6 +38,8 @@ struct Inner {
     answer_bytes_max: usize,
     room: Option<Arc<WaitingRoom>>,
     table: ArcSwap<Vec<Seat>>,
+    /// Those that were replaced and have not ended.
+    leaving: parking_lot::Mutex<Vec<UpstreamHandle>>,
     /// One change at a time.
     applying: Mutex<()>,
     version: watch::Sender<u64>,
@@ -129,6 +131,7 @@ impl Upstreams {
                 answer_bytes_max,
                 room,
                 table: ArcSwap::default(),
+                leaving: parking_lot::Mutex::default(),
                 applying: Mutex::new(()),
                 version: watch::channel(0).0,
             }),
@@ -220,7 +223,7 @@ impl Upstreams {
             .collect();
         inner.publish(table);
         retire(gone);
-        leave(leaving);
+        inner.leave(leaving);
         self.succeed_later(started);
         diff.log();
         Ok(diff)
@@ -244,7 +247,7 @@ impl Upstreams {
         let (next, leaving) = seat.pass_to(fresh.clone());
         *seat = next;
         inner.publish(table);
-        leave(leaving);
+        inner.leave(leaving);
         self.succeed_later(vec![fresh]);
         info!(server = name, "server restarts");
         Ok(true)
@@ -272,9 +275,11 @@ impl Upstreams {
     pub async fn drain(&self, limit: Duration) {
         let _one_at_a_time = self.inner.applying.lock().await;
         let table = self.inner.table.swap(Arc::default());
+        let leaving = self.inner.leaving.lock().clone();
         let handles = table
             .iter()
             .flat_map(|seat| seat.before.iter().chain([&seat.handle]));
+        let handles = handles.chain(&leaving);
         futures_util::future::join_all(handles.map(|handle| handle.drain(limit))).await;
         self.inner.supervisor.stop();
     }
@@ -291,8 +296,32 @@ impl Inner {
         self.version.send_modify(|version| *version += 1);
     }
 
+    /// Ends servers that have a successor, when the calls that had found them before have come to their end, and those
+    /// that wait for their clients, too.
+    fn leave(self: &Arc<Self>, handles: Vec<UpstreamHandle>) {
+        let wait = self
+            .room
+            .as_ref()
+            .map_or(Duration::ZERO, |room| room.wait());
+        for handle in handles {
+            // At once: whoever sees the successor must see that this one goes.
+            handle.shared.leave();
+            self.leaving.lock().push(handle.clone());
+            let inner = Arc::clone(self);
+            // Ends by itself after all limits.
+            drop(spawn_named("leave of a server", async move {
+                sleep(LEAVE_FOR).await;
+                let limit = DRAIN_LIMIT + wait;
+                let _in_time = timeout(limit, handle.shared.until_unused()).await;
+                handle.drain(Duration::ZERO).await;
+                let mut leaving = inner.leaving.lock();
+                leaving.retain(|other| !other.is_same_as(&handle));
+            }));
+        }
+    }
+
     /// Calls go to `successor` from now on, if its seat is still its own.
-    async fn succeed(&self, successor: &UpstreamHandle) {
+    async fn succeed(self: &Arc<Self>, successor: &UpstreamHandle) {
         let _one_at_a_time = self.applying.lock().await;
         let mut table = Vec::clone(&self.table.load());
         let own = |seat: &&mut Seat| seat.handle.is_same_as(successor);
@@ -302,7 +331,7 @@ impl Inner {
             .and_then(|seat| seat.before.take());
         if let Some(before) = before {
             self.publish(table);
-            leave(vec![before]);
+            self.leave(vec![before]);
         }
     }
 }
@@ -321,20 +350,6 @@ fn retire(handles: Vec<UpstreamHandle>) {
         // Ends by itself after the limit.
         drop(spawn_named("drain of a server", async move {
             handle.drain(DRAIN_LIMIT).await;
-        }));
-    }
-}
-
-/// Ends servers that have a successor, when the calls that had found them before have come to their end.
-fn leave(handles: Vec<UpstreamHandle>) {
-    for handle in handles {
-        // At once: whoever sees the successor must see that this one goes.
-        handle.shared.leave();
-        // Ends by itself after both limits.
-        drop(spawn_named("leave of a server", async move {
-            sleep(LEAVE_FOR).await;
-            let _in_time = timeout(DRAIN_LIMIT, handle.shared.until_idle()).await;
-            handle.drain(Duration::ZERO).await;
         }));
     }
 }

@@ -295,6 +295,17 @@ impl Shared {
         }
     }
 
+    /// Waits until no call is in flight, and none waits for its client. Only for a server that leaves or drains.
+    pub(super) async fn until_unused(&self) {
+        loop {
+            self.until_idle().await;
+            self.down.until_none_waits().await;
+            if self.calls.in_flight() == 0 {
+                return;
+            }
+        }
+    }
+
     /// Error for a server that has nowhere to be reached.
     pub(super) fn nowhere(&self) -> UpstreamError {
         UpstreamError::Unreachable {

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::support::{Answer, Client, Gateway, Push, Upstream, eventually};
 
-const SESSION_ONLY: &str = ", era: session";
-const ELICIT: &str = r#"{"jsonrpc":"2.0","id":1,"method":"elicitation/create","params":{"_meta":{"k":1},"mode":"form","message":"who?","requestedSchema":{"type":"object","properties":{}}}}"#;
+pub(crate) const SESSION_ONLY: &str = ", era: session";
+pub(crate) const ELICIT: &str = r#"{"jsonrpc":"2.0","id":1,"method":"elicitation/create","params":{"_meta":{"k":1},"mode":"form","message":"who?","requestedSchema":{"type":"object","properties":{}}}}"#;
 
 const ANN: &str = "lg_0000000000000000000000000000000000000000ann";
 const BOB: &str = "lg_0000000000000000000000000000000000000000bob";
@@ -22,7 +22,12 @@ async fn gateway_of_two(servers: &str) -> Gateway {
 }
 
 /// A request of a client with these capabilities.
-async fn ask(client: &Client, capabilities: Value, method: &str, mut params: Value) -> Answer {
+pub(crate) async fn ask(
+    client: &Client,
+    capabilities: Value,
+    method: &str,
+    mut params: Value,
+) -> Answer {
     params["_meta"]["io.modelcontextprotocol/protocolVersion"] = json!("2026-07-28");
     params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = capabilities;
     let mut headers = vec![
@@ -35,11 +40,11 @@ async fn ask(client: &Client, capabilities: Value, method: &str, mut params: Val
     client.send(Method::POST, &headers, body).await
 }
 
-fn forms() -> Value {
+pub(crate) fn forms() -> Value {
     json!({"elicitation": {}})
 }
 
-async fn script(client: &Client, more: Value) -> Answer {
+pub(crate) async fn script(client: &Client, more: Value) -> Answer {
     let mut params = json!({"name": "script", "arguments": {"a": 1}});
     for (key, value) in more.as_object().unwrap() {
         params[key] = value.clone();
@@ -47,11 +52,11 @@ async fn script(client: &Client, more: Value) -> Answer {
     ask(client, forms(), "tools/call", params).await
 }
 
-fn accept(state: &Value) -> Value {
+pub(crate) fn accept(state: &Value) -> Value {
     json!({"requestState": state, "inputResponses": {"ask-1": {"action": "accept", "content": {}}}})
 }
 
-async fn code(answer: Answer) -> (u16, i64) {
+pub(crate) async fn code(answer: Answer) -> (u16, i64) {
     let status = answer.status;
     (
         status,
@@ -101,71 +106,6 @@ async fn every_endpoint_serves_every_revision() {
         assert_eq!(listed["tools"].as_array().unwrap().len(), 3);
         client.open().await;
     }
-    gateway.stop().await;
-}
-
-#[tokio::test]
-async fn a_question_in_mid_call_is_answered_by_the_retry() {
-    let upstream = Upstream::start().await;
-    let gateway = Gateway::start(&upstream.config(SESSION_ONLY)).await;
-    for path in ["/mcp", "/s/up/mcp"] {
-        let name = if path == "/mcp" {
-            "up_script"
-        } else {
-            "script"
-        };
-        let client = gateway.client().at(path);
-        let say = upstream.script();
-        say.send(Push::Raw(ELICIT)).await.unwrap();
-        let asked = script(&client, json!({"name": name})).await.message().await;
-        let asked = &asked["result"];
-        assert_eq!(asked["resultType"], "input_required");
-        assert_eq!(
-            asked["inputRequests"]["ask-1"],
-            json!({"method": "elicitation/create", "params": {"mode": "form", "message": "who?",
-                "requestedSchema": {"type": "object", "properties": {}}}})
-        );
-        // Without the answer, or with one of another shape, nothing has changed.
-        let mut retry = json!({"name": name, "requestState": asked["requestState"]});
-        let again = script(&client, retry.clone()).await.message().await;
-        assert_eq!(again["result"]["inputRequests"], asked["inputRequests"]);
-        retry["inputResponses"] = json!({"ask-1": {"action": "perhaps"}});
-        assert_eq!(
-            code(script(&client, retry.clone()).await).await,
-            (400, -32602)
-        );
-        say.send(Push::Answer("thanks")).await.unwrap();
-        retry["inputResponses"] = accept(&json!(0))["inputResponses"].clone();
-        let done = script(&client, retry.clone()).await.message().await;
-        assert_eq!(done["result"]["content"][0]["text"], "thanks");
-        // The answer carries no method.
-        let sent: Value = serde_json::from_slice(&upstream.last_body("").unwrap()).unwrap();
-        assert_eq!(
-            sent,
-            json!({"jsonrpc": "2.0", "id": 1,
-            "result": {"action": "accept", "content": {}}})
-        );
-        assert_eq!(code(script(&client, retry).await).await, (400, -32602));
-    }
-    gateway.stop().await;
-}
-
-#[tokio::test]
-async fn what_the_client_did_not_declare_is_not_asked() {
-    let upstream = Upstream::start().await;
-    let gateway = Gateway::start(&upstream.config(SESSION_ONLY)).await;
-    let client = gateway.client().at("/s/up/mcp");
-    let say = upstream.script();
-    say.send(Push::Raw(ELICIT)).await.unwrap();
-    say.send(Push::Answer("without")).await.unwrap();
-    let params = json!({"name": "script", "arguments": {}});
-    let done = ask(&client, json!({"roots": {}}), "tools/call", params).await;
-    assert_eq!(
-        done.message().await["result"]["content"][0]["text"],
-        "without"
-    );
-    let sent: Value = serde_json::from_slice(&upstream.last_body("").unwrap()).unwrap();
-    assert_eq!(sent["error"]["code"], -32601);
     gateway.stop().await;
 }
 
@@ -268,33 +208,6 @@ async fn a_client_that_leaves_has_cancelled() {
     let cancelled: Value = serde_json::from_slice(&body("notifications/cancelled")).unwrap();
     let called: Value = serde_json::from_slice(&body("tools/call")).unwrap();
     assert_eq!(cancelled["params"]["requestId"], called["id"]);
-    gateway.stop().await;
-}
-
-#[tokio::test]
-async fn a_question_on_the_stream_of_the_session_is_about_the_only_call() {
-    let upstream = Upstream::start().await;
-    let gateway = Gateway::start(&upstream.config(SESSION_ONLY)).await;
-    let client = gateway.client().at("/s/up/mcp");
-    let say = upstream.script();
-    let asking = async {
-        eventually("the call is under way", async || {
-            upstream.last_body("tools/call").is_some()
-        })
-        .await;
-        let session = upstream.newest_session();
-        upstream.listened_by(&session).await;
-        let question: Value = serde_json::from_str(ELICIT).unwrap();
-        upstream.say(&session, &question).await;
-    };
-    let (asked, ()) = tokio::join!(script(&client, json!({})), asking);
-    let asked = asked.message().await;
-    say.send(Push::Answer("thanks")).await.unwrap();
-    let done = script(&client, accept(&asked["result"]["requestState"])).await;
-    assert_eq!(
-        done.message().await["result"]["content"][0]["text"],
-        "thanks"
-    );
     gateway.stop().await;
 }
 

@@ -163,7 +163,9 @@ async fn no_call_fails_while_a_server_is_replaced() {
         stop: stopped,
     };
     let reloads = async {
+        let mut before = Vec::new();
         for n in 1..=3 {
+            before = upstream.open_sessions();
             gateway.reconfigure(&config(n));
             eventually("calls go to the successor", async || {
                 let now = upstream.last_headers().get("x-generation").cloned();
@@ -171,8 +173,11 @@ async fn no_call_fails_while_a_server_is_replaced() {
             })
             .await;
         }
-        // Until the last but one has left, with all that it was asked.
-        tokio::time::sleep(std::time::Duration::from_secs(4)).await;
+        eventually(
+            "the last but one has left, with all that it was asked",
+            async || !before.iter().any(|session| upstream.is_open(session)),
+        )
+        .await;
         stop.send_replace(true);
     };
     let (n_calls, ()) = tokio::join!(load.run(), reloads);

@@ -7,6 +7,7 @@ use lockgate_proto::jsonrpc::{decode_str, find_path};
 
 use super::fake::{Fake, Mode, QUESTION, World};
 use super::*;
+use crate::upstream::Upstreams;
 
 /// A server that asks in mid-call, and the handle of it.
 async fn asking(mode: Mode) -> (Arc<World>, Fake, UpstreamHandle) {
@@ -164,6 +165,100 @@ async fn a_question_that_is_too_large_is_refused() {
     };
     let (done, ()) = tokio::join!(ask(&handle, ""), refused);
     assert!(done.unwrap().text().contains(r#""resultType":"complete""#));
+}
+
+#[tokio::test]
+async fn an_answer_that_cannot_be_given_leaves_its_call_in_doubt() {
+    let (world, fake, handle) = asking(Mode::Ask).await;
+    let asked = ask(&handle, "").await.unwrap();
+    fake.stop().await;
+    let error = ask(&handle, &answered(&asked)).await.unwrap_err();
+    // The server has had the call for long: whoever sends it again may run it twice.
+    assert!(!error.nothing_sent(), "{error:?}");
+    assert_eq!(world.executed(), 1);
+}
+
+/// A listen to one resource; the reply is its stream.
+async fn listen(handle: &UpstreamHandle) -> Reply {
+    let ann = Principal::new("ann");
+    let owner = Owner {
+        tenant: None,
+        principal: &ann,
+        scoped: true,
+    };
+    let params = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"},"notifications":{"resourceSubscriptions":["x:1"]}"#;
+    let out = request("subscriptions/listen", params);
+    handle
+        .call(out, CallClass::Repeatable, &owner)
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_listener_that_gives_up_takes_nobodys_subscription() {
+    let (world, _fake, handle) = asking(Mode::Subscribe).await;
+    let mut first = Box::pin(listen(&handle));
+    tokio::select! {
+        _ = &mut first => panic!("granted too soon"),
+        () = until(&handle, |_| world.count("resources/subscribe") == 1) => {}
+    }
+    // Waits for the first one's subscription, and then no more.
+    let mut second = Box::pin(listen(&handle));
+    for _ in 0..3 {
+        assert!(futures_util::poll!(&mut second).is_pending());
+        tokio::task::yield_now().await;
+    }
+    drop(second);
+    world.release.notify_one();
+    let first = first.await;
+    let third = listen(&handle).await;
+    assert_eq!(world.count("resources/subscribe"), 1);
+    drop((first, third));
+    until(&handle, |_| world.count("resources/unsubscribe") == 1).await;
+}
+
+#[tokio::test]
+async fn a_call_that_waits_outlasts_the_change_of_its_server() {
+    let world = World::new(true, false);
+    *world.mode.lock() = Mode::Ask;
+    let fake = Fake::start(&world).await;
+    let sealer = Sealer::new(&Keyring::generate().unwrap()).unwrap();
+    let room = WaitingRoom::new(Arc::new(sealer), config::Bridge::default());
+    let upstreams = Upstreams::new("a_call_that_waits", 1 << 20, Some(Arc::new(room)));
+    let upstreams = upstreams.await.unwrap();
+    let of = |in_flight_max| {
+        Arc::new(config::Server {
+            in_flight_max,
+            ..server("jira", &[fake.url()])
+        })
+    };
+    upstreams.apply(&[of(4)]).await.unwrap();
+    upstreams.settled(SOON).await;
+    let old = upstreams.get("jira").unwrap();
+    let (first, second) = (ask(&old, "").await.unwrap(), ask(&old, "").await.unwrap());
+    upstreams.apply(&[of(5)]).await.unwrap();
+    let new = upstreams.get("jira").unwrap();
+    until(&new, |_| upstreams.serving()[0].is_same_as(&new)).await;
+    // Long enough for a server that nothing waits at to leave.
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(5)).await;
+    tokio::time::resume();
+    world.release.notify_one();
+    let done = ask(&new, &answered(&first)).await.unwrap();
+    assert!(done.text().contains(r#""resultType":"complete""#));
+    // Nobody answers the other one: the old server waits for it, but not for ever.
+    assert!(!old.shared.is_draining());
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(601)).await;
+    tokio::time::resume();
+    until(&old, |old| old.shared.is_draining()).await;
+    let late = ask(&new, &answered(&second)).await.unwrap_err();
+    assert!(
+        matches!(late, UpstreamError::StateRefused { .. }),
+        "{late:?}"
+    );
+    assert_eq!(world.executed(), 2);
+    upstreams.drain(Duration::ZERO).await;
 }
 
 #[tokio::test]

@@ -41,6 +41,8 @@ pub(super) enum Mode {
     /// With a result once [`World::release`] is told, and with no head before; the client is asked on the streams that
     /// listen.
     AskApart,
+    /// Well; there are resources, too, and each subscription is granted once [`World::release`] is told.
+    Subscribe,
     /// Never.
     Hang,
     /// The first time the connection breaks after the tool has run, then well.
@@ -219,12 +221,22 @@ async fn answer(
     match method.as_str() {
         "tools/call" => call(&id, &world).await,
         "subscriptions/listen" => Ok(listen(&world)),
+        "resources/subscribe" => {
+            world.release.notified().await;
+            Ok(json(200, &id, r#""result":{}"#))
+        }
         _ => Ok(respond(&frame, &method, &id, &world)),
     }
 }
 
 fn respond(frame: &Frame, method: &str, id: &str, world: &World) -> Response<Body> {
-    let capabilities = r#""capabilities":{"tools":{"listChanged":true},"logging":{}}"#;
+    let mode = *world.mode.lock();
+    let resources = match mode {
+        Mode::Subscribe => r#","resources":{"subscribe":true}"#,
+        _ => "",
+    };
+    let capabilities =
+        format!(r#""capabilities":{{"tools":{{"listChanged":true}},"logging":{{}}{resources}}}"#);
     match method {
         "initialize" => {
             let result = format!(
@@ -243,7 +255,9 @@ fn respond(frame: &Frame, method: &str, id: &str, world: &World) -> Response<Bod
             ),
         ),
         "tools/list" => json(200, id, &format!(r#""result":{}"#, page(frame, world))),
-        "ping" | "logging/setLevel" => json(200, id, r#""result":{}"#),
+        "resources/list" => json(200, id, r#""result":{"resources":[]}"#),
+        "resources/templates/list" => json(200, id, r#""result":{"resourceTemplates":[]}"#),
+        "ping" | "logging/setLevel" | "resources/unsubscribe" => json(200, id, r#""result":{}"#),
         _ => refusal(404, id, -32601, "no such method"),
     }
 }
@@ -277,7 +291,7 @@ async fn call(id: &str, world: &Arc<World>) -> Result<Response<Body>, &'static s
     world.executed.fetch_add(1, Ordering::SeqCst);
     let result = r#""result":{"resultType":"complete","content":[]}"#;
     match mode {
-        Mode::Well => Ok(json(200, id, result)),
+        Mode::Well | Mode::Subscribe => Ok(json(200, id, result)),
         Mode::AskApart => {
             // Fails when nobody listens; then nobody answers, and the test ends in time.
             let _unheard = world.aside.send(QUESTION);

@@ -103,6 +103,10 @@ impl Upstream {
         self.world.sessions.lock().len()
     }
 
+    pub(crate) fn open_sessions(&self) -> Vec<String> {
+        self.world.sessions.lock().iter().cloned().collect()
+    }
+
     /// Session that was opened last.
     pub(crate) fn newest_session(&self) -> String {
         World::session_id(self.sessions_opened() - 1)

@@ -54,7 +54,12 @@ def prefixed(feature: dict[str, Any], prefix: str, uri_prefix: str) -> dict[str,
 def features(client: str, link: str, name: str, server: dict[str, Any], root: Path) -> list[dict[str, Any]]:
     """What is to be done with a server on a connection."""
     # What servers keep must not be taken for what an earlier run left there.
-    words = {"root": root.as_uri(), "file": str(root / "hello.txt"), "key": f"{client} {link} {name} {secrets.token_hex(4)}"}
+    words = {
+        "root": root.as_uri(),
+        "folder": str(root),
+        "file": str(root / "hello.txt"),
+        "key": f"{client} {link} {name} {secrets.token_hex(4)}",
+    }
     out = []
     for feature, what in server["features"].items():
         done = expand(what, words)

@@ -148,11 +148,12 @@ def servers(world: dict[str, Any]) -> dict[str, dict[str, Any]]:
                              "features": everything()},
         "filesystem": {
             # What it may read is this folder, or the client's root in it, for which it asks right after its start, in
-            # no call: the stateless era has no place for that. interop.py plays it with clients that have sessions.
+            # no call: a client of the stateless era is asked by its first call.
             "at": stdio(npm("server-filesystem", str(folder))),
             "features": {
                 "list": {"expects": "read_text_file"},
                 "call": tool("read_text_file", "Hello from a root", path="{file}"),
+                "roots": tool("list_allowed_directories", "{folder}"),
             },
         },
         "memory": {

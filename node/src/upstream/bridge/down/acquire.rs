@@ -1,6 +1,7 @@
 //! The session for a request, and the request's turn there.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lockgate_proto::mcp::Revision;
@@ -113,20 +114,25 @@ impl Bridge {
             tenant: key.owner().tenant.cloned(),
         };
         let can_ask = !Abilities::of(&key.capabilities).is_empty();
+        let has_asked_apart = Arc::clone(&self.registry.has_asked_apart);
         let manner = match &shared.settings.transport {
             Transport::Http { .. } => Manner {
-                in_turns: false,
+                // A server that asked so once will do so again.
+                in_turns: can_ask && has_asked_apart.load(Ordering::Acquire),
                 asks_apart: can_ask,
+                has_asked_apart,
             },
             // Only an own child asks, and nothing in what it asks says which call it is about.
             Transport::Stdio { scope, .. } => Manner {
                 in_turns: can_ask && matches!(scope, Scope::Auto | Scope::Session),
                 asks_apart: false,
+                has_asked_apart,
             },
         };
         let session = BoundSession::open(Arc::clone(shared), init, session_key).await?;
+        let asks_apart = manner.asks_apart;
         let owned = Arc::new(Owned::new(key, session, manner));
-        if manner.asks_apart {
+        if asks_apart {
             owned.follow();
             // What a server asks before somebody hears it is lost. One that takes longer is not waited for.
             let _in_time = timeout(FOLLOW_WAIT, owned.hub.offered()).await;

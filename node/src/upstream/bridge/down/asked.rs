@@ -4,6 +4,8 @@ use lockgate_proto::jsonrpc::{Frame, Span, Splice, decode_str, encode_str, find}
 use lockgate_proto::mcp::method;
 use serde::{Deserialize, Serialize};
 
+use super::answer;
+
 /// A request that waits for the client's answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Asked {
@@ -48,6 +50,18 @@ impl Asked {
     /// How much of it is kept.
     pub(super) fn n_bytes(&self) -> usize {
         self.id.len() + self.method.len() + self.params.as_deref().map_or(0, str::len)
+    }
+
+    /// As the server asked it, but for what only the session era has.
+    pub(super) fn request(&self) -> Frame {
+        let method = encode_str(&self.method);
+        let params = self.params.as_deref();
+        let params = params.map(|params| format!(r#","params":{params}"#));
+        answer::own(&format!(
+            r#"{{"jsonrpc":"2.0","id":{},"method":{method}{}}}"#,
+            self.id,
+            params.unwrap_or_default()
+        ))
     }
 
     /// As a member of `inputRequests`.

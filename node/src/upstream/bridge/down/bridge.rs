@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use http::{HeaderName, HeaderValue};
+use lockgate_proto::id::ServerName;
 use lockgate_proto::jsonrpc::{Frame, decode_str};
 use lockgate_proto::mcp::{code, method};
 
@@ -55,6 +56,22 @@ impl Bridge {
             shelf: Shelf::new(room),
             sweeping: AtomicBool::new(false),
         }
+    }
+
+    /// `server`, which this is the bridge of, begins.
+    pub(in crate::upstream) fn begin_for(&self, server: &Arc<Shared>) {
+        self.shelf.open(server);
+    }
+
+    /// Whether a request goes on with a call that waits on this node: at this server, or at one that it has replaced.
+    pub(in crate::upstream) fn has_call_of(&self, request: &Frame, server: &ServerName) -> bool {
+        let state = request.param_str(&["requestState"]);
+        state.is_some_and(|state| self.shelf.keeper(server, &state).is_some())
+    }
+
+    /// Waits until no call waits for its client.
+    pub(in crate::upstream) async fn until_none_waits(&self) {
+        self.shelf.until_empty().await;
     }
 
     /// Sends a request by `owner`.
@@ -165,7 +182,7 @@ impl Bridge {
             timeout: out.timeout,
         };
         let mut call = Call::new(n, &out.frame, turn, self.shelf.allowance);
-        hold.begin(n);
+        hold.begin(n, Call::can_ask(&call.method));
         if hold.inbox.is_some() {
             let source = Source::replying(hold.owned.session.clone(), translated, class);
             return stream_of(shared, out, Box::new(call), Line { source, hold }).await;
@@ -205,6 +222,9 @@ impl Bridge {
         let Ask { shared, out, .. } = *ask;
         let server = &shared.settings.name;
         let state = decode_str(state).ok_or_else(|| state_refused(shared, None))?;
+        // A server that was replaced keeps its calls until they have ended.
+        let keeper = self.shelf.keeper(server, &state);
+        let shared = keeper.as_ref().unwrap_or(shared);
         let place = Place::take(shared)?;
         let bearer = Bearer {
             owner: digest::of_owner(ask.owner),
@@ -215,7 +235,7 @@ impl Bridge {
             responses,
             turn,
         };
-        let found = self.shelf.resume(server, &state, retry);
+        let found = shared.down.shelf.resume(server, &state, retry);
         let found = found.map_err(|why| state_refused(shared, why))?;
         let (running, answers) = match found {
             Found::Again(frame) => return Ok(Reply::Single { status: 200, frame }),
@@ -226,7 +246,9 @@ impl Bridge {
             let sent = running.line.hold.owned.send(answer).await;
             sent.map_err(|error| begun(error, shared))?;
         }
-        let stream = CallStream::new(shared, out.frame.clone(), running, Some(place));
+        // A call that is only sent now takes a place of its own.
+        let place = (!running.line.source.is_unsent()).then_some(place);
+        let stream = CallStream::new(shared, out.frame.clone(), running, place);
         Box::new(stream).open().await
     }
 

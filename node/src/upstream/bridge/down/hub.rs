@@ -1,22 +1,23 @@
 //! What a server says to an owned session beside its calls, and who hears it.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use lockgate_proto::jsonrpc::{Frame, Kind};
 use lockgate_proto::mcp::{code, method};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, broadcast, watch};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use super::abilities::{Abilities, Refusal};
 use super::answer;
-use super::call::is_number;
+use super::floor::Floor;
+use super::inbox::Inbox;
 
 /// News that wait for a slow listener. One that misses some is told that everything may have changed.
 const NEWS_MAX: usize = 256;
-/// Messages that wait for one call.
-const INBOX_MAX: usize = 64;
 
 /// What listeners hear.
 #[derive(Clone, Debug)]
@@ -25,52 +26,6 @@ pub(super) enum News {
     Told(Frame),
     /// Nobody listened for a while: anything may have changed.
     Gap,
-}
-
-/// Messages for one running call that came on the session's own stream.
-#[derive(Debug)]
-pub(super) struct Inbox {
-    n: u64,
-    frames: Mutex<VecDeque<Frame>>,
-    wake: Notify,
-}
-
-impl Inbox {
-    /// Of the call under number `n`.
-    pub(super) fn new(n: u64) -> Arc<Self> {
-        Arc::new(Self {
-            n,
-            frames: Mutex::default(),
-            wake: Notify::new(),
-        })
-    }
-
-    fn put(&self, frame: Frame) -> bool {
-        let mut frames = self.frames.lock();
-        if frames.len() >= INBOX_MAX {
-            return false;
-        }
-        frames.push_back(frame);
-        drop(frames);
-        self.wake.notify_one();
-        true
-    }
-
-    /// Next message.
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancel safe.
-    pub(super) async fn next(&self) -> Frame {
-        loop {
-            let next = self.frames.lock().pop_front();
-            if let Some(frame) = next {
-                return frame;
-            }
-            // Keeps a wake that came in between: there is one reader.
-            self.wake.notified().await;
-        }
-    }
 }
 
 /// The hearers of one session.
@@ -82,29 +37,42 @@ pub(super) struct Hub {
     following: AtomicBool,
     /// Counts what may have changed lists.
     changes: AtomicU64,
+    /// What the client can be asked.
+    abilities: Abilities,
+    /// How long a question waits until it is known whose it is.
+    hold: Duration,
     /// Calls that run and may be asked about.
-    running: Mutex<Vec<Arc<Inbox>>>,
+    floor: Mutex<Floor>,
+    /// Tells of what happens on the floor.
+    moved: Notify,
     /// Fires when the session is over.
     pub(super) ended: CancellationToken,
 }
 
-impl Default for Hub {
-    fn default() -> Self {
+impl Hub {
+    /// Of a client with these abilities; a question waits for `hold` at most until it is known whose it is.
+    pub(super) fn new(abilities: Abilities, hold: Duration) -> Self {
         Self {
             news: broadcast::Sender::new(NEWS_MAX),
             offered: watch::Sender::new(None),
             following: AtomicBool::new(false),
             changes: AtomicU64::new(0),
-            running: Mutex::default(),
+            abilities,
+            hold,
+            floor: Mutex::default(),
+            moved: Notify::new(),
             ended: CancellationToken::new(),
         }
     }
-}
 
-impl Hub {
     /// Hears news from now on.
     pub(super) fn subscribe(&self) -> broadcast::Receiver<News> {
         self.news.subscribe()
+    }
+
+    /// Whether somebody follows the stream.
+    pub(super) fn is_followed(&self) -> bool {
+        self.following.load(Ordering::Acquire)
     }
 
     /// Whether the caller is the one who has to follow the stream.
@@ -145,14 +113,39 @@ impl Hub {
 
     /// The call runs: what belongs to no stream may be about it.
     pub(super) fn enter(&self, inbox: &Arc<Inbox>) {
-        self.running.lock().push(Arc::clone(inbox));
+        self.floor.lock().enter(inbox);
+        self.moved.notify_one();
     }
 
     /// The call has ended, or waits for its client.
     pub(super) fn leave(&self, inbox: &Arc<Inbox>) {
-        self.running
-            .lock()
-            .retain(|other| !Arc::ptr_eq(other, inbox));
+        self.floor.lock().leave(inbox);
+        self.moved.notify_one();
+    }
+
+    /// What the server is answered to questions that turn out to be nobody's.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub(super) async fn refusals(&self) -> Vec<Frame> {
+        loop {
+            let next = {
+                let mut floor = self.floor.lock();
+                let nobodys = floor.take_nobodys(Instant::now());
+                if !nobodys.is_empty() {
+                    return nobodys.iter().map(refuse_nobodys).collect();
+                }
+                floor.next_late()
+            };
+            // Keeps a wake that came in between: there is one reader.
+            let moved = self.moved.notified();
+            match next {
+                // Either way the floor is looked at again.
+                Some(late) => drop(timeout_at(late, moved).await),
+                None => moved.await,
+            }
+        }
     }
 
     /// A message of the session's own stream. Returns what the server is answered at once.
@@ -168,17 +161,18 @@ impl Hub {
     }
 
     fn hear_request(&self, frame: Frame) -> Option<Frame> {
-        let id = frame.id().unwrap_or("null").to_owned();
+        let id = frame.id().unwrap_or("null");
         if frame.method() == method::PING {
             return Some(answer::own(&format!(
                 r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#
             )));
         }
-        if self.only_call().is_some_and(|inbox| inbox.put(frame)) {
-            return None;
+        if let Err(Refusal { code, message }) = self.abilities.admit(&frame) {
+            return Some(answer::refusal(id, code, message, None));
         }
-        let message = "the request belongs to no call of a client";
-        Some(answer::refusal(&id, code::METHOD_NOT_FOUND, message, None))
+        let asked = self.floor.lock().ask(frame, Instant::now() + self.hold);
+        self.moved.notify_one();
+        asked.err().as_ref().map(refuse_nobodys)
     }
 
     fn hear_notification(&self, frame: Frame) {
@@ -190,35 +184,39 @@ impl Hub {
             method::PROGRESS => {
                 let token = frame.param(&["progressToken"]);
                 let token = token.map_or("", |span| span.of(frame.text()));
-                let running = self.running.lock();
-                let call = running.iter().find(|inbox| is_number(token, inbox.n));
+                let floor = self.floor.lock();
+                let call = floor.running().iter().find(|inbox| inbox.has_token(token));
                 // A slow reader misses some of its progress.
                 let _full = call.is_some_and(|inbox| inbox.put(frame));
             }
             method::CANCELLED => {
-                for inbox in self.running.lock().iter() {
+                let id = frame.param(&["requestId"]);
+                let mut floor = self.floor.lock();
+                floor.withdraw(id.map_or("", |span| span.of(frame.text())));
+                for inbox in floor.running() {
                     let _full = inbox.put(frame.clone());
                 }
             }
             // Nothing says whose it is, unless one call runs alone.
             _ => {
-                let _unheard = self.only_call().is_some_and(|inbox| inbox.put(frame));
+                let floor = self.floor.lock();
+                let _unheard = floor.only_call().is_some_and(|inbox| inbox.put(frame));
             }
         }
     }
+}
 
-    fn only_call(&self) -> Option<Arc<Inbox>> {
-        match &**self.running.lock() {
-            [only] => Some(Arc::clone(only)),
-            _ => None,
-        }
-    }
+fn refuse_nobodys(question: &Frame) -> Frame {
+    let id = question.id().unwrap_or("null");
+    let message = "the request belongs to no call of a client";
+    answer::refusal(id, code::METHOD_NOT_FOUND, message, None)
 }
 
 #[cfg(test)]
 mod tests {
     use lockgate_proto::jsonrpc::Limits;
 
+    use super::super::inbox::INBOX_MAX;
     use super::*;
 
     fn frame(text: &str) -> Frame {
@@ -226,42 +224,73 @@ mod tests {
         Frame::parse(text.into(), &Limits::default()).unwrap()
     }
 
-    fn waiting(inbox: &Inbox) -> usize {
-        inbox.frames.lock().len()
+    fn hub() -> Hub {
+        let abilities = Abilities::of(r#"{"elicitation":{},"roots":{}}"#);
+        Hub::new(abilities, Duration::from_secs(5))
     }
+
+    const ELICIT: &str = r#""id":1,"method":"elicitation/create""#;
 
     #[test]
     fn a_question_goes_to_the_only_call_or_back() {
-        let hub = Hub::default();
-        let ask = || hub.hear(frame(r#""id":1,"method":"elicitation/create""#));
-        assert!(ask().is_some());
-        let (a, b) = (Inbox::new(1), Inbox::new(2));
+        let hub = hub();
+        let ask = |text| hub.hear(frame(text));
+        assert!(ask(ELICIT).unwrap().text().contains("-32601"));
+        let a = Inbox::new(1, true);
         hub.enter(&a);
-        assert!(ask().is_none());
-        assert_eq!(waiting(&a), 1);
+        assert!(ask(ELICIT).is_none());
+        assert_eq!(a.len(), 1);
+        let not_declared = ask(r#""id":1,"method":"sampling/createMessage""#);
+        assert!(not_declared.unwrap().text().contains("-32601"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_question_of_several_calls_waits_for_the_last_one_but_not_for_ever() {
+        let hub = hub();
+        let (a, b) = (Inbox::new(1, true), Inbox::new(2, true));
+        hub.enter(&a);
         hub.enter(&b);
-        assert!(ask().unwrap().text().contains("-32601"));
+        assert!(hub.hear(frame(ELICIT)).is_none());
         hub.leave(&a);
-        assert!(ask().is_none());
-        assert_eq!((waiting(&a), waiting(&b)), (1, 1));
+        assert_eq!((a.len(), b.len()), (0, 1));
+        hub.enter(&a);
+        assert!(hub.hear(frame(ELICIT)).is_none());
+        let began = Instant::now();
+        let refused = hub.refusals().await;
+        assert_eq!(began.elapsed(), hub.hold);
+        assert_eq!((refused.len(), a.len(), b.len()), (1, 0, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_question_whose_calls_have_all_ended_is_refused_at_once() {
+        let hub = hub();
+        let calls = [1, 2, 3].map(|n| Inbox::new(n, true));
+        calls.iter().for_each(|inbox| hub.enter(inbox));
+        assert!(hub.hear(frame(ELICIT)).is_none());
+        // Withdrawn by the server, there is nothing to refuse.
+        let cancel = r#""method":"notifications/cancelled","params":{"requestId":1}"#;
+        assert!(hub.hear(frame(cancel)).is_none());
+        let began = Instant::now();
+        let none = timeout_at(began + hub.hold * 2, hub.refusals()).await;
+        assert!(none.is_err(), "{none:?}");
     }
 
     #[test]
     fn an_inbox_that_nobody_reads_is_bounded() {
-        let hub = Hub::default();
-        let inbox = Inbox::new(1);
+        let hub = hub();
+        let inbox = Inbox::new(1, true);
         hub.enter(&inbox);
         for _ in 0..INBOX_MAX {
             assert!(hub.hear(frame(r#""id":1,"method":"roots/list""#)).is_none());
         }
         assert!(hub.hear(frame(r#""id":1,"method":"roots/list""#)).is_some());
-        assert_eq!(waiting(&inbox), INBOX_MAX);
+        assert_eq!(inbox.len(), INBOX_MAX);
     }
 
     #[test]
     fn progress_finds_its_call_by_the_token() {
-        let hub = Hub::default();
-        let (a, b) = (Inbox::new(1), Inbox::new(2));
+        let hub = hub();
+        let (a, b) = (Inbox::new(1, true), Inbox::new(2, true));
         hub.enter(&a);
         hub.enter(&b);
         for token in ["2", "\"2\"", "3"] {
@@ -274,12 +303,12 @@ mod tests {
             hub.hear(frame(r#""method":"notifications/message""#))
                 .is_none()
         );
-        assert_eq!((waiting(&a), waiting(&b)), (0, 2));
+        assert_eq!((a.len(), b.len()), (0, 2));
     }
 
     #[test]
     fn news_go_to_listeners() {
-        let hub = Hub::default();
+        let hub = hub();
         let mut news = hub.subscribe();
         hub.hear(frame(r#""method":"notifications/tools/list_changed""#));
         assert!(matches!(news.try_recv(), Ok(News::Told(_))));

@@ -6,6 +6,7 @@
 //!                │        └── abilities, asked, level
 //!                ├── registry ── owned               sessions: whose, how many, whose turn
 //!                │        ├── hub, listen           what comes beside the calls
+//!                │        │    └── floor, inbox     whose question it is
 //!                │        └── own_catalog           what a caller's capabilities change
 //!                └── stream ── call                  one call, as data
 //!                       └── shelf ── parking ── ticket, digest   calls that wait for their clients, as data
@@ -21,7 +22,9 @@ mod call;
 mod catalog;
 mod digest;
 mod discover;
+mod floor;
 mod hub;
+mod inbox;
 mod level;
 mod listen;
 mod own_catalog;

@@ -14,12 +14,14 @@ use tokio::time::{Instant, sleep};
 use crate::error::UpstreamError;
 use crate::task::spawn_named;
 use crate::upstream::catalog::Catalog;
-use crate::upstream::link::{Outgoing, Reply, SEND_WAIT};
+use crate::upstream::link::{MessageStream, Outgoing, Reply, SEND_WAIT};
 use crate::upstream::{BoundSession, CallClass, Owner};
 
+use super::abilities::Abilities;
 use super::answer;
 use super::call::Call;
-use super::hub::{Hub, Inbox, News};
+use super::hub::{Hub, News};
+use super::inbox::Inbox;
 use super::level::Level;
 
 /// First wait before a stream that ended is opened again; doubles up to [`AGAIN_MAX`].
@@ -84,9 +86,11 @@ pub(super) struct Owned {
     raising: Mutex<()>,
     turns: Turns,
     /// What comes beside the calls.
-    pub(super) hub: Hub,
+    pub(super) hub: Arc<Hub>,
     /// Whether a question of the server says by its stream which call it is about.
     asks_in_place: bool,
+    /// Set when the server asks otherwise; shared by its sessions.
+    asks_apart: Arc<AtomicBool>,
     /// What the server offered when it was asked last, and when that was, in changes.
     pub(super) catalog: Mutex<Option<(u64, Arc<Catalog>)>>,
     /// Listens of each resource.
@@ -105,12 +109,14 @@ struct Turns {
 }
 
 /// How a session is used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Manner {
     /// One call at a time.
     pub(super) in_turns: bool,
     /// The server may ask on its own stream, where nothing tells which call it is about.
     pub(super) asks_apart: bool,
+    /// Set when it does.
+    pub(super) has_asked_apart: Arc<AtomicBool>,
 }
 
 /// The outcome of waiting for a turn.
@@ -127,6 +133,9 @@ impl Owned {
     pub(super) fn new(key: Key, session: BoundSession, manner: Manner) -> Self {
         let introduction = session.initialize_result();
         let info = find(&introduction, "serverInfo");
+        let abilities = Abilities::of(&key.capabilities);
+        // Before the server, or the call that it is about, has waited too long.
+        let hold = session.settings().timeout / 2;
         Self {
             key,
             server_info: info.map(|span| span.of(&introduction).into()),
@@ -141,8 +150,9 @@ impl Owned {
                 parked: AtomicBool::new(false),
                 news: Notify::new(),
             },
-            hub: Hub::default(),
+            hub: Arc::new(Hub::new(abilities, hold)),
             asks_in_place: !manner.asks_apart,
+            asks_apart: manner.has_asked_apart,
             catalog: Mutex::default(),
             subscriptions: Mutex::default(),
             opened: Instant::now(),
@@ -216,10 +226,13 @@ impl Owned {
         self.session.close().await;
     }
 
-    async fn hear(&self, frame: Frame) {
-        if frame.kind() == Kind::Request {
+    /// A message of the server that belongs to no call.
+    pub(super) async fn hear(&self, frame: Frame) {
+        let is_of_one_call = !matches!(&*frame.method(), method::PING | method::ROOTS_LIST);
+        if frame.kind() == Kind::Request && is_of_one_call {
             // A server that asks here once will do so again: from now on one call at a time shows whose it is.
             self.turns.are_taken.store(true, Ordering::Release);
+            self.asks_apart.store(true, Ordering::Release);
         }
         if let Some(reply) = self.hub.hear(frame) {
             let _server_gone = self.send(reply).await;
@@ -317,40 +330,32 @@ async fn follow(owned: Weak<Owned>) {
     let mut wait = AGAIN_MIN;
     let mut is_first = true;
     loop {
-        let Some((session, ended)) = owned
+        let Some((session, hub)) = owned
             .upgrade()
-            .map(|owned| (owned.session.clone(), owned.hub.ended.clone()))
+            .map(|owned| (owned.session.clone(), Arc::clone(&owned.hub)))
         else {
             return;
         };
         let opened = tokio::select! {
-            () = ended.cancelled() => return,
+            () = hub.ended.cancelled() => return,
             opened = session.listen() => opened,
         };
         let began = Instant::now();
         match opened {
             Ok(Some(mut stream)) => {
-                let Some(now) = owned.upgrade() else { return };
-                now.hub.set_offered(true);
+                hub.set_offered(true);
                 if !is_first {
-                    now.hub.tell(News::Gap);
+                    hub.tell(News::Gap);
                 }
                 is_first = false;
-                drop(now);
-                loop {
-                    let next = tokio::select! {
-                        () = ended.cancelled() => return,
-                        next = stream.next() => next,
-                    };
-                    let Ok(Some(frame)) = next else { break };
-                    let Some(owned) = owned.upgrade() else { return };
-                    owned.hear(frame).await;
+                tokio::select! {
+                    () = hub.ended.cancelled() => return,
+                    () = hear_all(&owned, &mut stream) => {}
+                    () = refuse_nobodys(&owned, &hub) => return,
                 }
             }
             Ok(None) => {
-                if let Some(owned) = owned.upgrade() {
-                    owned.hub.set_offered(false);
-                }
+                hub.set_offered(false);
                 return;
             }
             Err(error) => tracing::debug!(%error, "owned session does not listen"),
@@ -359,9 +364,28 @@ async fn follow(owned: Weak<Owned>) {
             wait = AGAIN_MIN;
         }
         tokio::select! {
-            () = ended.cancelled() => return,
+            () = hub.ended.cancelled() => return,
             () = sleep(wait) => wait = (wait * 2).min(AGAIN_MAX),
         }
+    }
+}
+
+/// Refuses what nobody can be asked, for as long as the session lives.
+async fn refuse_nobodys(owned: &Weak<Owned>, hub: &Hub) {
+    loop {
+        let refusals = hub.refusals().await;
+        let Some(owned) = owned.upgrade() else { return };
+        for refusal in refusals {
+            let _server_gone = owned.send(refusal).await;
+        }
+    }
+}
+
+/// Hears the stream to its end.
+async fn hear_all(owned: &Weak<Owned>, stream: &mut MessageStream) {
+    while let Ok(Some(frame)) = stream.next().await {
+        let Some(owned) = owned.upgrade() else { return };
+        owned.hear(frame).await;
     }
 }
 
@@ -387,11 +411,12 @@ impl Hold {
         }
     }
 
-    /// The call is on its way.
-    pub(super) fn begin(&mut self, n: u64) {
+    /// The call is on its way. `can_ask`: it can be answered with a question.
+    pub(super) fn begin(&mut self, n: u64, can_ask: bool) {
         self.running = Some(n);
-        if !self.owned.asks_in_place {
-            self.owned.hub.enter(self.inbox.insert(Inbox::new(n)));
+        let hub = &self.owned.hub;
+        if !self.owned.asks_in_place || hub.is_followed() {
+            hub.enter(self.inbox.insert(Inbox::new(n, can_ask)));
         }
     }
 

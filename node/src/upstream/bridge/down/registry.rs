@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use lockgate_proto::jsonrpc::{decode_str, elements, encode_str, members};
@@ -29,6 +29,8 @@ pub(super) struct Registry {
     /// Raw capabilities as clients write them, and their one spelling.
     spellings: Mutex<HashMap<Arc<str>, Arc<str>>>,
     names: AtomicU64,
+    /// Whether the server has asked on a session's own stream.
+    pub(super) has_asked_apart: Arc<AtomicBool>,
 }
 
 /// Place of one session; opened by whoever needs it first.

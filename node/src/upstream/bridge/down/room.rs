@@ -1,13 +1,15 @@
 //! Places and memory for calls that wait for their clients: so many for the node, and so many for each caller.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use crate::config;
 use crate::seal::Sealer;
+use crate::upstream::shared::Shared;
 
 use super::digest::Digest;
 
@@ -19,6 +21,9 @@ pub struct WaitingRoom {
     pub(super) limits: config::Bridge,
     used: Mutex<Used>,
     refused: AtomicU64,
+    /// Whose calls wait here, by the life that their states name. One that was replaced is here until its last such
+    /// call has ended.
+    lives: Mutex<HashMap<u64, Weak<Shared>>>,
 }
 
 /// What is used of it, at one moment.
@@ -93,7 +98,28 @@ impl WaitingRoom {
             limits,
             used: Mutex::default(),
             refused: AtomicU64::new(0),
+            lives: Mutex::default(),
         }
+    }
+
+    /// How long a call waits for its client.
+    pub(in crate::upstream) fn wait(&self) -> Duration {
+        self.limits.wait
+    }
+
+    /// A server begins to let calls wait.
+    pub(super) fn open(&self, life: u64, server: &Arc<Shared>) {
+        self.lives.lock().insert(life, Arc::downgrade(server));
+    }
+
+    /// It has ended.
+    pub(super) fn close(&self, life: u64) {
+        self.lives.lock().remove(&life);
+    }
+
+    /// Whose calls of this life are.
+    pub(super) fn server(&self, life: u64) -> Option<Arc<Shared>> {
+        self.lives.lock().get(&life)?.upgrade()
     }
 
     /// What is used of it.

@@ -7,7 +7,10 @@ use aws_lc_rs::rand;
 use lockgate_proto::id::ServerName;
 use lockgate_proto::jsonrpc::Frame;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio::time::Instant;
+
+use crate::upstream::shared::Shared;
 
 use super::call::{Allowance, Call};
 use super::digest;
@@ -47,8 +50,11 @@ pub(super) struct Shelf {
     room: Option<Arc<WaitingRoom>>,
     /// What one call may ask.
     pub(super) allowance: Allowance,
+    life: u64,
     epoch: Instant,
     state: Mutex<State>,
+    /// Tells of every call that is taken out.
+    taken: Notify,
 }
 
 #[derive(Debug)]
@@ -64,15 +70,40 @@ impl Shelf {
         let room = room.filter(|_| rand::fill(&mut life).is_ok());
         let limits = room.as_ref().map(|room| room.limits).unwrap_or_default();
         let wait_ms = u64::try_from(limits.wait.as_millis()).unwrap_or(u64::MAX);
+        let life = u64::from_be_bytes(life);
         Self {
             room,
+            life,
             allowance: Allowance::from(&limits),
             epoch: Instant::now(),
             state: Mutex::new(State {
-                parking: Parking::new(u64::from_be_bytes(life), wait_ms),
+                parking: Parking::new(life, wait_ms),
                 lines: HashMap::new(),
             }),
+            taken: Notify::new(),
         }
+    }
+
+    /// Calls of `server` wait here: states lead there.
+    pub(super) fn open(&self, server: &Arc<Shared>) {
+        if let Some(room) = &self.room {
+            room.open(self.life, server);
+        }
+    }
+
+    /// The server has ended.
+    pub(super) fn close(&self) {
+        if let Some(room) = &self.room {
+            room.close(self.life);
+        }
+    }
+
+    /// Where the call waits that `text`, a `requestState` for `server`, belongs to. `None` for what was not made on this
+    /// node, or by a server that has ended.
+    pub(super) fn keeper(&self, server: &ServerName, text: &str) -> Option<Arc<Shared>> {
+        let room = self.room.as_ref()?;
+        let ticket = Ticket::open(&room.sealer, server, text)?;
+        room.server(ticket.life)
     }
 
     fn now_ms(&self) -> u64 {
@@ -142,6 +173,7 @@ impl Shelf {
                 let (mut line, _seat) = lines.remove(&id).ok_or(Some(Refused::Used))?;
                 line.source.restart_silence();
                 line.hold.go_on();
+                self.taken.notify_waiters();
                 Ok(Found::On(Running { call, line }, answers))
             }
         }
@@ -157,6 +189,7 @@ impl Shelf {
         let call = Box::new(parking.take(id)?);
         let (line, _seat) = lines.remove(&id)?;
         line.hold.go_on();
+        self.taken.notify_waiters();
         Some(Running { call, line })
     }
 
@@ -175,6 +208,7 @@ impl Shelf {
         let mut state = self.state.lock();
         let State { parking, lines } = &mut *state;
         let over = which(parking).into_iter();
+        self.taken.notify_waiters();
         over.filter_map(|(id, call)| {
             let (line, _seat) = lines.remove(&id)?;
             line.hold.go_on();
@@ -182,6 +216,19 @@ impl Shelf {
             Some(Running { call, line })
         })
         .collect()
+    }
+
+    /// Waits until nothing is parked.
+    pub(super) async fn until_empty(&self) {
+        loop {
+            let mut taken = std::pin::pin!(self.taken.notified());
+            // Registered before the look, so that the last call cannot go in between unseen.
+            taken.as_mut().enable();
+            if self.is_empty() {
+                return;
+            }
+            taken.await;
+        }
     }
 
     /// Whether nothing is parked.

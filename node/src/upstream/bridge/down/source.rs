@@ -42,8 +42,16 @@ impl Source {
     pub(super) fn replying(session: BoundSession, out: Outgoing, class: CallClass) -> Self {
         let pause = Arc::new(Pause::new());
         let clock = Arc::clone(&pause);
-        let reply = async move { session.call_pausable(out, class, &clock).await };
+        let reply = async move {
+            clock.begin();
+            session.call_pausable(out, class, &clock).await
+        };
         Self::Replying(Mutex::new(Box::pin(reply)), pause)
+    }
+
+    /// Whether the call has not been sent yet.
+    pub(super) fn is_unsent(&self) -> bool {
+        matches!(self, Self::Replying(_, pause) if !pause.has_begun())
     }
 
     /// See [`GuardedStream::settle_early`].

@@ -5,13 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lockgate_proto::jsonrpc::{Frame, Kind};
+use lockgate_proto::mcp::code;
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::UpstreamError;
+use crate::task::spawn_named;
 use crate::upstream::admission::Place;
 use crate::upstream::link::{MessageStream, Reply};
 use crate::upstream::shared::Shared;
 
+use super::answer;
 use super::call::Step;
 use super::digest;
 use super::hub::News;
@@ -142,6 +145,12 @@ impl CallStream {
             if !running.call.is_asking() {
                 // The server has taken its questions back.
                 self.gather_until = None;
+            } else if running.line.source.is_unsent() {
+                // Asked before, and of any call: this one is sent when the server has its answer.
+                match self.park() {
+                    Some(question) => return Ok(Some(question)),
+                    None => continue,
+                }
             }
             let line = &mut running.line;
             let got = match self.gather_until {
@@ -225,6 +234,7 @@ impl CallStream {
     fn end(&mut self) {
         if let Some(mut running) = self.running.take() {
             running.line.hold.end();
+            pass_on(running);
         }
     }
 
@@ -240,6 +250,29 @@ impl CallStream {
             self.shared.down.forget(&running.line.hold.owned);
         }
     }
+}
+
+/// What the client was not asked any more before its call ended: roots are asked of the next call, of the rest the
+/// server learns that it asks in vain.
+fn pass_on(mut running: Running) {
+    let (roots, rest) = running.call.take_asked();
+    if roots.is_empty() && rest.is_empty() {
+        return;
+    }
+    let owned = Arc::clone(&running.line.hold.owned);
+    owned.follow();
+    // Ends when the server has taken it, within the limit of every notification.
+    drop(spawn_named("questions of an ended call", async move {
+        for request in roots {
+            owned.hear(request).await;
+        }
+        for request in rest {
+            let id = request.id().unwrap_or("null");
+            let message = "the call has ended";
+            let refusal = answer::refusal(id, code::INTERNAL_ERROR, message, None);
+            let _server_gone = owned.send(refusal).await;
+        }
+    }));
 }
 
 fn is_answer(frame: &Frame) -> bool {

@@ -56,6 +56,7 @@ impl Bridge {
 
     /// Ends everything, for good.
     pub(in crate::upstream) async fn end(&self) {
+        self.shelf.close();
         let parked = self.shelf.clear().into_iter();
         let told = join_all(parked.map(|running| part(running, "the server was removed")));
         // What the server does not take by then it learns from the end of its sessions.

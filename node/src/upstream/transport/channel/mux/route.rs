@@ -198,10 +198,23 @@ impl Mux {
             let each = owners.map(|owner| self.deliver(owner, self.place(owner), frame.clone()));
             return each.collect();
         }
-        post(
-            owners.filter(|owner| self.ledger.admits(*owner, level)),
-            frame,
-        )
+        // A session that does not listen can be told in a call; not while another's may be what the message is about.
+        let of_calls = self.only_caller();
+        let admitted = owners.filter(|owner| self.ledger.admits(*owner, level));
+        let each = admitted.map(|owner| {
+            let in_call = of_calls == Some(owner) && !self.ledger.is_listening(owner);
+            let call = in_call.then(|| self.place(owner)).flatten();
+            self.deliver(owner, call, frame.clone())
+        });
+        each.collect()
+    }
+
+    /// The session that all calls in flight belong to which may have anything to say.
+    fn only_caller(&self) -> Option<Owner> {
+        let heard = self.calls.values().filter(|call| call.is_heard());
+        let mut owners = heard.map(|call| call.owner);
+        let first = owners.next()?;
+        owners.all(|owner| owner == first).then_some(first)
     }
 
     /// The call that a message of this session most likely belongs to; `None`: the session's own stream.

@@ -128,6 +128,23 @@ fn the_server_gets_the_most_verbose_level_and_each_session_its_own() {
 }
 
 #[test]
+fn a_session_that_does_not_listen_hears_the_log_in_its_call() {
+    let mut mux = mux(Sharing::Shared);
+    let (one, two) = (mux.attach(), mux.attach());
+    mux.set_listening(two, true);
+    let call = |id: &str| request(id, "tools/call", "{}");
+    let first = begin(&mut mux, one, &call("1"));
+    let seen = goes(&mut mux, &logged("info"));
+    assert_eq!(seen, [format!("pass {first}"), "post 2".to_owned()]);
+    // Of two calls of one session, the older.
+    begin(&mut mux, one, &call("2"));
+    assert_eq!(goes(&mut mux, &logged("info"))[0], format!("pass {first}"));
+    // It may be about another's call.
+    begin(&mut mux, two, &call("1"));
+    assert_eq!(goes(&mut mux, &logged("info")), ["post 1", "post 2"]);
+}
+
+#[test]
 fn what_is_no_level_is_for_the_server_to_refuse() {
     let mut mux = mux(Sharing::Shared);
     let owner = mux.attach();

@@ -1,0 +1,73 @@
+//! Messages for one running call that came beside its own stream.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use lockgate_proto::jsonrpc::Frame;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::call::is_number;
+
+/// Messages that wait for one call.
+pub(super) const INBOX_MAX: usize = 64;
+
+/// Messages for one running call that came on the session's own stream.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    n: u64,
+    /// Whether the call can be answered with a question.
+    pub(super) can_ask: bool,
+    frames: Mutex<VecDeque<Frame>>,
+    wake: Notify,
+}
+
+impl Inbox {
+    /// Of the call under number `n`.
+    pub(super) fn new(n: u64, can_ask: bool) -> Arc<Self> {
+        Arc::new(Self {
+            n,
+            can_ask,
+            frames: Mutex::default(),
+            wake: Notify::new(),
+        })
+    }
+
+    /// Whether a raw progress token is the call's.
+    pub(super) fn has_token(&self, raw: &str) -> bool {
+        is_number(raw, self.n)
+    }
+
+    /// Adds a message. `false` when too many wait already.
+    pub(super) fn put(&self, frame: Frame) -> bool {
+        let mut frames = self.frames.lock();
+        if frames.len() >= INBOX_MAX {
+            return false;
+        }
+        frames.push_back(frame);
+        drop(frames);
+        self.wake.notify_one();
+        true
+    }
+
+    /// Next message.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub(super) async fn next(&self) -> Frame {
+        loop {
+            let next = self.frames.lock().pop_front();
+            if let Some(frame) = next {
+                return frame;
+            }
+            // Keeps a wake that came in between: there is one reader.
+            self.wake.notified().await;
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.frames.lock().len()
+    }
+}
