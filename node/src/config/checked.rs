@@ -1,5 +1,6 @@
 //! Checked configuration: every value is in range, every name is unique, every reference resolves.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,6 +11,9 @@ use globset::GlobMatcher;
 use http::{HeaderName, Uri};
 use lockgate_proto::id::{Principal, RoleName, ServerName, Tenant};
 use secrecy::SecretString;
+
+/// Scheme of the resources that are interfaces of tools (MCP Apps).
+const UI_SCHEME: &str = "ui://";
 
 /// Whole file.
 #[derive(Clone, Debug)]
@@ -216,7 +220,7 @@ pub struct Server {
     pub timeout: Duration,
     /// Prefix of its tools and prompts, without separator. Default: its name. `None`: no prefix.
     pub prefix: Option<String>,
-    /// Put before its resource URIs where two servers collide.
+    /// Put before its resource URIs where two servers collide; those of apps carry the server's name instead.
     pub uri_prefix: Option<String>,
     /// Trips on failures.
     pub breaker: Breaker,
@@ -235,15 +239,31 @@ pub struct Server {
 }
 
 impl Server {
-    /// A resource URI as clients of the merged endpoints see it.
+    /// A resource URI as clients of the merged endpoints see it. That of an app keeps its scheme, by which hosts know
+    /// it (MCP Apps 2026-01-26, "UI Resource Format"), and carries the server's name behind it.
     pub fn shown_uri(&self, uri: &str) -> String {
-        format!("{}{uri}", self.uri_prefix.as_deref().unwrap_or_default())
+        let Some(prefix) = &self.uri_prefix else {
+            return uri.to_owned();
+        };
+        match uri.strip_prefix(UI_SCHEME) {
+            Some(rest) => format!("{UI_SCHEME}{}.{rest}", self.name),
+            None => format!("{prefix}{uri}"),
+        }
     }
 
-    /// A resource URI as the server knows it. Leaves one alone that does not carry the prefix.
-    pub fn own_uri<'u>(&self, uri: &'u str) -> &'u str {
-        let prefix = self.uri_prefix.as_deref().unwrap_or_default();
-        uri.strip_prefix(prefix).unwrap_or(uri)
+    /// A resource URI as the server knows it. Leaves one alone that is not as [`Self::shown_uri`] makes it.
+    pub fn own_uri<'u>(&self, uri: &'u str) -> Cow<'u, str> {
+        let Some(prefix) = &self.uri_prefix else {
+            return Cow::Borrowed(uri);
+        };
+        let app = || {
+            let rest = uri.strip_prefix(UI_SCHEME)?;
+            rest.strip_prefix(self.name.as_str())?.strip_prefix('.')
+        };
+        match app() {
+            Some(rest) => Cow::Owned(format!("{UI_SCHEME}{rest}")),
+            None => Cow::Borrowed(uri.strip_prefix(&**prefix).unwrap_or(uri)),
+        }
     }
 }
 

@@ -29,8 +29,19 @@ pub struct Plan<'a> {
     pub item: Option<&'a Item>,
 }
 
-/// Who made a task: server (by index) and the tool that started it.
-pub type TaskOwner<'a> = &'a (dyn Fn(&str) -> Option<(usize, String)> + Sync);
+/// A task by where it came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskRef {
+    /// Server that runs it, by index.
+    pub server: usize,
+    /// Tool that began it.
+    pub tool: String,
+    /// Id that the server knows, where the client knows another.
+    pub own: Option<String>,
+}
+
+/// Where a task came from, by the id that the client knows.
+pub type TaskOwner<'a> = &'a (dyn Fn(&str) -> Option<TaskRef> + Sync);
 
 /// Finds out what `frame`, a request, means at this table.
 ///
@@ -69,6 +80,7 @@ pub fn plan<'a>(
         method::TASKS_GET | method::TASKS_RESULT | method::TASKS_CANCEL | method::TASKS_UPDATE => {
             task(table, scope, frame, tasks)
         }
+        name if name.starts_with("resources/") => about_resource(table, scope, frame),
         _ => by_method(table, scope, frame),
     }
 }
@@ -183,9 +195,10 @@ fn resource<'a>(
             revision,
         });
     };
+    let settings = &table.servers[server].settings;
     let own = match &uri {
-        Cow::Borrowed(text) => Cow::Borrowed(table.servers[server].settings.own_uri(text)),
-        Cow::Owned(text) => Cow::Owned(table.servers[server].settings.own_uri(text).to_owned()),
+        Cow::Borrowed(text) => settings.own_uri(text),
+        Cow::Owned(text) => Cow::Owned(settings.own_uri(text).into_owned()),
     };
     let edit = if own == uri { None } else { frame.param(path) };
     Ok(Plan {
@@ -206,23 +219,57 @@ fn task<'a>(
     tasks: TaskOwner<'_>,
 ) -> Result<Plan<'a>, CallError> {
     let id = string(frame, &["taskId"])?;
-    if let Some((server, tool)) = tasks(&id) {
+    if let Some(TaskRef { server, tool, own }) = tasks(&id) {
         let fits = scope == Scope::All || scope == Scope::Server(server);
         if fits && server < table.servers.len() {
-            let shown = Cow::Owned(tool);
+            let edit = own.as_ref().and_then(|_| frame.param(&["taskId"]));
             return Ok(Plan {
                 server,
                 object: Object::Tool,
-                shown,
-                own: Some(id),
-                edit: None,
+                shown: Cow::Owned(tool),
+                own: Some(own.map_or(id, Cow::Owned)),
+                edit,
                 item: None,
             });
         }
     }
-    let mut plan = by_method(table, scope, frame)?;
+    let any = || {
+        let mut servers = table.servers.iter();
+        let knows = |entry: &Entry| knows(table, entry, &frame.method());
+        Some(of_method(frame.method(), servers.position(knows)?))
+    };
+    // Nobody's task: any server that has some can say so.
+    let plan = by_method(table, scope, frame);
+    let mut plan = plan.or_else(|error| any().ok_or(error))?;
     plan.own = Some(id);
     Ok(plan)
+}
+
+/// A method of an extension that is about a resource (Skills: `resources/directory/read`) goes where that resource is.
+/// Policy decides on the method: what a grant to read means to an extension nobody here can know.
+fn about_resource<'a>(
+    table: &Table,
+    scope: Scope,
+    frame: &'a Frame,
+) -> Result<Plan<'a>, CallError> {
+    let uri = (scope == Scope::All).then(|| frame.param_str(&["uri"]));
+    let Some(uri) = uri.flatten() else {
+        return by_method(table, scope, frame);
+    };
+    let Some(server) = table.resource(&uri) else {
+        return by_method(table, scope, frame);
+    };
+    let own = table.servers[server].settings.own_uri(&uri).into_owned();
+    let edit = if own == *uri {
+        None
+    } else {
+        frame.param(&["uri"])
+    };
+    Ok(Plan {
+        edit,
+        own: edit.map(|_| Cow::Owned(own)),
+        ..of_method(frame.method(), server)
+    })
 }
 
 /// A method that names no object: the one server of the scope, or the only one that can be meant.
@@ -238,19 +285,24 @@ fn by_method<'a>(table: &Table, scope: Scope, frame: &'a Frame) -> Result<Plan<'
             method: method.into_owned(),
         });
     };
+    Ok(of_method(method, server))
+}
+
+/// Policy decides on the method alone.
+fn of_method(method: Cow<'_, str>, server: usize) -> Plan<'_> {
     let object = if is_own_business(&method) {
         Object::Server
     } else {
         Object::Method
     };
-    Ok(Plan {
+    Plan {
         server,
         object,
         shown: method,
         own: None,
         edit: None,
         item: None,
-    })
+    }
 }
 
 /// Methods that touch no object but the connection and the caller's own view of the server: who may reach the
@@ -269,13 +321,16 @@ fn is_own_business(name: &str) -> bool {
     )
 }
 
-fn knows(table: &Table, entry: &Entry, method: &str) -> bool {
+fn knows(table: &Table, entry: &Entry, called: &str) -> bool {
     let Some(catalog) = entry.catalog.as_deref() else {
         return false;
     };
     let capabilities = catalog.capabilities();
-    may_know(capabilities, method, table.era)
-        || (method.starts_with("tasks/")
+    if called == method::TASKS_LIST {
+        return has(capabilities, &["tasks", "list"]);
+    }
+    may_know(capabilities, called, table.era)
+        || (called.starts_with("tasks/")
             && has(
                 capabilities,
                 &["extensions", "io.modelcontextprotocol/tasks"],

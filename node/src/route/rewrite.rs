@@ -1,5 +1,7 @@
 //! URIs in answers, where a server has a `uri_prefix`: a client must be able to read what it was told of.
 
+use std::borrow::Cow;
+
 use lockgate_proto::jsonrpc::{Frame, Span, Splice, decode_str, encode_str, find, find_path};
 use lockgate_proto::mcp::{Revision, method};
 
@@ -15,14 +17,23 @@ pub(super) fn ui_resource(server: &Server, tool: &str, splice: &mut Splice<'_>) 
     if server.uri_prefix.is_none() {
         return;
     }
-    for path in [
-        &["_meta", "ui", "resourceUri"][..],
-        &["_meta", "ui/resourceUri"][..],
-    ] {
+    for path in UI_PATHS {
         if let Some(span) = find_path(tool, path) {
             prefix_at(server, tool, span, splice);
         }
     }
+}
+
+/// Where a tool names its interface (MCP Apps): today, and before.
+const UI_PATHS: [&[&str]; 2] = [
+    &["_meta", "ui", "resourceUri"],
+    &["_meta", "ui/resourceUri"],
+];
+
+/// URIs of a raw tool's interface.
+pub(super) fn ui_uris(tool: &str) -> impl Iterator<Item = Cow<'_, str>> {
+    let at = UI_PATHS.into_iter();
+    at.filter_map(move |path| decode_str(find_path(tool, path)?.of(tool)))
 }
 
 /// The answer to `method` with its resource URIs as clients see them. `None` when nothing changes.
@@ -34,6 +45,12 @@ pub fn prefix_result(server: &Server, method: &str, answer: &Frame) -> Option<Fr
     match method {
         method::TOOLS_CALL | method::TASKS_RESULT => {
             contents(server, text, at(text, result, "content"), &mut splice)
+        }
+        method::TASKS_GET => {
+            // Of a task that has ended, where the result comes with its state.
+            if let Some(ended) = at(text, result, "result") {
+                contents(server, text, at(text, ended, "content"), &mut splice);
+            }
         }
         method::PROMPTS_GET => {
             for message in elements(text, at(text, result, "messages")) {

@@ -15,6 +15,7 @@ use crate::upstream::catalog::{Catalog, Item, ListKind};
 
 use super::list::ListCache;
 use super::merge::{Merged, has};
+use super::rewrite::ui_uris;
 use super::template::Template;
 
 /// Servers that one request may reach.
@@ -82,6 +83,8 @@ pub struct Table {
     tools: ByName,
     prompts: ByName,
     resources: ByName,
+    /// Resources that tools name as their interface, and that need not be listed (MCP Apps). Server by URI.
+    apps: HashMap<Box<str>, usize, RandomState>,
     templates: Vec<(Template, usize)>,
 }
 
@@ -93,6 +96,7 @@ impl Table {
         let tools = index(&servers, ListKind::Tools, &mut hidden);
         let prompts = index(&servers, ListKind::Prompts, &mut hidden);
         let resources = index(&servers, ListKind::Resources, &mut hidden);
+        let apps = apps(&servers);
         let mut templates: Vec<(Template, usize)> = Vec::new();
         for (at, entry) in servers.iter().enumerate() {
             for item in entry.items(ListKind::Templates) {
@@ -115,6 +119,7 @@ impl Table {
             tools,
             prompts,
             resources,
+            apps,
             templates,
         }
     }
@@ -156,10 +161,14 @@ impl Table {
         self.prompts.get(name).copied()
     }
 
-    /// Server of a resource: listed, else by template, else the only one with that scheme, else the only one that has resources at all.
+    /// Server of a resource: listed, else named by a tool, else by template, else the only one with that scheme, else
+    /// the only one that has resources at all.
     pub fn resource(&self, uri: &str) -> Option<usize> {
         if let Some(target) = self.resources.get(uri) {
             return Some(target.server);
+        }
+        if let Some(server) = self.apps.get(uri) {
+            return Some(*server);
         }
         if let Some((_, server)) = self
             .templates
@@ -237,6 +246,21 @@ fn index(servers: &[Entry], kind: ListKind, hidden: &mut Vec<Hidden>) -> ByName 
                 None => {
                     found.insert(name, Target { server, item });
                 }
+            }
+        }
+    }
+    found
+}
+
+/// Interfaces of tools, by their URIs as clients see them. The server that stands first keeps one.
+fn apps(servers: &[Entry]) -> HashMap<Box<str>, usize, RandomState> {
+    let mut found = HashMap::default();
+    for (at, entry) in servers.iter().enumerate() {
+        for tool in entry.items(ListKind::Tools) {
+            let text = std::str::from_utf8(&tool.raw).unwrap_or_default();
+            for uri in ui_uris(text) {
+                let shown = entry.settings.shown_uri(&uri);
+                found.entry(shown.into()).or_insert(at);
             }
         }
     }

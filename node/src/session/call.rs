@@ -23,7 +23,7 @@ use crate::answer::{Answer, Events, error_message};
 use crate::error::CallError;
 use crate::identity::Authenticated;
 use crate::pipeline::{CallStream, Incoming, Link, Outcome};
-use crate::route::{Scope, Table};
+use crate::route::{Scope, Table, TaskRef};
 use crate::task::spawn_named;
 use crate::telemetry::trace::Context;
 use crate::upstream::BoundSession;
@@ -236,7 +236,11 @@ async fn start(
     };
     let owner = |_: &str| {
         let (server, tool) = tasks.clone()?;
-        Some((ask.table.server(server.as_str())?, tool))
+        Some(TaskRef {
+            server: ask.table.server(server.as_str())?,
+            tool,
+            own: None,
+        })
     };
     let incoming = Incoming {
         frame: &ask.frame,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use lockgate_proto::jsonrpc::{Frame, find, find_path};
+use lockgate_proto::jsonrpc::{Frame, find, find_path, members};
 use lockgate_proto::mcp::Revision;
 use serde::Serialize;
 use tokio::time::{Instant, timeout};
@@ -316,6 +316,12 @@ fn capability_bits(capabilities: &str) -> u8 {
         if find(capabilities, name).is_some() && has(&[name]) {
             bits |= bit;
         }
+    }
+    let declares_any = |name: &str| {
+        find(capabilities, name).is_some_and(|span| members(span.of(capabilities)).next().is_some())
+    };
+    if ["extensions", "experimental"].into_iter().any(declares_any) {
+        bits |= capability::EXTENSIONS;
     }
     bits
 }

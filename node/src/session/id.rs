@@ -36,6 +36,8 @@ pub mod capability {
     pub const ROOTS: u8 = 4;
     /// `tasks`
     pub const TASKS: u8 = 8;
+    /// Any of `extensions` or `experimental`: a server may offer more to who declares one.
+    pub const EXTENSIONS: u8 = 16;
 }
 
 const VERSION: u8 = 1;

@@ -189,7 +189,7 @@ async fn subscribe(ask: &Ask) -> Vec<Part> {
 async fn listen_at(ask: &Ask, entry: Entry, uris: Vec<String>) -> Option<Part> {
     let own: Vec<String> = uris
         .iter()
-        .map(|uri| encode_str(entry.settings.own_uri(uri)))
+        .map(|uri| encode_str(&entry.settings.own_uri(uri)))
         .collect();
     let params = ask.frame.params_span()?;
     let mut splice = Splice::new(ask.frame.text());

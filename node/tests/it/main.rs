@@ -8,6 +8,7 @@ mod bridge_up;
 mod children;
 mod decisions;
 mod event_stream;
+mod extensions;
 mod faults;
 mod hostile_clients;
 mod leaks;

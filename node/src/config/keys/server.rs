@@ -68,7 +68,7 @@ pub(super) const SERVER: &[Key] = &[
     key(
         "uri_prefix",
         Text,
-        "Put before resource URIs, for servers whose URIs collide.",
+        "Put before resource URIs, for servers whose URIs collide. Those of MCP Apps keep their scheme and get the server's name behind it: `ui://name.…`.",
     ),
     with(
         "era",

@@ -165,6 +165,12 @@ impl Upstream {
         self.world.answers_once.lock().push_back(member.into());
     }
 
+    /// Sets the raw `"result":…` or `"error":…` of the next answers to this method; the last one stays.
+    pub(crate) fn reply(&self, method: &str, members: &[&str]) {
+        let members = members.iter().map(|member| (*member).into()).collect();
+        self.world.replies.lock().insert(method.to_owned(), members);
+    }
+
     /// Body of the last request of this method, as received.
     pub(crate) fn last_body(&self, method: &str) -> Option<Bytes> {
         self.world.bodies.lock().get(method).cloned()

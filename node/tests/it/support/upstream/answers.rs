@@ -21,7 +21,6 @@ use super::world::{Mode, Push, World};
 /// Says in `_meta` that a request is of the stateless era.
 const VERSION_KEY: &str = "io.modelcontextprotocol/protocolVersion";
 const DONE: &str = r#""result":{"content":[{"type":"text","text":"done"}]}"#;
-const DISCOVERED: &str = r#"{"resultType":"complete","supportedVersions":["2026-07-28"],"capabilities":{"tools":{},"resources":{"subscribe":true}},"ttlMs":0,"cacheScope":"private"}"#;
 
 /// What has to be read as it was written.
 #[derive(Deserialize)]
@@ -100,9 +99,17 @@ pub(super) async fn post(
         let error = json!({"code": -32000, "message": "Bad Request: no session"});
         return Ok(refuse(400, &id, &error));
     }
+    let script = world.streams.lock().remove(&method);
+    if let Some(script) = script {
+        return Ok(said(script, &message["params"], &id));
+    }
+    if let Some(member) = world.reply(&method) {
+        let text = format!(r#"{{"jsonrpc":"2.0","id":{id},{member}}}"#);
+        return Ok(respond(200, "application/json", text));
+    }
     match method.as_str() {
         "initialize" => Ok(initialize(world, &message, &id)),
-        "server/discover" => Ok(json_answer(&id, DISCOVERED)),
+        "server/discover" => Ok(discovered(world, &id)),
         "tools/call" => call(world, &message, &id).await,
         "subscriptions/listen" => {
             if message["params"]["notifications"]
@@ -148,13 +155,26 @@ fn subscribe(world: &World, message: &Value) -> Response<Body> {
     stream(first.chain(received(receiver).map(|message| event(&message))))
 }
 
-fn initialize(world: &World, message: &Value, id: &str) -> Response<Body> {
+fn discovered(world: &World, id: &str) -> Response<Body> {
+    let usual = || json!({"tools": {}, "resources": {"subscribe": true}});
     let result = json!({
-        "protocolVersion": message["params"]["protocolVersion"],
-        "capabilities": {
+        "resultType": "complete", "supportedVersions": ["2026-07-28"],
+        "capabilities": world.capabilities.lock().clone().unwrap_or_else(usual),
+        "ttlMs": 0, "cacheScope": "private"
+    });
+    json_answer(id, &result.to_string())
+}
+
+fn initialize(world: &World, message: &Value, id: &str) -> Response<Body> {
+    let usual = || {
+        json!({
             "tools": {"listChanged": true}, "prompts": {}, "completions": {}, "logging": {},
             "resources": {"subscribe": true}, "tasks": {"list": {}, "cancel": {}}
-        },
+        })
+    };
+    let result = json!({
+        "protocolVersion": message["params"]["protocolVersion"],
+        "capabilities": world.capabilities.lock().clone().unwrap_or_else(usual),
         "serverInfo": {"name": "up", "version": "1"}
     });
     let mut answer = json_answer(id, &result.to_string());
@@ -208,6 +228,10 @@ fn scripted(world: &World, params: &Value, id: &str) -> Response<Body> {
     let Some(script) = world.scripts.lock().pop_front() else {
         return status(500);
     };
+    said(script, params, id)
+}
+
+fn said(script: mpsc::Receiver<Push>, params: &Value, id: &str) -> Response<Body> {
     let (token, id) = (params["_meta"]["progressToken"].clone(), id.to_owned());
     stream(received(script).map(move |push| {
         let message = match push {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use serde_json::Value;
 use tokio::sync::mpsc;
 
 /// How `tools/call` is answered.
@@ -45,12 +46,18 @@ pub(super) struct World {
     /// GET streams by session.
     pub(super) listeners: Mutex<HashMap<String, mpsc::Sender<String>>>,
     pub(super) scripts: Mutex<VecDeque<mpsc::Receiver<Push>>>,
+    /// The same for whole methods.
+    pub(super) streams: Mutex<HashMap<String, mpsc::Receiver<Push>>>,
     /// A capability, and the tool that it brings.
     pub(super) special: Mutex<Option<(Box<str>, Box<str>)>>,
     /// Sessions whose client declared it.
     pub(super) favoured: Mutex<HashSet<String>>,
     pub(super) answer: Mutex<Option<Box<str>>>,
     pub(super) answers_once: Mutex<VecDeque<Box<str>>>,
+    /// Capabilities in the place of its usual ones.
+    pub(super) capabilities: Mutex<Option<Value>>,
+    /// Raw members of answers, by method; the last stays.
+    pub(super) replies: Mutex<HashMap<String, VecDeque<Box<str>>>>,
     pub(super) bodies: Mutex<HashMap<String, Bytes>>,
     /// Session of the last request of each method.
     pub(super) senders: Mutex<HashMap<String, String>>,
@@ -74,6 +81,17 @@ impl World {
 
     pub(super) fn sessions_opened(&self) -> usize {
         self.opened.load(Ordering::Relaxed)
+    }
+
+    /// What the test wants this method to be answered.
+    pub(super) fn reply(&self, method: &str) -> Option<Box<str>> {
+        let mut replies = self.replies.lock();
+        let queue = replies.get_mut(method)?;
+        if queue.len() > 1 {
+            queue.pop_front()
+        } else {
+            queue.front().cloned()
+        }
     }
 
     pub(super) fn execute(&self, key: &str) {
