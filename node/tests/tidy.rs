@@ -81,6 +81,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "stateless",
         &[
             "answer",
+            "call",
             "error",
             "identity",
             "pipeline",

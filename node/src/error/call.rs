@@ -68,6 +68,9 @@ pub enum CallError {
         /// What this endpoint serves.
         supported: Vec<Revision>,
     },
+    /// A request about tasks of a client that does not say that it can follow them (2026-07-28, "Tasks").
+    #[error("the client did not declare the tasks extension")]
+    TasksUndeclared,
     /// No valid credential.
     #[error("{what}")]
     Unauthenticated {
@@ -195,6 +198,7 @@ impl CallError {
             }
             Self::HeaderMismatch { .. } => (400, 400, code::HEADER_MISMATCH, "invalid"),
             Self::UnsupportedVersion { .. } => (400, 400, code::UNSUPPORTED_VERSION, "invalid"),
+            Self::TasksUndeclared => (400, 200, code::MISSING_CAPABILITY, "invalid"),
             Self::Unauthenticated { .. } => {
                 (401, 401, own_code::UNAUTHENTICATED, "unauthenticated")
             }
@@ -263,6 +267,10 @@ impl CallError {
                     encode_str(requested)
                 ))
             }
+            Self::TasksUndeclared => Some(
+                r#"{"requiredCapabilities":{"extensions":{"io.modelcontextprotocol/tasks":{}}}}"#
+                    .to_owned(),
+            ),
             Self::ResourceNotFound { uri, .. } => Some(format!(r#"{{"uri":{}}}"#, encode_str(uri))),
             Self::Denied { object, name, .. } => Some(format!(
                 r#"{{"reason":"policy_rejected","status":403,"{}":{}}}"#,

@@ -19,6 +19,7 @@ use crate::seal::Sealer;
 use crate::telemetry::trace::Context;
 use crate::timers::Timers;
 
+use super::look::{Look, is_about_task};
 use super::own::OwnTables;
 use super::{listen, rights, validate};
 
@@ -45,7 +46,7 @@ pub struct Request<'a> {
 #[derive(Clone, Debug)]
 pub struct Door {
     pub(super) pipeline: Arc<Pipeline>,
-    sealer: Arc<Sealer>,
+    pub(super) sealer: Arc<Sealer>,
     own: Arc<OwnTables>,
     /// Fires when listening streams have to end politely.
     pub(super) closing: CancellationToken,
@@ -66,7 +67,14 @@ pub(super) struct Ask {
 
 enum Started {
     Answer(u16, Frame),
-    Stream(Frame, Box<CallStream>),
+    Stream(Box<Running>),
+}
+
+/// A call that has begun to stream.
+struct Running {
+    first: Option<Frame>,
+    stream: Box<CallStream>,
+    look: Look,
 }
 
 impl Door {
@@ -127,7 +135,8 @@ impl Door {
             }
         }
         if method == method::LISTEN {
-            rights::allow(&self.pipeline, &ask)?;
+            rights::allow(self, &ask)?;
+            listen::check(&ask)?;
             return match scope {
                 Scope::All => {
                     self.pipeline.local(&ask.incoming(), "")?;
@@ -148,7 +157,11 @@ impl Door {
                 None => ask.params = validate::params_of(&ask.frame, tool),
             }
         }
-        Ok(run(&self.commit, Arc::clone(&self.pipeline), ask).await)
+        let look = Look {
+            ask,
+            sealer: Arc::clone(&self.sealer),
+        };
+        Ok(run(&self.commit, Arc::clone(&self.pipeline), look).await)
     }
 }
 
@@ -198,16 +211,14 @@ fn called_tool(ask: &Ask) -> Option<&crate::upstream::catalog::Item> {
 
 type Starting = Pin<Box<dyn Future<Output = Result<Started, CallError>> + Send>>;
 
-async fn run(commit: &Arc<Timers>, pipeline: Arc<Pipeline>, ask: Ask) -> Answer {
-    let id = ask.frame.id().unwrap_or("null").to_owned();
-    let mut starting: Starting = Box::pin(start(pipeline, ask));
+async fn run(commit: &Arc<Timers>, pipeline: Arc<Pipeline>, look: Look) -> Answer {
+    let id = look.ask.frame.id().unwrap_or("null").to_owned();
+    let mut starting: Starting = Box::pin(start(pipeline, look));
     match commit.limit(Pin::new(&mut starting)).await {
         Some(Ok(Started::Answer(status, frame))) => {
             Answer::with_status(passed_on(status), frame.bytes().clone())
         }
-        Some(Ok(Started::Stream(first, stream))) => {
-            Answer::Events(Events(Box::pin(events(id, Some(first), stream))))
-        }
+        Some(Ok(Started::Stream(running))) => Answer::Events(Events(Box::pin(events(id, running)))),
         Some(Err(error)) => Answer::error(Some(&id), &error, Era::Stateless),
         None => Answer::Events(Events(Box::pin(late(id, starting)))),
     }
@@ -223,17 +234,29 @@ fn passed_on(status: u16) -> u16 {
     }
 }
 
-async fn start(pipeline: Arc<Pipeline>, ask: Ask) -> Result<Started, CallError> {
-    let link = async |_server: usize| Ok(Link::Stateless);
-    let outcome = pipeline.call(ask.incoming(), &|_| None, link).await?;
+async fn start(pipeline: Arc<Pipeline>, look: Look) -> Result<Started, CallError> {
+    let ask = &look.ask;
+    let task = look.task();
+    let owner = |_: &str| task.clone();
+    let link = async |server: usize| {
+        if task.is_none() && is_about_task(&ask.frame) {
+            return Err(look.no_task(&ask.table.servers[server]));
+        }
+        Ok(Link::Stateless)
+    };
+    let outcome = pipeline.call(ask.incoming(), &owner, link).await?;
     let mut stream = match outcome {
-        Outcome::Done { status, frame } => return Ok(Started::Answer(status, frame)),
+        Outcome::Done { status, frame } => return Ok(Started::Answer(status, look.at(frame))),
         Outcome::Stream(stream) => stream,
     };
     let first = Box::pin(stream.next()).await?;
     match first {
-        Some(first) if is_answer(&first) => Ok(Started::Answer(200, first)),
-        Some(first) => Ok(Started::Stream(first, stream)),
+        Some(first) if is_answer(&first) => Ok(Started::Answer(200, look.at(first))),
+        Some(first) => Ok(Started::Stream(Box::new(Running {
+            first: Some(first),
+            stream,
+            look,
+        }))),
         None => Err(CallError::SessionEnded),
     }
 }
@@ -251,28 +274,27 @@ pub(super) fn event(frame: &Frame) -> Event {
 }
 
 /// Events of a call that has begun to stream.
-fn events(
-    id: String,
-    first: Option<Frame>,
-    stream: Box<CallStream>,
-) -> impl Stream<Item = Event> + Send + 'static {
-    stream::unfold(
-        (id, first, Some(stream)),
-        |(id, first, stream)| async move {
-            if let Some(first) = first {
-                return Some((event(&first), (id, None, stream)));
+fn events(id: String, running: Box<Running>) -> impl Stream<Item = Event> + Send + 'static {
+    stream::unfold((id, Some(running)), |(id, running)| async move {
+        let mut running = running?;
+        if let Some(first) = running.first.take() {
+            return Some((event(&first), (id, Some(running))));
+        }
+        match running.stream.next().await {
+            Ok(Some(frame)) => {
+                let is_last = running.stream.is_answered();
+                let frame = if is_last {
+                    running.look.at(frame)
+                } else {
+                    frame
+                };
+                let rest = (!is_last).then_some(running);
+                Some((event(&frame), (id, rest)))
             }
-            let mut stream = stream?;
-            match stream.next().await {
-                Ok(Some(frame)) => {
-                    let rest = (!stream.is_answered()).then_some(stream);
-                    Some((event(&frame), (id, None, rest)))
-                }
-                Ok(None) => None,
-                Err(error) => Some((failed(&id, &error), (id, None, None))),
-            }
-        },
-    )
+            Ok(None) => None,
+            Err(error) => Some((failed(&id, &error), (id, None))),
+        }
+    })
 }
 
 pub(super) fn failed(id: &str, error: &CallError) -> Event {
@@ -289,7 +311,7 @@ fn late(id: String, starting: Starting) -> impl Stream<Item = Event> + Send + 's
     stream::once(async move {
         match starting.await {
             Ok(Started::Answer(_, frame)) => stream::iter([event(&frame)]).boxed(),
-            Ok(Started::Stream(first, rest)) => events(id, Some(first), rest).boxed(),
+            Ok(Started::Stream(running)) => events(id, running).boxed(),
             Err(error) => stream::iter([failed(&id, &error)]).boxed(),
         }
     })

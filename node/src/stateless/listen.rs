@@ -20,7 +20,9 @@ use crate::upstream::link::{MessageStream, Outgoing, Reply};
 use crate::upstream::{CallClass, Owner};
 
 use super::door::{Ask, Door, event, failed, is_answer};
+use super::look::{declares_tasks, has_tasks};
 use super::rights::until_over;
+use super::task_names::TaskNames;
 use super::validate;
 
 const SUBSCRIPTION_KEY: &str = "io.modelcontextprotocol/subscriptionId";
@@ -37,7 +39,30 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 struct Part {
     entry: Entry,
     uris: Vec<String>,
+    tasks: TaskNames,
+    /// Raw ids, for the client, of the tasks that the server tells of.
+    honoured: Vec<String>,
     messages: MessageStream,
+}
+
+/// Refuses a listen for tasks of a client that cannot follow them: "the server MUST return a JSON-RPC error specifying the
+/// missing capabilities".
+///
+/// # Errors
+///
+/// [`CallError::TasksUndeclared`].
+pub(super) fn check(ask: &Ask) -> Result<(), CallError> {
+    if !validate::follows_tasks(&ask.frame) || declares_tasks(&ask.frame) {
+        return Ok(());
+    }
+    let offered = match ask.scope {
+        Scope::All => ask.table.servers.iter().any(has_tasks),
+        Scope::Server(at) => ask.table.servers.get(at).is_some_and(has_tasks),
+    };
+    if offered {
+        return Err(CallError::TasksUndeclared);
+    }
+    Ok(())
 }
 
 /// Opens the merged listen and answers with its stream.
@@ -55,7 +80,7 @@ pub(super) async fn open(door: Door, ask: Ask) -> Answer {
     .into_iter()
     .filter(|(flag, _)| wanted(flag))
     .collect();
-    let parts = subscribe(&ask).await;
+    let parts = subscribe(&door, &ask).await;
     let ask = Arc::new(ask);
     let id = ask.frame.id().unwrap_or("null").to_owned();
     let acknowledged = acknowledgement(&id, &kinds, &parts);
@@ -82,8 +107,9 @@ pub(super) async fn open_at(door: &Door, ask: Ask, at: usize) -> Result<Answer, 
     let ask = Arc::new(ask);
     let entry = &ask.table.servers[at];
     let (server, limit) = (&entry.settings.name, entry.settings.timeout);
+    let tasks = TaskNames::of(&ask, &door.sealer, server.as_str());
     let opening = async {
-        let reply = call(&ask, entry, ask.frame.clone()).await?;
+        let reply = call(&ask, entry, tasks.outgoing(&ask.frame)).await?;
         let mut messages = match reply {
             Reply::Single { status, frame } => {
                 return Ok(Answer::with_status(status, frame.bytes().clone()));
@@ -95,7 +121,9 @@ pub(super) async fn open_at(door: &Door, ask: Ask, at: usize) -> Result<Answer, 
         if is_answer(&first) {
             return Ok(Answer::with_status(200, first.bytes().clone()));
         }
+        let first = tasks.shown(first).ok_or_else(|| ended_early(server))?;
         let opened = Opened {
+            tasks,
             id: ask.frame.id().unwrap_or("null").to_owned(),
             server: server.clone(),
             messages,
@@ -123,6 +151,7 @@ fn ended_early(server: &ServerName) -> CallError {
 
 /// The listen of a server's own route, after its first message.
 struct Opened {
+    tasks: TaskNames,
     id: String,
     server: ServerName,
     messages: MessageStream,
@@ -133,20 +162,25 @@ impl Opened {
     fn events(self) -> impl Stream<Item = Event> + Send + 'static {
         stream::unfold(Some(self), |opened| async move {
             let mut opened = opened?;
-            let next = tokio::select! {
-                biased;
-                () = &mut opened.over => return Some((goodbye(&opened.id), None)),
-                next = opened.messages.next() => next,
-            };
-            let error = match next {
-                Ok(Some(frame)) => {
-                    let rest = (!is_answer(&frame)).then_some(opened);
-                    return Some((event(&frame), rest));
-                }
-                Ok(None) => ended_early(&opened.server),
-                Err(error) => error.into(),
-            };
-            Some((failed(&opened.id, &error), None))
+            loop {
+                let next = tokio::select! {
+                    biased;
+                    () = &mut opened.over => return Some((goodbye(&opened.id), None)),
+                    next = opened.messages.next() => next,
+                };
+                let error = match next {
+                    Ok(Some(frame)) => {
+                        let Some(frame) = opened.tasks.shown(frame) else {
+                            continue;
+                        };
+                        let rest = (!is_answer(&frame)).then_some(opened);
+                        return Some((event(&frame), rest));
+                    }
+                    Ok(None) => ended_early(&opened.server),
+                    Err(error) => error.into(),
+                };
+                return Some((failed(&opened.id, &error), None));
+            }
         })
     }
 }
@@ -168,8 +202,8 @@ async fn call(ask: &Ask, entry: &Entry, frame: Frame) -> Result<Reply, UpstreamE
     entry.handle.call(out, class, &owner).await
 }
 
-/// One listen at each server that has one of the wanted resources.
-async fn subscribe(ask: &Ask) -> Vec<Part> {
+/// One listen at each server that has one of the wanted resources, or runs one of the named tasks.
+async fn subscribe(door: &Door, ask: &Ask) -> Vec<Part> {
     let mut by_server: Vec<(usize, Vec<String>)> = Vec::new();
     for uri in validate::subscriptions(&ask.frame) {
         let Some(server) = ask.table.resource(&uri) else {
@@ -180,21 +214,38 @@ async fn subscribe(ask: &Ask) -> Vec<Part> {
             None => by_server.push((server, vec![uri])),
         }
     }
-    let opened = by_server
-        .into_iter()
-        .map(|(server, uris)| listen_at(ask, ask.table.servers[server].clone(), uris));
+    let opened = ask
+        .table
+        .servers
+        .iter()
+        .enumerate()
+        .filter_map(|(at, entry)| {
+            let found = by_server.iter_mut().find(|(server, _)| *server == at);
+            let uris = found
+                .map(|(_, uris)| std::mem::take(uris))
+                .unwrap_or_default();
+            let tasks = TaskNames::of(ask, &door.sealer, entry.settings.name.as_str());
+            let wants_nothing = uris.is_empty() && tasks.is_empty();
+            (!wants_nothing).then(|| listen_at(ask, entry.clone(), uris, tasks))
+        });
     join_all(opened).await.into_iter().flatten().collect()
 }
 
-async fn listen_at(ask: &Ask, entry: Entry, uris: Vec<String>) -> Option<Part> {
+async fn listen_at(ask: &Ask, entry: Entry, uris: Vec<String>, tasks: TaskNames) -> Option<Part> {
     let own: Vec<String> = uris
         .iter()
         .map(|uri| encode_str(&entry.settings.own_uri(uri)))
         .collect();
+    let mut kinds = Vec::new();
+    if !own.is_empty() {
+        kinds.push(format!(r#""resourceSubscriptions":[{}]"#, own.join(",")));
+    }
+    if !tasks.is_empty() {
+        kinds.push(format!(r#""taskIds":{}"#, tasks.own()));
+    }
     let params = ask.frame.params_span()?;
     let mut splice = Splice::new(ask.frame.text());
-    let filter = format!(r#"{{"resourceSubscriptions":[{}]}}"#, own.join(","));
-    splice.set_member(params, "notifications", &filter);
+    splice.set_member(params, "notifications", &format!("{{{}}}", kinds.join(",")));
     let frame = Frame::edited(splice).ok()?;
     let opening = async {
         let Ok(Reply::Stream(mut messages)) = call(ask, &entry, frame).await else {
@@ -202,19 +253,23 @@ async fn listen_at(ask: &Ask, entry: Entry, uris: Vec<String>) -> Option<Part> {
         };
         // The first message is the acknowledgement; ours stands for it.
         let first = messages.next().await.ok()??;
-        (first.method() == method::LISTEN_ACKNOWLEDGED).then_some(messages)
+        let honoured = tasks.honoured(&first);
+        (first.method() == method::LISTEN_ACKNOWLEDGED).then_some((messages, honoured))
     };
-    let messages = tokio::time::timeout(ACKNOWLEDGE_WAIT, opening)
+    let opened = tokio::time::timeout(ACKNOWLEDGE_WAIT, opening)
         .await
         .ok()
         .flatten();
-    if messages.is_none() {
+    if opened.is_none() {
         tracing::warn!(server = %entry.settings.name, "server takes no subscriptions");
     }
+    let (messages, honoured) = opened?;
     Some(Part {
-        messages: messages?,
+        messages,
+        honoured,
         entry,
         uris,
+        tasks,
     })
 }
 
@@ -230,6 +285,13 @@ fn acknowledgement(id: &str, kinds: &[(&str, &str)], parts: &[Part]) -> Event {
         .collect();
     if !uris.is_empty() {
         honoured.push(format!(r#""resourceSubscriptions":[{}]"#, uris.join(",")));
+    }
+    let tasks: Vec<&str> = parts
+        .iter()
+        .flat_map(|part| part.honoured.iter().map(String::as_str))
+        .collect();
+    if !tasks.is_empty() {
+        honoured.push(format!(r#""taskIds":[{}]"#, tasks.join(",")));
     }
     let method = method::LISTEN_ACKNOWLEDGED;
     message(format!(
@@ -293,6 +355,9 @@ impl Following {
             }
             match self.part.messages.next().await {
                 Ok(Some(frame)) if frame.kind() == Kind::Notification => {
+                    let Some(frame) = self.part.tasks.shown(frame) else {
+                        continue;
+                    };
                     let Some(frame) = under(&self.id, &frame) else {
                         continue;
                     };
@@ -322,7 +387,8 @@ impl Following {
             let table = self.door.pipeline.router.table(Era::Stateless);
             let at = table.server(self.part.entry.settings.name.as_str())?;
             let entry = table.servers[at].clone();
-            if let Some(part) = listen_at(&self.ask, entry, self.part.uris.clone()).await {
+            let (uris, tasks) = (self.part.uris.clone(), self.part.tasks.clone());
+            if let Some(part) = listen_at(&self.ask, entry, uris, tasks).await {
                 self.missed.clone_from(&part.uris);
                 self.part = part;
                 self.since = Instant::now();

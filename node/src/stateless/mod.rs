@@ -2,8 +2,11 @@
 
 mod door;
 mod listen;
+mod look;
 mod own;
 mod rights;
+mod task_id;
+mod task_names;
 mod validate;
 
 pub use self::door::{Door, Request};

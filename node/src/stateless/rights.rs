@@ -6,10 +6,11 @@ use lockgate_proto::mcp::method;
 
 use crate::error::{CallError, Object};
 use crate::identity::Authenticated;
-use crate::pipeline::Pipeline;
 use crate::route::{self, Entry, Scope};
+use crate::seal::Sealer;
 
 use super::door::{Ask, Door};
+use super::task_names::TaskNames;
 use super::validate;
 
 /// One thing that a listen names.
@@ -19,20 +20,22 @@ struct Subscribed<'a> {
     entry: Option<&'a Entry>,
 }
 
-/// A subscription reads: every URI must be allowed, and for tasks the method that reads them.
+/// A subscription reads: every URI must be allowed, and of every task the tool that began it. An id that says nothing
+/// of a tool needs the method that reads tasks.
 ///
 /// # Errors
 ///
 /// [`CallError::Denied`].
-pub(super) fn allow(pipeline: &Pipeline, ask: &Ask) -> Result<(), CallError> {
+pub(super) fn allow(door: &Door, ask: &Ask) -> Result<(), CallError> {
     route::check_clear(&ask.frame)?;
     for Subscribed {
         object,
         shown,
         entry,
-    } in subscribed(ask)
+    } in subscribed(&door.sealer, ask)
     {
-        pipeline.allow(&ask.incoming(), object, &shown, entry)?;
+        door.pipeline
+            .allow(&ask.incoming(), object, &shown, entry)?;
     }
     Ok(())
 }
@@ -42,7 +45,7 @@ pub(super) async fn until_over(door: Door, ask: Arc<Ask>) {
     let mut standing = door.pipeline.identities.standing(&ask.who);
     let lost = async {
         while let Some(who) = standing.changed().await {
-            if !may_listen(&ask, &who) {
+            if !may_listen(&door.sealer, &ask, &who) {
                 break;
             }
         }
@@ -55,20 +58,20 @@ pub(super) async fn until_over(door: Door, ask: Arc<Ask>) {
     }
 }
 
-fn may_listen(ask: &Ask, who: &Authenticated) -> bool {
+fn may_listen(sealer: &Sealer, ask: &Ask, who: &Authenticated) -> bool {
     let access = &who.access;
     let in_reach = match ask.scope {
         Scope::All => true,
         Scope::Server(at) => access.allows_server(&ask.table.servers[at].settings.name),
     };
     in_reach
-        && subscribed(ask).iter().all(|one| {
+        && subscribed(sealer, ask).iter().all(|one| {
             let server = one.entry.map(|entry| &entry.settings.name);
             access.decide(one.object, &one.shown, server).allowed
         })
 }
 
-fn subscribed(ask: &Ask) -> Vec<Subscribed<'_>> {
+fn subscribed<'a>(sealer: &Sealer, ask: &'a Ask) -> Vec<Subscribed<'a>> {
     let own = match ask.scope {
         Scope::Server(at) => ask.table.servers.get(at),
         Scope::All => None,
@@ -89,12 +92,18 @@ fn subscribed(ask: &Ask) -> Vec<Subscribed<'_>> {
             entry: Some(entry),
         });
     }
-    if validate::follows_tasks(&ask.frame) {
-        found.push(Subscribed {
+    let tasks = TaskNames::tools(ask, sealer);
+    found.extend(tasks.into_iter().map(|task| match task {
+        Some((tool, server)) => Subscribed {
+            object: Object::Tool,
+            shown: tool,
+            entry: ask.table.server(&server).map(|at| &ask.table.servers[at]),
+        },
+        None => Subscribed {
             object: Object::Method,
             shown: method::TASKS_GET.to_owned(),
             entry: own,
-        });
-    }
+        },
+    }));
     found
 }

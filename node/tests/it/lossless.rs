@@ -53,8 +53,16 @@ impl Exchange {
         )
     }
 
-    fn response(&self) -> String {
-        format!(r#"{{"jsonrpc":"2.0","id":{},{}}}"#, self.id, self.answer)
+    /// The answer, whose result begins with `added`.
+    fn response(&self, added: &str) -> String {
+        let answer = match self.answer.strip_prefix(r#""result":{"#) {
+            Some(rest) if !added.is_empty() => {
+                let comma = if rest.trim_start() == "}" { "" } else { "," };
+                format!(r#""result":{{{added}{comma}{rest}"#)
+            }
+            _ => self.answer.clone(),
+        };
+        format!(r#"{{"jsonrpc":"2.0","id":{},{answer}}}"#, self.id)
     }
 }
 
@@ -66,6 +74,8 @@ struct Path {
     own: &'static str,
     meta: &'static str,
     headers: &'static [(&'static str, &'static str)],
+    /// What a result gets that lacks it.
+    added: &'static str,
 }
 
 const SCOPED: Path = Path {
@@ -73,6 +83,7 @@ const SCOPED: Path = Path {
     own: r#""w\u006frk""#,
     meta: r#"{"vendor.example/x":1.0}"#,
     headers: &[],
+    added: "",
 };
 
 const MERGED: Path = Path {
@@ -88,6 +99,7 @@ const STATELESS: Path = Path {
         ("mcp-method", "tools/call"),
         ("mcp-name", "up_work"),
     ],
+    added: r#""resultType":"complete""#,
     ..MERGED
 };
 
@@ -131,7 +143,7 @@ impl World {
             });
             let arrived = self.upstream.last_body("tools/call").unwrap_or_default();
             prop_assert_eq!(as_text(&arrived), exchange.request(path.own, path.meta));
-            prop_assert_eq!(as_text(&response), exchange.response());
+            prop_assert_eq!(as_text(&response), exchange.response(path.added));
             Ok(())
         });
         if let Err(failure) = run {

@@ -179,6 +179,39 @@ impl Frame {
         self.with_value(at, &super::encode_str(text))
     }
 
+    /// The same answer with `member` (raw key, colon and value) as the first of its body. A body that is no object stays
+    /// as it is; one that has the key already must not get it again.
+    #[must_use]
+    pub fn with_body_member(&self, member: &str) -> Self {
+        let body = self
+            .body_span()
+            .filter(|body| body.of(self.text()).starts_with('{'));
+        let Some(body) = body else {
+            return self.clone();
+        };
+        let at = body.start + 1;
+        let is_empty = self.text()[body.range()][1..].trim_start().starts_with('}');
+        let comma = if is_empty { "" } else { "," };
+        let mut splice = Splice::new(self.text());
+        splice.replace(Span { start: at, end: at }, format!("{member}{comma}"));
+        let added = member.len() + comma.len();
+        let moved = |offset: u32| match offset {
+            offset if offset >= at => offset as usize + added,
+            offset => offset as usize,
+        };
+        let envelope = Envelope {
+            // It knows nothing of the new member.
+            index: None,
+            ..self.envelope.clone()
+        };
+        let frame = Self {
+            text: splice.finish_text().into(),
+            envelope: envelope.moved(|span| Span::new(moved(span.start), moved(span.end))),
+        };
+        debug_assert!(Self::read(frame.text.clone(), &Limits::WIDEST).is_ok());
+        frame
+    }
+
     /// One value for another leaves JSON that is as valid as before, so that nothing has to be read again.
     fn with_value(&self, at: Span, raw: &str) -> Self {
         let mut splice = Splice::new(self.text());

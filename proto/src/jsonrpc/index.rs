@@ -194,4 +194,38 @@ mod tests {
             assert_eq!(found, Some("true"), "{text}");
         }
     }
+
+    #[test]
+    fn a_body_gets_a_first_member() {
+        for (before, after) in [
+            (
+                r#"{"id":1,"result":{},"jsonrpc":"2.0"}"#,
+                r#"{"id":1,"result":{"k":"v"},"jsonrpc":"2.0"}"#,
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":1,"result": { }}"#,
+                r#"{"jsonrpc":"2.0","id":1,"result": {"k":"v" }}"#,
+            ),
+            (
+                r#"{"result":{"a":1},"jsonrpc":"2.0","id":"x"}"#,
+                r#"{"result":{"k":"v","a":1},"jsonrpc":"2.0","id":"x"}"#,
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":1,"result":[1]}"#,
+                r#"{"jsonrpc":"2.0","id":1,"result":[1]}"#,
+            ),
+        ] {
+            let frame = Frame::parse(before.into(), &Limits::default()).unwrap();
+            let frame = frame.with_body_member(r#""k":"v""#);
+            assert_eq!(frame.text(), after);
+            let again = Frame::parse(after.into(), &Limits::default()).unwrap();
+            assert_eq!((frame.id(), frame.body()), (again.id(), again.body()));
+            let found = |frame: &Frame, key: &str| {
+                let at = frame.body_member(&[key])?;
+                Some(at.of(frame.text()).to_owned())
+            };
+            assert_eq!(found(&frame, "k"), found(&again, "k"));
+            assert_eq!(found(&frame, "a"), found(&again, "a"));
+        }
+    }
 }

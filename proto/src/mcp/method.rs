@@ -68,5 +68,7 @@ pub const RESOURCE_UPDATED: &str = "notifications/resources/updated";
 pub const ROOTS_CHANGED: &str = "notifications/roots/list_changed";
 /// `notifications/elicitation/complete`
 pub const ELICITATION_COMPLETE: &str = "notifications/elicitation/complete";
+/// `notifications/tasks`
+pub const TASK_CHANGED: &str = "notifications/tasks";
 /// `notifications/tasks/status`
 pub const TASK_STATUS: &str = "notifications/tasks/status";
