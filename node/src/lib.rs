@@ -20,6 +20,7 @@ pub mod policy;
 pub mod route;
 pub mod seal;
 pub mod session;
+mod stamp;
 pub mod stateless;
 pub mod task;
 pub mod telemetry;

@@ -20,13 +20,17 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("answer", &["error"]),
     ("call", &[]),
+    ("stamp", &[]),
     // Decide and record; reach nobody.
     ("policy", &["config", "error"]),
-    ("audit", &["call", "config", "error"]),
+    ("audit", &["call", "config", "error", "stamp"]),
     ("identity", &["call", "config", "error", "policy"]),
     // The far side.
     ("seal", &[]),
-    ("upstream", &["call", "config", "error", "seal", "task"]),
+    (
+        "upstream",
+        &["call", "config", "error", "seal", "stamp", "task"],
+    ),
     (
         "route",
         &[
@@ -125,6 +129,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "route",
             "seal",
             "session",
+            "stamp",
             "task",
             "telemetry",
             "upstream",

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::answer::{self, Answer};
 use super::parts::Parts;
-use crate::audit::Stamp;
+use crate::stamp::Stamp;
 use crate::telemetry::Process;
 
 /// Address, version, node, boot, configuration.

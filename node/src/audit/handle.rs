@@ -10,11 +10,11 @@ use parking_lot::{Condvar, Mutex};
 use super::event::{ArgsHash, Completed, Received, write_caller};
 use super::line::{Line, key};
 use super::sink::{self, Sink};
-use super::stamp::Stamp;
 use super::writer::Writer;
 use crate::call::Caller;
 use crate::config;
 use crate::error::CallError;
+use crate::stamp::Stamp;
 
 /// Above this many bytes that wait to be written, no call starts.
 const BUFFER_BYTES_MAX: usize = 8 << 20;

@@ -8,11 +8,9 @@ mod event;
 mod handle;
 mod line;
 mod sink;
-mod stamp;
 #[cfg(test)]
 mod tests;
 mod writer;
 
 pub use self::event::{Completed, Decision, Received};
 pub use self::handle::{Audit, FlushError};
-pub(crate) use self::stamp::Stamp;

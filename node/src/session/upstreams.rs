@@ -91,6 +91,7 @@ impl Inner {
                 revision: state.hard.revision,
                 capabilities: Arc::clone(&state.hard.capabilities),
                 client_info: Arc::clone(&state.hard.client_info),
+                now_ms: (self.clock)(),
             };
             let subscriptions: Vec<_> = state.subscriptions(server).map(encode_str).collect();
             (init, state.log_level.clone(), subscriptions)

@@ -131,6 +131,8 @@ pub struct SessionInit {
     pub capabilities: Arc<str>,
     /// Raw `Implementation` object of the client.
     pub client_info: Arc<str>,
+    /// Milliseconds since 1970 when it is opened. Only bridged sessions tell the time to anybody.
+    pub now_ms: u64,
 }
 
 /// A session of the session era at one upstream; one owner, cheap to clone.

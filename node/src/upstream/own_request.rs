@@ -40,6 +40,7 @@ pub(super) fn session_init() -> SessionInit {
         revision: Revision::SESSION_LATEST,
         capabilities: "{}".into(),
         client_info: CLIENT_INFO.into(),
+        now_ms: 0,
     }
 }
 

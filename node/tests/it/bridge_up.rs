@@ -330,3 +330,27 @@ async fn the_end_of_a_session_ends_what_it_has_open_at_the_server() {
     upstream.unheard("up://one").await;
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn a_link_to_a_resource_is_told_in_words_to_those_who_know_none() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream.config(STATELESS)).await;
+    upstream.answer_with(
+        r#""result":{"resultType":"complete","content":[{"type":"resource_link","uri":"up://one","name":"one"}]}"#,
+    );
+    for (revision, expected) in [
+        (
+            "2025-03-26",
+            json!([{"type": "text", "text": "one: up://one"}]),
+        ),
+        (
+            "2025-06-18",
+            json!([{"type": "resource_link", "uri": "up://one", "name": "one"}]),
+        ),
+    ] {
+        let client = gateway.client().open_with(revision, json!({})).await;
+        let answer = client.request("tools/call", work()).await;
+        assert_eq!(answer["result"]["content"], expected, "{revision}");
+    }
+    gateway.stop().await;
+}

@@ -28,4 +28,6 @@ mod shutdown;
 mod stdio;
 mod subscriptions;
 mod support;
+mod tasks_down;
+mod tasks_up;
 mod websocket;

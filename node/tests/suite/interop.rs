@@ -1,7 +1,9 @@
 //! Clients and servers of others, with the gateway between them.
 
+use serde_json::json;
+
 use crate::gateway::{Gateway, TOKEN};
-use crate::peers::{World, check, script};
+use crate::peers::{World, check, folder, node, script};
 
 /// In front of servers of which some have only sessions; for a client that prefers the stateless era it bridges.
 fn play_with_all(client: &str) {
@@ -69,4 +71,23 @@ fn the_python_client_does_not_see_the_old_transport_behind_the_gateway() {
 #[test]
 fn the_typescript_client_sees_no_difference() {
     play_with_all("node");
+}
+
+/// Each with the SDK, or the reference server, of the era that the other side does not speak.
+#[test]
+fn tasks_of_either_era_are_those_of_the_other() {
+    let world = World::start_by(&mut script("serve_fixtures.py"));
+    let mut tasks = world.server("tasks");
+    tasks["era"] = json!("stateless");
+    let packages = folder().join(".cache/npm/node_modules");
+    let everything = json!({
+        "command": packages.join("node/bin/node"),
+        "args": [packages.join("@modelcontextprotocol/server-everything/dist/index.js"), "stdio"],
+        "env": { "PATH": std::env::var("PATH").unwrap() },
+        "era": "session",
+    });
+    let servers = json!({ "tasks": tasks, "everything": everything });
+    let gateway = Gateway::start(&world, &servers, true);
+    check(node("tasks_session.mjs").arg(gateway.scoped("tasks")));
+    check(script("tasks_stateless.py").arg(gateway.scoped("everything")));
 }

@@ -35,6 +35,13 @@ pub(crate) fn python(name: &str) -> Command {
     command
 }
 
+/// A script that needs the peers' own Node and its packages.
+pub(crate) fn node(name: &str) -> Command {
+    let mut command = Command::new(folder().join(".cache/npm/node_modules/node/bin/node"));
+    command.arg(folder().join(name));
+    command
+}
+
 /// Runs a script and shows what it printed where it fails.
 pub(crate) fn check(command: &mut Command) {
     let output = command.output().unwrap();

@@ -1,8 +1,9 @@
 //! Between the eras: clients of one reach servers that speak only the other (`up`: session-era client, stateless
 //! server; `down`: stateless client, session-era server). The translators are pure; the shells around them move
-//! messages.
+//! messages. `tasks` says where the tasks of both meet, and where they do not.
 
 mod down;
+mod tasks;
 pub(super) mod up;
 
 use lockgate_proto::mcp::Era;

@@ -128,6 +128,7 @@ fn init() -> SessionInit {
         revision: Revision::SESSION_LATEST,
         capabilities: "{}".into(),
         client_info: r#"{"name":"test","version":"1"}"#.into(),
+        now_ms: 0,
     }
 }
 

@@ -150,6 +150,14 @@ impl Upstream {
         sender
     }
 
+    /// The next request of this method is answered by what the test sends here.
+    pub(crate) fn script_of(&self, method: &str) -> mpsc::Sender<Push> {
+        let (sender, receiver) = mpsc::channel(64);
+        let mut streams = self.world.streams.lock();
+        streams.insert(method.to_owned(), receiver);
+        sender
+    }
+
     /// Lists a tool in the sessions whose client declares `capability`, and there alone.
     pub(crate) fn offer_to(&self, capability: &str, tool: &str) {
         *self.world.special.lock() = Some((capability.into(), tool.into()));
@@ -163,6 +171,11 @@ impl Upstream {
     /// As [`Self::answer_with`], for one call; several are taken in order.
     pub(crate) fn answer_once(&self, member: &str) {
         self.world.answers_once.lock().push_back(member.into());
+    }
+
+    /// Announces these capabilities, in both eras.
+    pub(crate) fn offer(&self, capabilities: Value) {
+        *self.world.capabilities.lock() = Some(capabilities);
     }
 
     /// Sets the raw `"result":…` or `"error":…` of the next answers to this method; the last one stays.

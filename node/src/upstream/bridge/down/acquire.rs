@@ -107,6 +107,7 @@ impl Bridge {
             revision: Revision::SESSION_LATEST,
             capabilities: Arc::clone(&key.capabilities),
             client_info: client_info.map_or(own.client_info, Arc::from),
+            now_ms: 0,
         };
         let session_key = SessionKey {
             session: self.registry.name(),

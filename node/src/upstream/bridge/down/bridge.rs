@@ -28,16 +28,17 @@ use super::room::{NoRoom, WaitingRoom};
 use super::shelf::{Found, Line, Running, Shelf};
 use super::source::Source;
 use super::stream::{BridgedStream, CallStream};
+use super::tasks::{Desk, Manner, undeclared};
 use super::turn::{Envelope, Turn};
 
 /// One request on its way.
 #[derive(Debug)]
-struct Ask<'a> {
-    shared: &'a Arc<Shared>,
-    owner: &'a Owner<'a>,
-    out: &'a Outgoing,
+pub(super) struct Ask<'a> {
+    pub(super) shared: &'a Arc<Shared>,
+    pub(super) owner: &'a Owner<'a>,
+    pub(super) out: &'a Outgoing,
     class: CallClass,
-    envelope: Envelope<'a>,
+    pub(super) envelope: Envelope<'a>,
 }
 
 /// Stateless clients' view of one session-era server.
@@ -45,6 +46,7 @@ struct Ask<'a> {
 pub(in crate::upstream) struct Bridge {
     pub(super) registry: Registry,
     pub(super) shelf: Shelf,
+    pub(super) desk: Desk,
     pub(super) sweeping: AtomicBool,
 }
 
@@ -53,6 +55,12 @@ impl Bridge {
     pub(in crate::upstream) fn new(room: Option<Arc<WaitingRoom>>) -> Self {
         Self {
             registry: Registry::default(),
+            desk: Desk::new(
+                room.as_ref()
+                    .map(|room| room.limits)
+                    .unwrap_or_default()
+                    .wait,
+            ),
             shelf: Shelf::new(room),
             sweeping: AtomicBool::new(false),
         }
@@ -121,7 +129,7 @@ impl Bridge {
                 return Ok(BridgedStream::of_listen(stream));
             }
             method::TASKS_GET | method::TASKS_UPDATE | method::TASKS_CANCEL => {
-                return Ok(refused(404, id, code::METHOD_NOT_FOUND, "Method not found"));
+                return self.task_call(&ask, turn).await;
             }
             _ => {}
         }
@@ -129,10 +137,14 @@ impl Bridge {
             let responses = envelope.responses.unwrap_or("{}");
             return self.resume(&ask, turn, (state, responses)).await;
         }
+        let manner = self.manner(shared, &ask);
+        if manner == Manner::Unfollowed {
+            return Ok(undeclared(id));
+        }
         let hold = self
             .hold(shared, owner, envelope, !is_quiet(&method))
             .await?;
-        self.begin(&ask, turn, hold).await
+        self.begin(&ask, turn, hold, manner == Manner::Task).await
     }
 
     /// What `owner` is offered, as the capabilities in `request` have it. `None` when it declares none: then it is
@@ -161,6 +173,7 @@ impl Bridge {
         ask: &Ask<'_>,
         turn: Turn,
         mut hold: Hold,
+        as_task: bool,
     ) -> Result<Reply, UpstreamError> {
         let Ask {
             shared, out, class, ..
@@ -169,19 +182,20 @@ impl Bridge {
             hold.owned.raise(level).await;
         }
         let n = hold.owned.number();
-        let frame = ask
-            .envelope
-            .for_session(n)
-            .map_err(|error| UpstreamError::Garbage {
-                server: shared.settings.name.clone(),
-                what: error.to_string(),
-            })?;
+        let frame =
+            ask.envelope
+                .for_session(n, as_task)
+                .map_err(|error| UpstreamError::Garbage {
+                    server: shared.settings.name.clone(),
+                    what: error.to_string(),
+                })?;
         let translated = Outgoing {
             frame,
             headers: kept_headers(&out.headers),
             timeout: out.timeout,
         };
         let mut call = Call::new(n, &out.frame, turn, self.shelf.allowance);
+        call.as_task = as_task;
         hold.begin(n, Call::can_ask(&call.method));
         if hold.inbox.is_some() {
             let source = Source::replying(hold.owned.session.clone(), translated, class);
@@ -192,7 +206,7 @@ impl Bridge {
             Ok(Reply::Stream(stream)) => stream,
             Ok(Reply::Single { status, frame }) => {
                 hold.end();
-                return Ok(single(&mut call, status, frame, &hold.owned));
+                return Ok(self.single(shared, &mut call, (status, frame), &hold.owned));
             }
             Err(error) => {
                 if !matches!(error, UpstreamError::Timeout { .. }) {
@@ -210,6 +224,26 @@ impl Bridge {
         })?;
         let source = Source::Stream(source);
         stream_of(shared, out, Box::new(call), Line { source, hold }).await
+    }
+
+    /// An answer that came without a stream.
+    fn single(
+        &self,
+        shared: &Arc<Shared>,
+        call: &mut Call,
+        (status, frame): (u16, Frame),
+        owned: &Arc<Owned>,
+    ) -> Reply {
+        let (status, frame) = match call.on_message(frame.clone(), owned.server_info.as_deref()) {
+            Step::Finish { status, frame } => (status, frame),
+            Step::Task(frame) => match self.created(shared, call, owned, &frame) {
+                Some(created) => created,
+                None => (status, frame),
+            },
+            // A transport gives nothing but answers here.
+            _ => (status, frame),
+        };
+        Reply::Single { status, frame }
     }
 
     /// Goes on with a parked call.
@@ -297,16 +331,7 @@ async fn stream_of(
     Box::new(stream).open().await
 }
 
-/// An answer that came without a stream.
-fn single(call: &mut Call, status: u16, frame: Frame, owned: &Owned) -> Reply {
-    match call.on_message(frame.clone(), owned.server_info.as_deref()) {
-        Step::Finish { status, frame } => Reply::Single { status, frame },
-        // A transport gives nothing but answers here.
-        _ => Reply::Single { status, frame },
-    }
-}
-
-fn refused(status: u16, id: &str, code: i32, message: &str) -> Reply {
+pub(super) fn refused(status: u16, id: &str, code: i32, message: &str) -> Reply {
     Reply::Single {
         status,
         frame: answer::refusal(id, code, message, None),

@@ -59,6 +59,8 @@ pub(super) struct Call {
     pub(super) round: u32,
     /// Number under which it was parked.
     pub(super) parked: Option<u64>,
+    /// Whether the server was asked to make a task of it.
+    pub(super) as_task: bool,
 }
 
 /// What becomes of a message of the server.
@@ -72,6 +74,8 @@ pub(super) enum Step {
     Asked,
     /// The final response; the call is over.
     Finish { status: u16, frame: Frame },
+    /// The server has made a task of the call, which is over; as the server wrote it.
+    Task(Frame),
     /// Concerns whoever listens to the server, not this call.
     News(Frame),
     /// Nobody needs it.
@@ -91,6 +95,7 @@ impl Call {
             allowance,
             round: 0,
             parked: None,
+            as_task: false,
         }
     }
 
@@ -110,6 +115,7 @@ impl Call {
     /// A message of the server that belongs to this call.
     pub(super) fn on_message(&mut self, frame: Frame, server: ServerInfo<'_>) -> Step {
         match frame.kind() {
+            Kind::Result if self.as_task && is_task(&frame) => Step::Task(frame),
             Kind::Result | Kind::Error => {
                 let question = Question {
                     method: &self.method,
@@ -260,6 +266,12 @@ impl Call {
             r#"{{"jsonrpc":"2.0","method":"{method}","params":{{"requestId":{n},"reason":"{reason}"}}}}"#
         ))
     }
+}
+
+/// Whether an answer is a `CreateTaskResult` (2025-11-25).
+fn is_task(answer: &Frame) -> bool {
+    let id = answer.body_member(&["task", "taskId"]);
+    id.is_some_and(|id| id.of(answer.text()).starts_with('"'))
 }
 
 /// Whether a raw token is our number. Some servers give a number back as a string, or as `1.0`.

@@ -2,22 +2,21 @@
 
 use std::sync::Arc;
 
-use lockgate_proto::jsonrpc::find_path;
-
-use crate::upstream::catalog::{Catalog, List, ServerInfo};
+use crate::upstream::bridge::tasks::{Support, offers_tools, support};
+use crate::upstream::catalog::{Catalog, Item, List, ServerInfo};
 
 use super::discover;
 
-/// The same items, less the tools that can be called as tasks of 2025-11-25 only, which no stateless client can follow.
+/// The same items. Tools that can be called as tasks only are left out where the server does not run any: "clients MUST
+/// NOT attempt to use task augmentation on that server's tools, regardless of the `execution.taskSupport` value".
 pub(in crate::upstream::bridge) fn catalog(from: &Catalog) -> Catalog {
-    let needs_task = |raw: &[u8]| {
-        let text = std::str::from_utf8(raw).unwrap_or_default();
-        find_path(text, &["execution", "taskSupport"])
-            .is_some_and(|span| span.of(text) == r#""required""#)
+    let needs_task = |tool: &Item| {
+        let text = std::str::from_utf8(&tool.raw).unwrap_or_default();
+        support(text) == Support::Required
     };
     let items = from.tools.items();
-    let tools = if items.iter().any(|tool| needs_task(&tool.raw)) {
-        let kept = items.iter().filter(|tool| !needs_task(&tool.raw));
+    let tools = if !offers_tools(from.capabilities()) && items.iter().any(needs_task) {
+        let kept = items.iter().filter(|tool| !needs_task(tool));
         Arc::new(List::new(kept.cloned().collect()))
     } else {
         Arc::clone(&from.tools)

@@ -3,6 +3,8 @@
 use lockgate_proto::jsonrpc::{Span, Splice, find};
 use lockgate_proto::mcp::Revision;
 
+use crate::upstream::bridge::tasks::{EXTENSION, offers_tools};
+
 use super::turn::SERVER_INFO;
 
 /// Raw `DiscoverResult`. Its versions are those that the gateway serves; what the server offers may depend on the
@@ -24,15 +26,25 @@ pub(super) fn result(introduction: &str) -> String {
     )
 }
 
-/// Raw `ServerCapabilities` without the tasks of 2025-11-25, which are other ones in the stateless era.
+/// Raw `ServerCapabilities` with the tasks of this era, which are other ones than those of 2025-11-25.
 pub(super) fn capabilities(raw: &str) -> String {
-    let whole = Span {
-        start: 0,
-        // Messages are bounded far below 4 GiB.
-        end: u32::try_from(raw.len()).unwrap_or(u32::MAX),
-    };
+    let whole = Span::new(0, raw.len());
     let mut splice = Splice::new(raw);
     splice.remove_member(whole, "tasks");
+    let extensions = find(raw, "extensions").filter(|at| at.of(raw).starts_with('{'));
+    match (extensions, offers_tools(raw)) {
+        (Some(extensions), true) => {
+            splice.set_member(extensions, EXTENSION, "{}");
+        }
+        (None, true) => {
+            splice.set_member(whole, "extensions", &format!(r#"{{"{EXTENSION}":{{}}}}"#));
+        }
+        // What the server has for its own stateless clients cannot be reached in a session.
+        (Some(extensions), false) => {
+            splice.remove_member(extensions, EXTENSION);
+        }
+        (None, false) => {}
+    }
     String::from_utf8_lossy(&splice.finish()).into_owned()
 }
 

@@ -15,6 +15,7 @@ use super::abilities::{Abilities, Refusal};
 use super::answer;
 use super::floor::Floor;
 use super::inbox::Inbox;
+use super::tasks::Following;
 
 /// News that wait for a slow listener. One that misses some is told that everything may have changed.
 const NEWS_MAX: usize = 256;
@@ -45,6 +46,8 @@ pub(super) struct Hub {
     floor: Mutex<Floor>,
     /// Tells of what happens on the floor.
     moved: Notify,
+    /// Tasks that go on in the session.
+    tasks: Mutex<Vec<Arc<Following>>>,
     /// Fires when the session is over.
     pub(super) ended: CancellationToken,
 }
@@ -61,6 +64,7 @@ impl Hub {
             hold,
             floor: Mutex::default(),
             moved: Notify::new(),
+            tasks: Mutex::default(),
             ended: CancellationToken::new(),
         }
     }
@@ -148,6 +152,25 @@ impl Hub {
         }
     }
 
+    /// A task has begun.
+    pub(super) fn begin_task(&self, task: &Arc<Following>) {
+        self.tasks.lock().push(Arc::clone(task));
+    }
+
+    /// A task is forgotten.
+    pub(super) fn end_task(&self, task: &Arc<Following>) {
+        self.tasks.lock().retain(|other| !Arc::ptr_eq(other, task));
+    }
+
+    /// The task that a request of the server says it is about.
+    pub(super) fn task_of(&self, frame: &Frame) -> Option<Arc<Following>> {
+        if frame.kind() != Kind::Request {
+            return None;
+        }
+        let tasks = self.tasks.lock();
+        tasks.iter().find(|task| task.is_meant(frame)).cloned()
+    }
+
     /// A message of the session's own stream. Returns what the server is answered at once.
     pub(super) fn hear(&self, frame: Frame) -> Option<Frame> {
         match frame.kind() {
@@ -169,6 +192,9 @@ impl Hub {
         }
         if let Err(Refusal { code, message }) = self.abilities.admit(&frame) {
             return Some(answer::refusal(id, code, message, None));
+        }
+        if let Some(task) = self.task_of(&frame) {
+            return task.hear(&frame);
         }
         let asked = self.floor.lock().ask(frame, Instant::now() + self.hold);
         self.moved.notify_one();

@@ -8,6 +8,7 @@
 //!                │        ├── hub, listen           what comes beside the calls
 //!                │        │    └── floor, inbox     whose question it is
 //!                │        └── own_catalog           what a caller's capabilities change
+//!                ├── tasks                          what goes on without a call
 //!                └── stream ── call                  one call, as data
 //!                       └── shelf ── parking ── ticket, digest   calls that wait for their clients, as data
 //!                                └── room                       how many, and how much
@@ -36,6 +37,7 @@ mod shelf;
 mod source;
 mod stream;
 mod sweep;
+mod tasks;
 mod ticket;
 mod turn;
 

@@ -1,14 +1,17 @@
 //! The owned sessions of one server: who gets which, and how many.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use lockgate_proto::jsonrpc::{decode_str, elements, encode_str, members};
+use lockgate_proto::jsonrpc::{Span, Splice, decode_str, elements, encode_str, members};
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
+
+use crate::upstream::bridge::tasks::EXTENSION;
 
 use super::owned::{Key, Owned};
 
@@ -122,7 +125,7 @@ impl Registry {
     }
 
     /// The one spelling of raw `ClientCapabilities` that a session-era server is told: what the client declares, less
-    /// the tasks of 2025-11-25, of which a stateless client can see nothing.
+    /// tasks: those of 2025-11-25 it cannot run, and those of the extension the server does not know.
     pub(super) fn spelling(&self, capabilities: &str) -> Arc<str> {
         let mut spellings = self.spellings.lock();
         if let Some(known) = spellings.get(capabilities) {
@@ -133,18 +136,36 @@ impl Registry {
         }
         let mut spelling = String::new();
         let kept = members(capabilities).filter(|member| member.key != "tasks");
-        spell_object(&mut spelling, kept.map(|member| (member.key, member.value)));
+        let others: Vec<_> = kept
+            .map(|member| match &*member.key {
+                "extensions" => (member.key, without_tasks(member.value)),
+                _ => (member.key, member.value.into()),
+            })
+            .filter(|(key, value)| key != "extensions" || value != "{}")
+            .collect();
+        let kept = others.iter().map(|(key, value)| (key.clone(), &**value));
+        spell_object(&mut spelling, kept);
         let spelling: Arc<str> = spelling.into();
         spellings.insert(capabilities.into(), Arc::clone(&spelling));
         spelling
     }
 }
 
+/// Raw `extensions` without tasks.
+fn without_tasks(extensions: &str) -> Cow<'_, str> {
+    let whole = Span::new(0, extensions.len());
+    let mut splice = Splice::new(extensions);
+    splice.remove_member(whole, EXTENSION);
+    if splice.is_empty() {
+        return extensions.into();
+    }
+    String::from_utf8_lossy(&splice.finish())
+        .into_owned()
+        .into()
+}
+
 /// Members in order of their keys, without blanks.
-fn spell_object<'a>(
-    out: &mut String,
-    found: impl Iterator<Item = (std::borrow::Cow<'a, str>, &'a str)>,
-) {
+fn spell_object<'a>(out: &mut String, found: impl Iterator<Item = (Cow<'a, str>, &'a str)>) {
     let mut found: Vec<_> = found.collect();
     found.sort_by(|a, b| a.0.cmp(&b.0));
     out.push('{');

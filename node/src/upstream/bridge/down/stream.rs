@@ -185,6 +185,10 @@ impl CallStream {
     fn take(&mut self, frame: Frame) -> Option<Frame> {
         let running = self.running.as_mut()?;
         let owned = &running.line.hold.owned;
+        if let Some(task) = owned.hub.task_of(&frame) {
+            self.outbox.extend(task.hear(&frame));
+            return None;
+        }
         match running.call.on_message(frame, owned.server_info.as_deref()) {
             Step::Tell(frame) => Some(frame),
             Step::Send(frame) => {
@@ -197,6 +201,16 @@ impl CallStream {
                 None
             }
             Step::Finish { status, frame } => {
+                self.status = status;
+                self.end();
+                Some(frame)
+            }
+            Step::Task(frame) => {
+                let created = self
+                    .shared
+                    .down
+                    .created(&self.shared, &running.call, owned, &frame);
+                let (status, frame) = created.unwrap_or((200, frame));
                 self.status = status;
                 self.end();
                 Some(frame)

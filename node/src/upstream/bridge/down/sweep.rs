@@ -44,8 +44,9 @@ impl Bridge {
     /// Ends what nobody came back for. Whether nothing is left.
     fn sweep(&self) -> bool {
         give_up(self.shelf.expire(), "the client did not answer in time");
+        self.desk.expire();
         close_all(self.registry.idle(Instant::now()));
-        let is_done = || self.shelf.is_empty() && self.registry.is_empty();
+        let is_done = || self.shelf.is_empty() && self.registry.is_empty() && self.desk.is_empty();
         if !is_done() {
             return false;
         }
@@ -57,6 +58,7 @@ impl Bridge {
     /// Ends everything, for good.
     pub(in crate::upstream) async fn end(&self) {
         self.shelf.close();
+        self.desk.clear();
         let parked = self.shelf.clear().into_iter();
         let told = join_all(parked.map(|running| part(running, "the server was removed")));
         // What the server does not take by then it learns from the end of its sessions.

@@ -120,12 +120,13 @@ impl<'a> Envelope<'a> {
     }
 
     /// The same request for a session: without what only this era has, under the number `n`, which stands for the id
-    /// and the progress token: clients that share a session may choose the same.
+    /// and the progress token: clients that share a session may choose the same. With `as_task` the server is asked to
+    /// make a task of it, which lives as long as the server likes.
     ///
     /// # Errors
     ///
     /// Never for a message that was read before; the type cannot say so.
-    pub(super) fn for_session(&self, n: u64) -> Result<Frame, ParseError> {
+    pub(super) fn for_session(&self, n: u64, as_task: bool) -> Result<Frame, ParseError> {
         let text = self.frame.text();
         let mut splice = Splice::new(text);
         if let Some(id) = self.frame.id_span() {
@@ -146,16 +147,16 @@ impl<'a> Envelope<'a> {
                 }
                 None => {}
             }
-            let added = [
-                (INPUT_RESPONSES, self.responses.is_some()),
-                (REQUEST_STATE, self.state.is_some()),
-                (
-                    TASK,
-                    self.has_task && self.frame.method() == method::TOOLS_CALL,
-                ),
-            ];
-            for (key, _) in added.into_iter().filter(|(_, is_there)| *is_there) {
-                splice.remove_member(params, key);
+            if self.responses.is_some() {
+                splice.remove_member(params, INPUT_RESPONSES);
+            }
+            if self.state.is_some() {
+                splice.remove_member(params, REQUEST_STATE);
+            }
+            if as_task {
+                splice.set_member(params, TASK, "{}");
+            } else if self.has_task && self.frame.method() == method::TOOLS_CALL {
+                splice.remove_member(params, TASK);
             }
         }
         Frame::edited(splice)
@@ -179,7 +180,7 @@ mod tests {
     fn check(method: &str, params: &str, expected: &str) {
         let text = format!(r#"{{"jsonrpc":"2.0","id":"c","method":"{method}","params":{params}}}"#);
         let frame = Frame::parse(text.into(), &Limits::default()).unwrap();
-        let sent = Envelope::read(&frame).for_session(9).unwrap();
+        let sent = Envelope::read(&frame).for_session(9, false).unwrap();
         let expected =
             format!(r#"{{"jsonrpc":"2.0","id":9,"method":"{method}","params":{expected}}}"#);
         assert_eq!(sent.text(), expected, "{params}");

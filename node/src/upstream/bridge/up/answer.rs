@@ -6,12 +6,15 @@ use lockgate_proto::jsonrpc::{
     members,
 };
 use lockgate_proto::mcp::param_headers::annotations;
-use lockgate_proto::mcp::{code, method};
+use lockgate_proto::mcp::{Revision, code, method};
 
-use super::{catalog, schema, strip};
+use crate::upstream::bridge::tasks;
+
+use super::tasks::Wish;
+use super::{catalog, content, strip};
 
 /// Name that the server gives itself in every result.
-const SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
+pub(super) const SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
 /// Members that say how long and to whom a cacheable result may be shown.
 const CACHE_HINTS: [&str; 2] = ["ttlMs", "cacheScope"];
 
@@ -22,6 +25,11 @@ pub(super) enum Answered {
     Done(Frame),
     /// The server wants input first; the frame is as the server wrote it.
     Wants(Frame),
+    /// The server has made a task of the call.
+    Task(Frame),
+    /// The server cannot answer this call but by a task, which it was not allowed to make. The error for a client that
+    /// cannot be helped.
+    NeedsTask(Frame),
     /// The server takes what the gateway has added to the request for wrong. The client has no part in that.
     Misfit {
         /// Error code.
@@ -40,6 +48,12 @@ pub(super) struct Asked {
     pub(super) method: Box<str>,
     /// The called tool as its server lists it, where the gateway knows it.
     pub(super) tool: Option<Bytes>,
+    /// Whether the server may make tasks of calls.
+    pub(super) may_be_tasks: bool,
+    /// What the client wants of a task.
+    pub(super) wish: Option<Wish>,
+    /// Revision of the client.
+    pub(super) revision: Revision,
 }
 
 impl Asked {
@@ -68,6 +82,9 @@ fn result(asked: &Asked, frame: Frame) -> Answered {
     match kind.map(|kind| kind.value) {
         None | Some("\"complete\"") => {}
         Some("\"input_required\"") => return Answered::Wants(frame),
+        Some("\"task\"") if asked.may_be_tasks && *asked.method == *method::TOOLS_CALL => {
+            return Answered::Task(frame);
+        }
         Some(other) => {
             return Answered::Garbage(format!("a result of the unknown type {other}"));
         }
@@ -87,15 +104,23 @@ fn result(asked: &Asked, frame: Frame) -> Answered {
         method::TOOLS_CALL => {
             let mut object = Object {
                 splice: &mut splice,
+                text,
                 body,
                 found: &found,
                 kept,
             };
             object.tool_result(asked);
         }
+        method::PROMPTS_GET if !content::knows_links(asked.revision) => {
+            if let Some(messages) = found.iter().rfind(|member| member.key == "messages") {
+                let list = messages.value_span.shift(body.start);
+                content::links_in_messages(&mut splice, text, list);
+            }
+        }
         method::TOOLS_LIST => {
             if let Some(tools) = found.iter().rfind(|member| member.key == "tools") {
-                tools_page(&mut splice, text, tools.value_span.shift(body.start));
+                let list = tools.value_span.shift(body.start);
+                tools_page(&mut splice, text, list, asked.may_be_tasks);
             }
         }
         _ => {}
@@ -129,6 +154,7 @@ fn names_server_only(meta: &Member<'_>) -> bool {
 /// The result of a tool, on its way through.
 struct Object<'a, 'b> {
     splice: &'a mut Splice<'b>,
+    text: &'b str,
     body: Span,
     found: &'a [Member<'b>],
     kept: usize,
@@ -158,9 +184,11 @@ impl<'a, 'b> Object<'a, 'b> {
             return;
         };
         let is_empty = elements(content.value).next().is_none();
+        let at = content.value_span.shift(self.body.start);
         if let Some(block) = block.filter(|_| is_empty) {
-            let at = content.value_span.shift(self.body.start);
             self.splice.replace(at, format!("[{block}]"));
+        } else if !content::knows_links(asked.revision) {
+            content::links_as_text(self.splice, self.text, at);
         }
     }
 
@@ -171,7 +199,7 @@ impl<'a, 'b> Object<'a, 'b> {
 
 /// One page of `tools/list` that the client fetches itself: without tools that no client over HTTP may use, and with
 /// output schemas as the gateway's own lists show them.
-fn tools_page(splice: &mut Splice<'_>, text: &str, list: Span) {
+fn tools_page(splice: &mut Splice<'_>, text: &str, list: Span, may_be_tasks: bool) {
     let tools: Vec<Span> = elements(list.of(text))
         .map(|span| span.shift(list.start))
         .collect();
@@ -186,7 +214,7 @@ fn tools_page(splice: &mut Splice<'_>, text: &str, list: Span) {
             .map(|tool| {
                 let tool = tool.of(text);
                 let mut own = Splice::new(tool);
-                show_schema(&mut own, tool, 0);
+                catalog::show(&mut own, tool, 0, may_be_tasks);
                 String::from_utf8_lossy(&own.finish()).into_owned()
             })
             .collect();
@@ -194,13 +222,7 @@ fn tools_page(splice: &mut Splice<'_>, text: &str, list: Span) {
         return;
     }
     for tool in tools {
-        show_schema(splice, tool.of(text), tool.start);
-    }
-}
-
-fn show_schema(splice: &mut Splice<'_>, tool: &str, offset: u32) {
-    if let Some(output) = catalog::output_schema(tool) {
-        splice.replace(output.shift(offset), schema::wrapped(output.of(tool)));
+        catalog::show(splice, tool.of(text), tool.start, may_be_tasks);
     }
 }
 
@@ -231,12 +253,22 @@ fn error(asked: &Asked, frame: Frame) -> Answered {
         Ok(code::MISSING_CAPABILITY) => code::INVALID_PARAMS,
         _ => return Answered::Done(frame),
     };
+    let needs_task = translated == code::INVALID_PARAMS && needs_task(asked, error);
     let mut splice = Splice::new(text);
     splice.replace(at.shift(body.start), translated.to_string());
     match Frame::edited(splice) {
+        Ok(frame) if needs_task => Answered::NeedsTask(frame),
         Ok(frame) => Answered::Done(frame),
         Err(error) => Answered::Garbage(error.to_string()),
     }
+}
+
+/// Whether a tool cannot be called but as a task.
+fn needs_task(asked: &Asked, error: &str) -> bool {
+    let needed = ["data", "requiredCapabilities"];
+    *asked.method == *method::TOOLS_CALL
+        && asked.may_be_tasks
+        && find_path(error, &needed).is_some_and(|at| tasks::declares(at.of(error)))
 }
 
 /// How a call ends that the client or the gateway could not see through: for a tool as its own error, which a model
@@ -280,6 +312,9 @@ mod tests {
         let asked = Asked {
             method: called.into(),
             tool,
+            may_be_tasks: false,
+            wish: None,
+            revision: Revision::V2025_11_25,
         };
         translate(&asked, Frame::parse(text.into(), &WIDE).unwrap())
     }

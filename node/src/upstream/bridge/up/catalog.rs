@@ -3,33 +3,39 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lockgate_proto::jsonrpc::{Span, Splice, find};
+use lockgate_proto::jsonrpc::{Span, Splice, find, members};
 use lockgate_proto::mcp::Era;
 
+use crate::upstream::bridge::tasks::{EXTENSION, offers_extension};
 use crate::upstream::catalog::{Catalog, Item, List, ListKind, ServerInfo};
 
 use super::schema;
+
+/// What a server with the extension can do for clients of 2025-11-25, by translation. It has no list.
+const TASKS: &str = r#"{"cancel":{},"requests":{"tools":{"call":{}}}}"#;
+/// Any tool may be called as a task, or not: the server decides on each call.
+const EXECUTION: &str = r#"{"taskSupport":"optional"}"#;
 
 /// The same items, with output schemas that clients of the session era know how to read; what only the stateless era
 /// has is left out.
 pub(in crate::upstream::bridge) fn catalog(from: &Catalog) -> Catalog {
     Catalog {
         server: introduction(&from.server),
-        tools: tools(&from.tools),
+        tools: tools(&from.tools, offers_extension(from.capabilities())),
         ttl: None,
         public: false,
         ..from.clone()
     }
 }
 
-/// What the server says of itself. Extensions are agreed on with every request, which the session era has no words
-/// for.
+/// What the server says of itself. Its extensions are named where the session era names them, too (MCP Apps
+/// 2026-01-26, "Capability Negotiation"; `ServerCapabilities` is an open set): a client that declares one at
+/// `initialize` declares it with every request. Tasks are those of 2025-11-25 there.
 pub(super) fn introduction(from: &ServerInfo) -> ServerInfo {
-    let capabilities = from.capabilities.as_deref().map(|raw| {
-        let mut splice = Splice::new(raw);
-        splice.remove_member(Span::new(0, raw.len()), "extensions");
-        Arc::from(&*String::from_utf8_lossy(&splice.finish()))
-    });
+    let capabilities = from
+        .capabilities
+        .as_deref()
+        .map(|raw| capabilities(raw).into());
     ServerInfo {
         versions: None,
         capabilities,
@@ -37,24 +43,48 @@ pub(super) fn introduction(from: &ServerInfo) -> ServerInfo {
     }
 }
 
-fn tools(from: &Arc<List>) -> Arc<List> {
-    let fits = |item: &Item| {
-        let text = std::str::from_utf8(&item.raw).unwrap_or_default();
-        output_schema(text).is_none()
-    };
-    if from.items().iter().all(fits) {
-        return Arc::clone(from);
+fn capabilities(raw: &str) -> String {
+    let whole = Span::new(0, raw.len());
+    let mut splice = Splice::new(raw);
+    splice.remove_member(whole, "tasks");
+    if let Some(at) = find(raw, "extensions") {
+        let mut others = members(at.of(raw)).filter(|extension| extension.key != EXTENSION);
+        if others.next().is_some() {
+            splice.remove_member(at, EXTENSION);
+        } else {
+            splice.remove_member(whole, "extensions");
+        }
     }
-    Arc::new(from.with_items(from.items().iter().map(shown).collect()))
+    if offers_extension(raw) {
+        splice.set_member(whole, "tasks", TASKS);
+    }
+    String::from_utf8_lossy(&splice.finish()).into_owned()
 }
 
-fn shown(tool: &Item) -> Item {
-    let text = std::str::from_utf8(&tool.raw).unwrap_or_default();
-    let Some(schema) = output_schema(text) else {
-        return tool.clone();
-    };
+fn tools(from: &Arc<List>, may_be_tasks: bool) -> Arc<List> {
+    let items = from.items();
+    if !may_be_tasks
+        && items
+            .iter()
+            .all(|item| output_schema(text_of(item)).is_none())
+    {
+        return Arc::clone(from);
+    }
+    let shown = items.iter().map(|tool| shown(tool, may_be_tasks));
+    Arc::new(from.with_items(shown.collect()))
+}
+
+fn text_of(item: &Item) -> &str {
+    std::str::from_utf8(&item.raw).unwrap_or_default()
+}
+
+fn shown(tool: &Item, may_be_task: bool) -> Item {
+    let text = text_of(tool);
     let mut splice = Splice::new(text);
-    splice.replace(schema, schema::wrapped(schema.of(text)));
+    show(&mut splice, text, 0, may_be_task);
+    if splice.is_empty() {
+        return tool.clone();
+    }
     let raw: Bytes = splice.finish();
     // Its name stands where it stood, or further behind: it is read again.
     match Item::read(ListKind::Tools, Era::Session, raw) {
@@ -63,6 +93,17 @@ fn shown(tool: &Item) -> Item {
             ..item
         },
         Err(_) => tool.clone(),
+    }
+}
+
+/// Edits the raw `tool`, which stands at `offset` of the spliced text.
+pub(super) fn show(splice: &mut Splice<'_>, tool: &str, offset: u32, may_be_task: bool) {
+    if let Some(output) = output_schema(tool) {
+        splice.replace(output.shift(offset), schema::wrapped(output.of(tool)));
+    }
+    if may_be_task {
+        let whole = Span::new(0, tool.len()).shift(offset);
+        splice.set_member(whole, "execution", EXECUTION);
     }
 }
 
@@ -101,12 +142,51 @@ mod tests {
 
     #[test]
     fn what_only_the_stateless_era_has_is_left_out() {
-        let shown = catalog(&of(&[]));
+        assert_eq!(catalog(&of(&[])).server.versions, None);
+    }
+
+    #[test]
+    fn extensions_are_named_but_tasks_are_those_of_the_session_era() {
+        const MAY: &str = r#""tasks":{"cancel":{},"requests":{"tools":{"call":{}}}}"#;
+        for (raw, expected) in [
+            (
+                r#"{"tools":{},"extensions":{"x":{}}}"#,
+                r#"{"tools":{},"extensions":{"x":{}}}"#.to_owned(),
+            ),
+            (
+                r#"{"tasks":{"list":{}},"tools":{}}"#,
+                r#"{"tools":{}}"#.to_owned(),
+            ),
+            (
+                r#"{"extensions":{"io.modelcontextprotocol/tasks":{},"x":{}}}"#,
+                format!(r#"{{"extensions":{{"x":{{}}}},{MAY}}}"#),
+            ),
+            (
+                r#"{"tools":{},"extensions":{"io.modelcontextprotocol/tasks":{}}}"#,
+                format!(r#"{{"tools":{{}},{MAY}}}"#),
+            ),
+        ] {
+            assert_eq!(capabilities(raw), expected, "{raw}");
+        }
+    }
+
+    #[test]
+    fn every_tool_of_a_server_that_makes_tasks_may_become_one() {
+        let mut from = of(&[
+            r#"{"name":"a"}"#,
+            r#"{"name":"b","execution":{"taskSupport":"required"},"outputSchema":true}"#,
+        ]);
+        from.server.capabilities =
+            Some(r#"{"extensions":{"io.modelcontextprotocol/tasks":{}}}"#.into());
+        let shown = catalog(&from);
+        let raw: Vec<_> = shown.tools.items().iter().map(text_of).collect();
         assert_eq!(
-            shown.server.capabilities.as_deref(),
-            Some(r#"{"tools":{}}"#)
+            raw,
+            [
+                r#"{"name":"a","execution":{"taskSupport":"optional"}}"#,
+                r#"{"name":"b","execution":{"taskSupport":"optional"},"outputSchema":{"type":"object","properties":{"result":true},"required":["result"]}}"#,
+            ]
         );
-        assert_eq!(shown.server.versions, None);
     }
 
     #[test]

@@ -7,11 +7,12 @@
 //!    └── listen ── subscriptions/listen, shared by sessions
 //! ```
 //!
-//! `profile`, `request`, `answer`, `schema`, `question` and `rounds` translate and decide, without a clock, a channel
-//! or a socket; `session`, `stream` and `listen` move the messages.
+//! `profile`, `request`, `answer`, `content`, `schema`, `question` and `rounds` translate and decide, without a clock, a channel
+//! or a socket; `session`, `stream` and `listen` move the messages. `tasks` has both, for tasks.
 
 mod answer;
 mod catalog;
+mod content;
 mod listen;
 mod profile;
 mod question;
@@ -21,6 +22,7 @@ mod schema;
 mod session;
 mod stream;
 mod strip;
+mod tasks;
 
 pub(super) use self::catalog::catalog;
 pub(in crate::upstream) use self::listen::Listens;

@@ -4,6 +4,7 @@ use lockgate_proto::jsonrpc::{Span, Splice, find, find_path};
 use lockgate_proto::mcp::Revision;
 use serde::{Deserialize, Serialize};
 
+use crate::upstream::bridge::tasks::EXTENSION;
 use crate::upstream::link::SessionInit;
 
 /// Keys of `_meta` that the gateway sets itself, in the order in which they are written.
@@ -68,12 +69,20 @@ impl Profile {
         }
     }
 
-    /// Raw values of [`META_KEYS`]; `log_level` is the client's, if it ever set one.
-    pub(super) fn meta(&self, log_level: Option<&str>) -> Meta {
+    /// What goes with every request; `log_level` is the client's, if it ever set one.
+    pub(super) fn metas(&self, log_level: Option<&str>) -> Metas {
+        Metas {
+            plain: self.meta(log_level, self.capabilities.clone()),
+            tasks: self.meta(log_level, with_tasks(&self.capabilities)),
+        }
+    }
+
+    /// Raw values of [`META_KEYS`].
+    fn meta(&self, log_level: Option<&str>, capabilities: String) -> Meta {
         let version = format!("\"{}\"", Revision::V2026_07_28);
         let mut values = vec![
             version,
-            self.capabilities.clone(),
+            capabilities,
             // `name` and `version` are required there, and `clientInfo` itself is not.
             if find(&self.client_info, "name").is_some() {
                 self.client_info.clone()
@@ -103,6 +112,30 @@ impl Profile {
             }
         }
     }
+}
+
+/// What goes with requests.
+#[derive(Debug)]
+pub(super) struct Metas {
+    /// With most.
+    pub(super) plain: Meta,
+    /// With those that may become tasks, or are about one.
+    pub(super) tasks: Meta,
+}
+
+/// `capabilities` of a client for whom the gateway follows tasks.
+fn with_tasks(capabilities: &str) -> String {
+    let mut splice = Splice::new(capabilities);
+    match find(capabilities, "extensions") {
+        Some(own) if own.of(capabilities).starts_with('{') => {
+            splice.set_member(own, EXTENSION, "{}");
+        }
+        _ => {
+            let whole = Span::new(0, capabilities.len());
+            splice.set_member(whole, "extensions", &format!(r#"{{"{EXTENSION}":{{}}}}"#));
+        }
+    }
+    String::from_utf8_lossy(&splice.finish()).into_owned()
 }
 
 /// Members that every request carries in its `_meta`.
@@ -142,7 +175,7 @@ fn stateless_capabilities(raw: &str, revision: Revision) -> String {
         splice.remove_member(roots, "listChanged");
     }
     if let Some(extensions) = find(raw, "extensions") {
-        splice.remove_member(extensions, "io.modelcontextprotocol/tasks");
+        splice.remove_member(extensions, EXTENSION);
     }
     if revision < Revision::V2025_06_18 {
         splice.remove_member(whole, "elicitation");
@@ -171,6 +204,7 @@ mod tests {
             revision,
             capabilities: capabilities.into(),
             client_info: r#"{"name":"c","version":"1"}"#.into(),
+            now_ms: 0,
         })
     }
 
@@ -215,7 +249,7 @@ mod tests {
     fn every_request_carries_version_capabilities_and_name() {
         let profile = profile(Revision::V2025_11_25, "{}");
         assert_eq!(
-            profile.meta(Some("info")).joined,
+            profile.metas(Some("info")).plain.joined,
             concat!(
                 r#""io.modelcontextprotocol/protocolVersion":"2026-07-28","#,
                 r#""io.modelcontextprotocol/clientCapabilities":{},"#,

@@ -144,6 +144,7 @@ mod tests {
             revision,
             capabilities: declared.into(),
             client_info: "{}".into(),
+            now_ms: 0,
         });
         request(input, 3, "mark", &profile)
     }

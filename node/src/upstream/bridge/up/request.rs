@@ -43,6 +43,19 @@ pub(super) fn translate(frame: &Frame, meta: &Meta) -> Frame {
     Frame::edited(splice).unwrap_or_else(|_| frame.clone())
 }
 
+/// A translated request with another `meta`.
+pub(super) fn with_meta(frame: &Frame, meta: &Meta) -> Frame {
+    let Some(at) = frame.param(&["_meta"]) else {
+        return frame.clone();
+    };
+    let mut splice = Splice::new(frame.text());
+    for (key, value) in &meta.members {
+        splice.set_member(at, key, value);
+    }
+    // Cannot fail: valid JSON was put in the place of valid JSON.
+    Frame::edited(splice).unwrap_or_else(|_| frame.clone())
+}
+
 /// Puts `text` right behind the bracket that opens `object`.
 fn insert(splice: &mut Splice<'_>, object: Span, text: String) {
     let at = object.start + 1;
@@ -75,6 +88,9 @@ pub(super) fn routing_headers(frame: &Frame, tool: Option<&Item>) -> Headers {
     let named = match &*called {
         method::TOOLS_CALL | method::PROMPTS_GET => frame.param_str(&["name"]),
         method::RESOURCES_READ => frame.param_str(&["uri"]),
+        method::TASKS_GET | method::TASKS_UPDATE | method::TASKS_CANCEL => {
+            frame.param_str(&["taskId"])
+        }
         _ => None,
     };
     if let Some(name) = named {
@@ -160,8 +176,9 @@ mod tests {
             revision: Revision::V2025_11_25,
             capabilities: "{}".into(),
             client_info: "{}".into(),
+            now_ms: 0,
         };
-        Profile::new(&init).meta(None)
+        Profile::new(&init).metas(None).plain
     }
 
     /// `M` stands for the members that every request carries.

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use lockgate_proto::jsonrpc::{Frame, Kind, encode_str, find_path};
 use lockgate_proto::mcp::{Era, Revision, code, method};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::error::UpstreamError;
+use crate::upstream::bridge::tasks::offers_extension;
 use crate::upstream::catalog::{Catalog, ServerInfo};
 use crate::upstream::link::{Outgoing, Reply, SessionInit};
 use crate::upstream::retry::CallClass;
@@ -21,9 +22,10 @@ use crate::upstream::{dispatch, errand};
 
 use super::answer::{self, Answered, Asked, message_of};
 use super::listen::{Ear, Refusal, UpListener};
-use super::profile::{Meta, Profile, severity};
+use super::profile::{Metas, Profile, severity};
 use super::rounds::{Next, Rounds, Serial};
 use super::stream::{Call, UpStream};
+use super::tasks::Tasks;
 use super::{catalog, request};
 
 /// A session that the server knows nothing of. Cheap to clone; all clones are the same session.
@@ -36,16 +38,21 @@ pub(in crate::upstream) struct Session {
 struct Inner {
     shared: Arc<Shared>,
     key: SessionKey,
+    revision: Revision,
+    /// Whether the server makes tasks of calls.
+    may_be_tasks: bool,
     /// Raw `InitializeResult`.
     introduction: Arc<str>,
     /// What goes with every request; follows the log level.
-    meta: ArcSwap<Meta>,
+    metas: ArcSwap<Metas>,
     state: Mutex<State>,
     /// Woken when something has happened to a call.
     wakers: Mutex<HashMap<Serial, Arc<Notify>>>,
     ear: Ear,
     /// Times in the state count from here.
     began: Instant,
+    /// The same moment, in milliseconds since 1970.
+    began_ms: u64,
 }
 
 /// What the session is made of.
@@ -57,6 +64,7 @@ pub(super) struct State {
     /// Resources that the client wants to hear of.
     pub(super) subscriptions: BTreeSet<String>,
     pub(super) rounds: Rounds,
+    pub(super) tasks: Tasks,
 }
 
 impl Session {
@@ -81,20 +89,26 @@ impl Session {
         };
         let profile = Profile::new(init);
         let introduction = introduce(&shared, &server, profile.revision);
-        let meta = profile.meta(None);
+        let capabilities = server.capabilities.as_deref().unwrap_or("{}");
+        let may_be_tasks = offers_extension(capabilities);
+        let metas = profile.metas(None);
         Ok(Self {
             inner: Arc::new(Inner {
+                revision: profile.revision,
+                may_be_tasks,
                 introduction,
-                meta: ArcSwap::from_pointee(meta),
+                metas: ArcSwap::from_pointee(metas),
                 state: Mutex::new(State {
                     profile,
                     log_level: None,
                     subscriptions: BTreeSet::new(),
                     rounds: Rounds::default(),
+                    tasks: Tasks::default(),
                 }),
                 wakers: Mutex::default(),
                 ear: Ear::default(),
                 began: Instant::now(),
+                began_ms: init.now_ms,
                 shared,
                 key,
             }),
@@ -111,6 +125,9 @@ impl Session {
         out: Outgoing,
         class: CallClass,
     ) -> Result<Reply, UpstreamError> {
+        if out.frame.method().starts_with("tasks/") && self.has_tasks() {
+            return self.task_call(out, class).await;
+        }
         let answered = self.answer_here(&out.frame).await?;
         if let Some(frame) = answered {
             return Ok(Reply::Single { status: 200, frame });
@@ -121,15 +138,19 @@ impl Session {
             Reply::Single { status, frame } => (status, frame),
             Reply::Stream(stream) => return UpStream::reading(call, stream),
         };
-        match answer::translate(&call.asked, frame) {
+        match self.settled(&call, answer::translate(&call.asked, frame)) {
             Answered::Done(frame) => Ok(Reply::Single { status, frame }),
             other => UpStream::answered(call, other),
         }
     }
 
     fn prepare(&self, mut out: Outgoing, class: CallClass) -> Call {
-        let meta = self.inner.meta.load();
-        let frame = request::translate(&out.frame, &meta);
+        let (metas, wish) = (self.metas(), self.wish(&out.frame));
+        let meta = match wish {
+            Some(_) => &metas.tasks,
+            None => &metas.plain,
+        };
+        let frame = request::translate(&out.frame, meta);
         let published = self.inner.shared.published.load();
         let catalog = published.catalog(Era::Stateless).map(|catalog| &**catalog);
         let tool = called_tool(&frame, catalog);
@@ -137,6 +158,9 @@ impl Session {
         let asked = Asked {
             method: frame.method().into(),
             tool: tool.map(|tool| tool.raw.clone()),
+            may_be_tasks: self.may_be_tasks(),
+            wish,
+            revision: self.inner.revision,
         };
         out.frame = frame;
         Call {
@@ -198,7 +222,12 @@ impl Session {
 
     /// Revision of the session.
     pub(in crate::upstream) fn revision(&self) -> Revision {
-        self.inner.state.lock().profile.revision
+        self.inner.revision
+    }
+
+    /// Whether the server makes tasks of calls.
+    pub(super) fn may_be_tasks(&self) -> bool {
+        self.inner.may_be_tasks
     }
 
     /// Its server.
@@ -261,7 +290,22 @@ impl Session {
         }
     }
 
-    fn now_ms(&self) -> u64 {
+    /// What goes with its requests.
+    pub(super) fn metas(&self) -> Arc<Metas> {
+        self.inner.metas.load_full()
+    }
+
+    /// What it is made of.
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.inner.state.lock()
+    }
+
+    /// Milliseconds since 1970.
+    pub(super) fn wall_ms(&self) -> u64 {
+        self.inner.began_ms.saturating_add(self.now_ms())
+    }
+
+    pub(super) fn now_ms(&self) -> u64 {
         u64::try_from(self.inner.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
@@ -270,7 +314,7 @@ impl Session {
         find_path(text, &["capabilities"]).map_or("{}", |span| span.of(text))
     }
 
-    fn announces(&self, path: &[&str]) -> bool {
+    pub(super) fn announces(&self, path: &[&str]) -> bool {
         let capabilities = self.capabilities();
         find_path(capabilities, path)
             .is_some_and(|span| !matches!(span.of(capabilities), "false" | "null"))
@@ -319,8 +363,8 @@ impl Session {
         };
         let mut state = self.inner.state.lock();
         self.inner
-            .meta
-            .store(Arc::new(state.profile.meta(Some(&level))));
+            .metas
+            .store(Arc::new(state.profile.metas(Some(&level))));
         state.log_level = Some(level.into_owned());
         Ok(())
     }

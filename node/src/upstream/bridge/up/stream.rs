@@ -8,6 +8,7 @@
 //!                          ▲                              │
 //!                          └────────[wants input]─────────┘
 //! ```
+//! A call that is about a task, or has become one, also has `Waiting`, between two looks at the task.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -19,7 +20,7 @@ use lockgate_proto::jsonrpc::{Frame, Kind};
 use lockgate_proto::mcp::{Era, code, method};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tokio::time::sleep_until;
+use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
 use crate::error::UpstreamError;
@@ -33,6 +34,7 @@ use super::answer::{self, Answered, Asked, message_of};
 use super::request;
 use super::rounds::{Next, Serial};
 use super::session::Session;
+use super::tasks::Followed;
 
 /// A request on its way.
 #[derive(Debug)]
@@ -50,13 +52,19 @@ impl Call {
     }
 
     /// Sends `frame`, which is the first request or a retry of it.
-    fn sending(&self, frame: Frame) -> Sending {
-        let (session, class) = (self.session.clone(), self.class);
-        let out = Outgoing {
+    pub(super) fn sending(&self, frame: Frame) -> Sending {
+        self.sending_out(Outgoing {
+            headers: match &*frame.method() {
+                method::TASKS_UPDATE => request::routing_headers(&frame, None),
+                _ => self.first.headers.clone(),
+            },
             frame,
-            headers: self.first.headers.clone(),
             timeout: self.first.timeout,
-        };
+        })
+    }
+
+    pub(super) fn sending_out(&self, out: Outgoing) -> Sending {
+        let (session, class) = (self.session.clone(), self.class);
         Mutex::new(Box::pin(async move { session.dispatch(out, class).await }))
     }
 
@@ -91,26 +99,34 @@ fn fitting(frame: &Frame, mut headers: request::Headers, tools: &List) -> reques
 }
 
 /// In a mutex that nobody locks: streams are shared among threads by reference, futures are not.
-type Sending = Mutex<Pin<Box<dyn Future<Output = Result<Reply, UpstreamError>> + Send>>>;
+pub(super) type Sending = Mutex<Pin<Box<dyn Future<Output = Result<Reply, UpstreamError>> + Send>>>;
 
-enum Leg {
+pub(super) enum Leg {
+    /// The server streams.
     Reading(Box<GuardedStream>),
+    /// The server has the word.
     Sending(Sending),
+    /// The client has.
     Asking,
+    /// Nobody has: the server's task goes on.
+    Waiting(Instant),
+    /// It is over.
     Done,
 }
 
 /// Messages of one bridged call. Dropping it gives up the rest.
 pub struct UpStream {
-    call: Call,
-    serial: Serial,
+    pub(super) call: Call,
+    pub(super) serial: Serial,
     waker: Arc<Notify>,
-    queue: VecDeque<Frame>,
-    leg: Leg,
+    pub(super) queue: VecDeque<Frame>,
+    pub(super) leg: Leg,
     /// What the server was sent last.
-    sent: Frame,
+    pub(super) sent: Frame,
     /// Whether the tool's schema was fetched for this call already.
     refitted: bool,
+    /// The task that the call is about, or has become.
+    pub(super) followed: Option<Followed>,
 }
 
 impl fmt::Debug for UpStream {
@@ -132,8 +148,25 @@ impl UpStream {
             leg: Leg::Done,
             sent: call.first.frame.clone(),
             refitted: false,
+            followed: None,
             call,
         }
+    }
+
+    /// Of a client that waits for the result of a task.
+    pub(super) fn following(call: Call, followed: Followed) -> Reply {
+        let mut bridged = Self::new(call);
+        bridged.followed = Some(followed);
+        bridged.poll();
+        Reply::Stream(MessageStream::Up(Box::new(bridged)))
+    }
+
+    /// What was asked so far is over; what is asked from now on is about something else.
+    pub(super) fn begin_anew(&mut self) {
+        let session = &self.call.session;
+        session.end(self.serial);
+        let id = self.call.first.frame.id().unwrap_or("null");
+        (self.serial, self.waker) = session.begin(id);
     }
 
     /// Of a server that streams.
@@ -181,6 +214,18 @@ impl UpStream {
                     }
                 }
                 Leg::Asking => self.ask().await?,
+                Leg::Waiting(until) => {
+                    let is_over = tokio::select! {
+                        biased;
+                        () = self.waker.notified() => false,
+                        () = sleep_until(*until) => true,
+                    };
+                    if is_over {
+                        self.poll();
+                    } else {
+                        self.check_cancelled()?;
+                    }
+                }
             }
         }
     }
@@ -216,8 +261,12 @@ impl UpStream {
                 r#"{{"jsonrpc":"2.0","method":"{cancelled}","params":{{"requestId":{question}}}}}"#
             )));
         }
-        self.queue
-            .extend(answer::failure(&self.call.asked.method, &id, why));
+        // A task that was never made has no result for a model to read.
+        let called = match self.call.asked.wish {
+            Some(_) => "",
+            None => &*self.call.asked.method,
+        };
+        self.queue.extend(answer::failure(called, &id, why));
         self.leg = Leg::Done;
     }
 
@@ -249,9 +298,7 @@ impl UpStream {
 
     fn on_reply(&mut self, reply: Reply) -> Result<(), UpstreamError> {
         match reply {
-            Reply::Single { frame, .. } => {
-                self.on_answered(answer::translate(&self.call.asked, frame))
-            }
+            Reply::Single { frame, .. } => self.on_answer(frame),
             Reply::Stream(stream) => self.read(stream),
         }
     }
@@ -262,15 +309,41 @@ impl UpStream {
             return Ok(());
         };
         match frame.kind() {
-            Kind::Result | Kind::Error => {
-                self.on_answered(answer::translate(&self.call.asked, frame))?;
-            }
+            Kind::Result | Kind::Error => self.on_answer(frame)?,
             Kind::Notification if self.passes(&frame) => self.queue.push_back(frame),
             Kind::Notification => {}
             // From 2026-07-28 on servers send none.
             Kind::Request => debug!(server = %self.call.server(), "request of a server, dropped"),
         }
         Ok(())
+    }
+
+    fn on_answer(&mut self, frame: Frame) -> Result<(), UpstreamError> {
+        if self.followed.is_some() {
+            return self.on_followed(&frame);
+        }
+        let answered = answer::translate(&self.call.asked, frame);
+        self.on_answered(self.call.session.settled(&self.call, answered))
+    }
+
+    /// The last message for the client.
+    pub(super) fn finish(&mut self, frame: Frame) {
+        // Rounds have ids of their own, the client knows the first.
+        let id = self.call.first.frame.id().unwrap_or("null");
+        let frame = if frame.id() == Some(id) {
+            frame
+        } else {
+            frame.with_id(id)
+        };
+        self.queue.push_back(frame);
+        self.leg = Leg::Done;
+    }
+
+    pub(super) fn garbage(&self, what: &str) -> UpstreamError {
+        UpstreamError::Garbage {
+            server: self.call.server(),
+            what: what.to_owned(),
+        }
     }
 
     fn passes(&self, frame: &Frame) -> bool {
@@ -285,17 +358,9 @@ impl UpStream {
 
     fn on_answered(&mut self, answered: Answered) -> Result<(), UpstreamError> {
         match answered {
-            Answered::Done(frame) => {
-                // Rounds have ids of their own, the client knows the first.
-                let id = self.call.first.frame.id().unwrap_or("null");
-                let frame = if frame.id() == Some(id) {
-                    frame
-                } else {
-                    frame.with_id(id)
-                };
-                self.queue.push_back(frame);
-                self.leg = Leg::Done;
-            }
+            Answered::Done(frame) => self.finish(frame),
+            Answered::Task(frame) => self.follow_hidden(&frame)?,
+            Answered::NeedsTask(frame) => self.allow_task(frame),
             Answered::Wants(wanted) => {
                 let (serial, first) = (self.serial, &self.call.first.frame);
                 self.queue
@@ -314,12 +379,7 @@ impl UpStream {
                     what: format!("{message} ({code})"),
                 });
             }
-            Answered::Garbage(what) => {
-                return Err(UpstreamError::Garbage {
-                    server: self.call.server(),
-                    what,
-                });
-            }
+            Answered::Garbage(what) => return Err(self.garbage(&what)),
         }
         Ok(())
     }
@@ -329,5 +389,6 @@ impl UpStream {
 impl Drop for UpStream {
     fn drop(&mut self) {
         let _with_the_client = self.call.session.end(self.serial);
+        self.leave_followed();
     }
 }

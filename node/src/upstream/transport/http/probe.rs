@@ -135,6 +135,7 @@ async fn initialize(endpoint: &HttpEndpoint) -> Result<Finding, UpstreamError> {
         revision: Revision::SESSION_LATEST,
         capabilities: "{}".into(),
         client_info: CLIENT_INFO.into(),
+        now_ms: 0,
     };
     match HttpSession::open(endpoint.clone(), init).await {
         Ok(session) => {

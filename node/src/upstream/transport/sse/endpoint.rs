@@ -43,6 +43,7 @@ impl SseEndpoint {
             revision: Revision::SESSION_LATEST,
             capabilities: "{}".into(),
             client_info: own_client_info(),
+            now_ms: 0,
         };
         let session = self.open(init).await?;
         let result = session.initialize_result();

@@ -30,6 +30,7 @@ pub async fn probe(settings: Arc<ChildSettings>) -> Result<Verdict, UpstreamErro
         revision: Revision::SESSION_LATEST,
         capabilities: "{}".into(),
         client_info: channel::own_client_info(),
+        now_ms: 0,
     };
     let initialized = ask(&settings, channel::initialize(&init)).await;
     // Any failure of the first is an answer of sorts (`MCP.md` A8); only a program that says nothing to either is

@@ -233,6 +233,7 @@ fn shared_init() -> SessionInit {
         revision: Revision::SESSION_LATEST,
         capabilities: "{}".into(),
         client_info: own_client_info(),
+        now_ms: 0,
     }
 }
 

@@ -34,6 +34,7 @@ fn check(call: &mut Call, message: &str, expected: &str) {
         Step::Send(frame) => format!("send {}", frame.text()),
         Step::Asked => "asked".to_owned(),
         Step::Finish { status, frame } => format!("finish {status} {}", frame.text()),
+        Step::Task(frame) => format!("task {}", frame.text()),
         Step::News(_) => "news".to_owned(),
         Step::Drop => "drop".to_owned(),
     };
@@ -209,5 +210,24 @@ fn the_answer_comes_under_the_clients_id() {
         &mut call("resources/read", None, None),
         r#""id":5,"error":{"code":-32002,"message":"m"}"#,
         r#"finish 400 #"id":"mine","error":{"code":-32602,"message":"m","data":{"uri":"x:1"}}}"#,
+    );
+}
+
+#[test]
+fn a_call_becomes_a_task_only_where_it_was_asked_to() {
+    let created = r#""id":5,"result":{"task":{"taskId":"s"}}"#;
+    let mut plain = call("tools/call", None, None);
+    check(
+        &mut plain,
+        created,
+        r#"finish 200 #"id":"mine","result":{"task":{"taskId":"s"},"resultType":"complete","content":[]}}"#,
+    );
+    let mut wished = call("tools/call", None, None);
+    wished.as_task = true;
+    check(&mut wished, created, &format!("task #{created}}}"));
+    check(
+        &mut wished,
+        r#""id":5,"result":{"content":[],"task":{}}"#,
+        r#"finish 200 #"id":"mine","result":{"content":[],"task":{},"resultType":"complete"}}"#,
     );
 }

@@ -13,6 +13,7 @@ fn profile() -> Profile {
         revision: Revision::V2025_11_25,
         capabilities: r#"{"elicitation":{},"roots":{}}"#.into(),
         client_info: "{}".into(),
+        now_ms: 0,
     })
 }
 

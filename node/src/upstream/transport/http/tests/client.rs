@@ -46,6 +46,7 @@ pub(in crate::upstream::transport) fn init() -> SessionInit {
         revision: Revision::SESSION_LATEST,
         capabilities: "{}".into(),
         client_info: r#"{"name":"t","version":"1"}"#.into(),
+        now_ms: 0,
     }
 }
 

@@ -84,6 +84,7 @@ fn init() -> SessionInit {
         revision: Revision::V2025_11_25,
         capabilities: "{}".into(),
         client_info: r#"{"name":"test","version":"1"}"#.into(),
+        now_ms: 0,
     }
 }
 
