@@ -7,6 +7,7 @@ mod error;
 mod frame;
 mod index;
 mod limits;
+mod long_string;
 mod object;
 mod plain_run;
 mod scanner;

@@ -14,6 +14,9 @@ pub(super) struct Block {
 }
 
 impl Block {
+    /// Bytes that [`Self::long`] looks at, where the text has as many.
+    pub(super) const LONG: usize = 64;
+
     /// Looks at 32 bytes from `at` on: most strings of a message, keys above all, are shorter.
     pub(super) fn short(bytes: &[u8], at: usize) -> Self {
         Self::of::<32>(bytes, at)
@@ -21,7 +24,7 @@ impl Block {
 
     /// Looks at 64 bytes from `at` on.
     pub(super) fn long(bytes: &[u8], at: usize) -> Self {
-        Self::of::<64>(bytes, at)
+        Self::of::<{ Self::LONG }>(bytes, at)
     }
 
     fn of<const N: usize>(bytes: &[u8], at: usize) -> Self {
@@ -66,7 +69,7 @@ pub(super) fn plain_run(bytes: &[u8], mut at: usize) -> usize {
 
 /// Offset from `at` on at which to look for marks, for a text that has had none for a while: whole rows of blocks without
 /// one are passed over.
-pub(super) fn skip_plain(bytes: &[u8], mut at: usize) -> usize {
+fn skip_plain(bytes: &[u8], mut at: usize) -> usize {
     const ROW: usize = 128;
     while let Some(row) = bytes.get(at..).and_then(<[u8]>::first_chunk::<ROW>) {
         let (halves, _) = row.as_chunks();

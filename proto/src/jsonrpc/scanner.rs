@@ -2,12 +2,10 @@
 
 use super::ParseError;
 use super::limits::DEPTH_CEILING;
-use super::plain_run::{Block, skip_plain};
+use super::long_string;
+use super::plain_run::Block;
 
 const WORDS: usize = DEPTH_CEILING as usize / 64;
-
-/// After so many bytes in one block without a mark, longer steps are tried: prose and code have one every line.
-const LONG_PLAIN: usize = 64;
 
 /// What stopped the scanner; [`Scanner::at`] is where, and [`Scanner::error`] has the words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -234,24 +232,18 @@ impl<'a> Scanner<'a> {
             if block.is_last {
                 return Err(Fault::Unterminated);
             }
-            if block.marks == 0 && block.len == LONG_PLAIN {
-                self.at = skip_plain(self.bytes, self.at);
+            // What the vectors of every processor find in a moment is not worth the call for the longest ones.
+            if block.len == Block::LONG {
+                let passed = long_string::pass(self.bytes, self.at);
+                self.at = passed.at;
+                self.escaped |= passed.escaped;
             }
             block = Block::long(self.bytes, self.at);
         }
     }
 
-    /// An escape. Lone surrogates pass: the grammar allows them, and what we don't read we don't judge.
     fn escape(&mut self) -> Scanned {
-        let len = match self.bytes.get(self.at + 1) {
-            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => 2,
-            Some(b'u') => match self.bytes.get(self.at + 2..self.at + 6) {
-                Some(hex) if hex.iter().all(u8::is_ascii_hexdigit) => 6,
-                _ => return Err(Fault::Escape),
-            },
-            _ => return Err(Fault::Escape),
-        };
-        self.at += len;
+        self.at += 1 + long_string::escape_len(self.bytes, self.at + 1).ok_or(Fault::Escape)?;
         self.escaped = true;
         Ok(())
     }
