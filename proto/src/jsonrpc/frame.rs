@@ -153,9 +153,12 @@ impl Frame {
     fn below(&self, object: Span, path: &[&str]) -> Option<Span> {
         let index = self.envelope.index.as_deref();
         let (from, path) = match (index.filter(|index| index.is_of(object)), path) {
-            (Some(index), [first, rest @ ..]) => (index.find(self.text(), first)?, rest),
+            (Some(index), [first, rest @ ..]) => index.follow(self.text(), (first, rest))?,
             _ => (object, path),
         };
+        if path.is_empty() {
+            return Some(from);
+        }
         Some(super::find_path(from.of(self.text()), path)?.shift(from.start))
     }
 

@@ -7,9 +7,19 @@ use super::scanner::{Fault, Scanner};
 /// these nothing is noted, and it is walked like any other object.
 const MEMBERS_MAX: usize = 6;
 
-/// Members of one object, if there are few of them and their keys are written without escapes.
+/// The member of params and results that is looked into most.
+const META: &[u8] = b"\"_meta\"";
+
+/// Members of one payload, and of the `_meta` in it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Index {
+    payload: Members,
+    meta: Option<Members>,
+}
+
+/// Members of one object, if there are few of them and their keys are written without escapes.
+#[derive(Clone, Copy, Debug)]
+struct Members {
     /// Where the object begins. Nothing else of a message begins there.
     start: u32,
     len: u8,
@@ -27,8 +37,64 @@ impl Index {
     /// Reads the object whose bracket stands at the scanner's position, and notes its members. `None` when they are
     /// too many, or when a key has to be decoded before it can be compared.
     pub(super) fn read(scanner: &mut Scanner<'_>) -> Result<Option<Self>, Fault> {
+        let mut meta = None;
+        let payload = Members::read(scanner, |scanner, key_start| {
+            if !scanner.reads(key_start, META) || scanner.peek() != Some(b'{') {
+                return scanner.value();
+            }
+            meta = Members::read(scanner, |scanner, _| scanner.value())?;
+            Ok(())
+        })?;
+        Ok(payload.map(|payload| Self { payload, meta }))
+    }
+
+    /// Whether it is about the object at `span`.
+    pub(super) fn is_of(&self, span: Span) -> bool {
+        self.payload.start == span.start
+    }
+
+    /// In the order of the text.
+    pub(super) fn entries(&self) -> &[Entry] {
+        self.payload.entries()
+    }
+
+    /// How far it leads along `path`, which is not empty: the value there, and what of the path is left to walk. `text`
+    /// is the message.
+    pub(super) fn follow<'p, 'k>(
+        &self,
+        text: &str,
+        path: (&str, &'p [&'k str]),
+    ) -> Option<(Span, &'p [&'k str])> {
+        let (key, rest) = path;
+        let value = self.payload.find(text, key)?;
+        // What stands there now may be a text that took the object's place.
+        let meta = self
+            .meta
+            .as_ref()
+            .filter(|meta| meta.start == value.start && value.of(text).starts_with('{'));
+        match (meta, rest) {
+            (Some(meta), [key, rest @ ..]) => Some((meta.find(text, key)?, rest)),
+            _ => Some((value, rest)),
+        }
+    }
+
+    /// The same with every span moved.
+    pub(super) fn moved(&self, moved: impl Fn(Span) -> Span) -> Self {
+        Self {
+            payload: self.payload.moved(&moved),
+            meta: self.meta.as_ref().map(|meta| meta.moved(&moved)),
+        }
+    }
+}
+
+impl Members {
+    /// As [`Index::read`]; `value` reads the value whose key stands where it is told.
+    fn read<'a>(
+        scanner: &mut Scanner<'a>,
+        mut value: impl FnMut(&mut Scanner<'a>, usize) -> Result<(), Fault>,
+    ) -> Result<Option<Self>, Fault> {
         const NOWHERE: Span = Span { start: 0, end: 0 };
-        let mut index = Self {
+        let mut members = Self {
             start: Span::new(scanner.at(), scanner.at()).start,
             len: 0,
             entries: [Entry {
@@ -43,34 +109,28 @@ impl Index {
             let key = Span::new(key_start, scanner.key()?);
             whole &= !scanner.was_escaped();
             let value_start = scanner.at();
-            scanner.value()?;
+            value(scanner, key_start)?;
             let value = Span::new(value_start, scanner.at());
-            match index.entries.get_mut(usize::from(index.len)) {
+            match members.entries.get_mut(usize::from(members.len)) {
                 Some(entry) => {
                     *entry = Entry { key, value };
-                    index.len += 1;
+                    members.len += 1;
                 }
                 None => whole = false,
             }
             more = scanner.more()?;
         }
-        Ok(whole.then_some(index))
+        Ok(whole.then_some(members))
     }
 
-    /// Whether it is about the object at `span`.
-    pub(super) fn is_of(&self, span: Span) -> bool {
-        self.start == span.start
-    }
-
-    /// In the order of the text.
-    pub(super) fn entries(&self) -> &[Entry] {
+    fn entries(&self) -> &[Entry] {
         self.entries
             .get(..usize::from(self.len))
             .unwrap_or_default()
     }
 
-    /// Value of `key`, which is written without escapes; the last one when it is repeated. `text` is the message.
-    pub(super) fn find(&self, text: &str, key: &str) -> Option<Span> {
+    /// Value of `key`, which is written without escapes; the last one when it is repeated.
+    fn find(&self, text: &str, key: &str) -> Option<Span> {
         let is_key = |entry: &&Entry| unquoted(entry.key.of(text)) == key;
         self.entries()
             .iter()
@@ -79,19 +139,18 @@ impl Index {
             .map(|entry| entry.value)
     }
 
-    /// The same with every span moved.
-    pub(super) fn moved(&self, moved: impl Fn(Span) -> Span) -> Self {
-        let mut index = *self;
+    fn moved(&self, moved: impl Fn(Span) -> Span) -> Self {
+        let mut members = *self;
         let at = Span {
             start: self.start,
             end: self.start,
         };
-        index.start = moved(at).start;
-        for entry in index.entries.iter_mut().take(usize::from(self.len)) {
+        members.start = moved(at).start;
+        for entry in members.entries.iter_mut().take(usize::from(self.len)) {
             entry.key = moved(entry.key);
             entry.value = moved(entry.value);
         }
-        index
+        members
     }
 }
 
@@ -120,6 +179,13 @@ mod tests {
             &["a", "b"],
             &["b", "a"],
             &["missing"],
+            &["_meta"],
+            &["_meta", "a"],
+            &["_meta", "b"],
+            &["_meta", "b", "a"],
+            &["_meta", "missing"],
+            &["a", "_meta"],
+            &["b", "_meta", "a"],
             &[],
         ] {
             let found = frame.param(path).map(|span| span.of(frame.text()));
@@ -148,6 +214,14 @@ mod tests {
             r#"{"c":0,"d":0,"e":0,"f":0,"a":1,"b":2}"#,
             r#"{"c":0,"d":0,"e":0,"f":0,"g":0,"a":1,"b":2}"#,
             r#"["a"]"#,
+            r#"{"_meta":{},"a":1}"#,
+            r#"{"_meta":{ "a" : 1 , "b":{"a":2}},"a":{"_meta":3}}"#,
+            r#"{"_meta":{"a":1,"\u0062":2,"a":3}}"#,
+            r#"{"_meta":{"c":0,"d":0,"e":0,"f":0,"g":0,"a":1,"b":2}}"#,
+            r#"{"_meta":{"a":1},"_meta":{"b":2}}"#,
+            r#"{"_meta":{"a":1},"_meta":[{"a":2}]}"#,
+            r#"{"_meta":"{","b":{"_meta":{"a":1}}}"#,
+            r#"{"\u005fmeta":{"a":1}}"#,
         ] {
             check_all(&frame(params));
         }
@@ -155,9 +229,9 @@ mod tests {
 
     #[test]
     fn lookups_follow_the_message_when_it_moves() {
-        let moved = frame(r#"{"a":{"b":2}}"#).with_id("\"a longer id\"");
-        check_all(&moved);
-        let text = format!("[{0}, {0}]", frame(r#"{"a":{"b":2}}"#).text());
+        let before = frame(r#"{"a":{"b":2},"_meta":{"a":1,"b":{"a":3}}}"#);
+        check_all(&before.with_id("\"a longer id\""));
+        let text = format!("[{0}, {0}]", before.text());
         let Ok(Batch::Many(frames)) = Batch::parse(text.into(), &Limits::default()) else {
             panic!("no batch");
         };
@@ -166,8 +240,16 @@ mod tests {
 
     #[test]
     fn lookups_follow_a_value_that_is_replaced() {
-        let before = frame(r#"{"b":"x","a":{"b":"y"},"c":"z"}"#);
-        for path in [&["b"][..], &["a", "b"], &["c"], &["a"]] {
+        let before = frame(r#"{"b":"x","a":{"b":"y"},"c":"z","_meta":{"b":{"a":1},"a":"x"}}"#);
+        for path in [
+            &["b"][..],
+            &["a", "b"],
+            &["c"],
+            &["a"],
+            &["_meta"],
+            &["_meta", "b"],
+            &["_meta", "a"],
+        ] {
             let at = before.param(path).unwrap();
             for text in ["", "longer than before", "with \"quotes\""] {
                 let after = before.with_string(at, text);

@@ -66,6 +66,13 @@ impl<'a> Scanner<'a> {
         self.bytes.get(self.at).copied()
     }
 
+    /// Whether the text goes on with `known` from `at` on.
+    pub(super) fn reads(&self, at: usize, known: &[u8]) -> bool {
+        self.bytes
+            .get(at..)
+            .is_some_and(|rest| rest.starts_with(known))
+    }
+
     /// Skips the four blanks of RFC 8259 section 2.
     pub(super) fn blanks(&mut self) {
         while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
