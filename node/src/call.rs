@@ -1,6 +1,6 @@
 //! Who calls, as every stage sees it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use lockgate_proto::id::{Principal, RoleName, Tenant};
 
@@ -15,4 +15,6 @@ pub struct Caller {
     pub roles: Vec<RoleName>,
     /// Name of the credential in logs: key id, or `anonymous`.
     pub credential: Arc<str>,
+    /// How audit lines name the caller: made with the first line, and the same in all that follow.
+    pub in_audit: OnceLock<Box<[u8]>>,
 }

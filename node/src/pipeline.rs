@@ -31,7 +31,7 @@ use crate::upstream::{BoundSession, CallClass, Owner};
 
 use self::rights::{Question, Rights};
 pub use self::stream::CallStream;
-use self::stream::Lens;
+use self::stream::{Lens, View};
 
 /// Rule in the audit line of what the gateway answers itself.
 const LOCAL: Decision<'static> = Decision {
@@ -224,10 +224,10 @@ impl Pipeline {
             reply = asked => reply,
             error = lost => Err(error),
         };
-        let lens = Lens::new(&incoming, entry);
-        answered(reply, lens, trail, |messages, lens, trail| {
+        answered(reply, &incoming, entry, trail, |messages, trail| {
             let rights = Rights::new(&self.identities, &incoming, question);
-            CallStream::new(messages, lens, trail, rights, admitted)
+            let view = View::new(&incoming, entry);
+            CallStream::new(messages, view, trail, rights, admitted)
         })
     }
 
@@ -462,19 +462,19 @@ fn value(text: &str) -> Result<HeaderValue, CallError> {
 
 fn answered(
     reply: Result<Reply, CallError>,
-    lens: Lens,
+    incoming: &Incoming<'_>,
+    entry: &Entry,
     trail: Trail,
-    stream: impl FnOnce(MessageStream, Lens, Trail) -> CallStream,
+    stream: impl FnOnce(MessageStream, Trail) -> CallStream,
 ) -> Result<Outcome, CallError> {
     match reply {
         Ok(Reply::Single { status, frame }) => {
             trail.answered(&frame);
-            Ok(Outcome::Done {
-                status,
-                frame: lens.answer(frame),
-            })
+            let method = incoming.frame.method();
+            let frame = Lens::new(incoming, &method, entry).answer(frame);
+            Ok(Outcome::Done { status, frame })
         }
-        Ok(Reply::Stream(messages)) => Ok(Outcome::Stream(Box::new(stream(messages, lens, trail)))),
+        Ok(Reply::Stream(messages)) => Ok(Outcome::Stream(Box::new(stream(messages, trail)))),
         Err(error) => {
             trail.failed(&error);
             Err(error)

@@ -46,7 +46,8 @@ pub struct Recorders<'a> {
 pub struct Trail {
     audit: Arc<Audit>,
     metrics: Arc<Metrics>,
-    span: Option<CallSpan>,
+    // Boxed: with tracing off, which is usual, a call carries no room for it.
+    span: Option<Box<CallSpan>>,
     serial: u64,
     started: Instant,
     method: &'static str,
@@ -80,8 +81,8 @@ impl Trail {
         let span = recorders
             .tracer
             .start(incoming.trace, label, target, server.as_ref());
-        let span = span.map(|span| span.with_id(serial));
-        let trace = span.as_ref().map(CallSpan::context).or(incoming.trace);
+        let span = span.map(|span| Box::new(span.with_id(serial)));
+        let trace = span.as_deref().map(CallSpan::context).or(incoming.trace);
         let arguments = frame.param(&["arguments"]);
         recorders.audit.received(&Received {
             serial,
@@ -121,7 +122,7 @@ impl Trail {
 
     /// Trace context for the next hop; `None` when nothing is traced here.
     pub fn context(&self) -> Option<&Context> {
-        self.span.as_ref().map(CallSpan::context)
+        self.span.as_deref().map(CallSpan::context)
     }
 
     /// The server answered.

@@ -152,11 +152,16 @@ impl Completed<'_> {
 
 /// Members that say who.
 pub(super) fn write_caller(line: &mut Line<'_>, caller: &Caller) {
-    line.text(key!("principal"), caller.principal.as_str(), NAME_BYTES_MAX);
-    line.text(key!("credential"), &caller.credential, NAME_BYTES_MAX);
-    line.optional(
-        key!("tenant"),
-        caller.tenant.as_ref().map(AsRef::as_ref),
-        NAME_BYTES_MAX,
-    );
+    let members = || {
+        Line::fragment(|line| {
+            line.text(key!("principal"), caller.principal.as_str(), NAME_BYTES_MAX);
+            line.text(key!("credential"), &caller.credential, NAME_BYTES_MAX);
+            line.optional(
+                key!("tenant"),
+                caller.tenant.as_ref().map(AsRef::as_ref),
+                NAME_BYTES_MAX,
+            );
+        })
+    };
+    line.members(caller.in_audit.get_or_init(members));
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use parking_lot::{Condvar, Mutex};
 
 use super::event::{ArgsHash, Completed, Received, write_caller};
-use super::line::{Line, key};
+use super::line::{Event, Line, event, key};
 use super::sink::{self, Sink};
 use super::writer::Writer;
 use crate::call::Caller;
@@ -48,8 +48,8 @@ pub(super) struct Shared {
     /// Wakes those who wait for the writer.
     pub(super) drained: Condvar,
     clock: fn() -> SystemTime,
-    /// `node/boot`, which with the time and the id names a record for ever.
-    at: Box<str>,
+    /// The member `at`: `node/boot`, which with the time and the id names a record for ever.
+    at: Box<[u8]>,
 }
 
 /// State under the lock.
@@ -104,12 +104,12 @@ impl Audit {
         boot: u64,
         clock: fn() -> SystemTime,
     ) -> io::Result<Self> {
-        Self::start(sink::open(settings)?, format!("{node}/{boot}"), clock)
+        Self::start(sink::open(settings)?, &format!("{node}/{boot}"), clock)
     }
 
     pub(super) fn start(
         sink: Box<dyn Sink>,
-        at: String,
+        at: &str,
         clock: fn() -> SystemTime,
     ) -> io::Result<Self> {
         let state = State {
@@ -130,7 +130,7 @@ impl Audit {
             wake: Condvar::new(),
             drained: Condvar::new(),
             clock,
-            at: at.into(),
+            at: Line::fragment(|line| line.text(key!("at"), at, WORD_BYTES_MAX)),
         });
         let writer = Writer::new(Arc::clone(&shared), sink);
         // Ends after `close`. A thread, not a task: it blocks on the disk.
@@ -148,13 +148,14 @@ impl Audit {
     pub fn received(&self, event: &Received<'_>) -> Result<(), CallError> {
         let args = event.arguments.map(ArgsHash::of);
         self.shared
-            .intent("received", |line| event.write(line, args.as_ref()))
+            .intent(event!("received"), |line| event.write(line, args.as_ref()))
     }
 
     /// Records how a call ended. A call that was received always finds room here, unless thousands of them end while
     /// the disk refuses; what is lost then is counted, and told by a `security` line as soon as there is room.
     pub fn completed(&self, event: &Completed<'_>) {
-        self.shared.outcome("completed", |line| event.write(line));
+        self.shared
+            .outcome(event!("completed"), |line| event.write(line));
     }
 
     /// Records that `who` is about to do `action` on `target`.
@@ -163,7 +164,7 @@ impl Audit {
     ///
     /// [`CallError::AuditUnavailable`] as for a call: what can't be recorded must not be done.
     pub fn admin(&self, who: &str, action: &str, target: &str) -> Result<(), CallError> {
-        self.shared.intent("admin", |line| {
+        self.shared.intent(event!("admin"), |line| {
             line.text(key!("who"), who, WORD_BYTES_MAX);
             line.text(key!("action"), action, WORD_BYTES_MAX);
             line.text(key!("target"), target, WORD_BYTES_MAX);
@@ -173,7 +174,7 @@ impl Audit {
     /// Records something that a known caller did against security: a session id of somebody else, for example.
     /// `what` is a fixed word, `detail` what it was about.
     pub fn security(&self, what: &'static str, caller: &Caller, detail: &str) {
-        self.shared.outcome("security", |line| {
+        self.shared.outcome(event!("security"), |line| {
             line.plain(key!("what"), what);
             write_caller(line, caller);
             line.text(key!("detail"), detail, WORD_BYTES_MAX);
@@ -182,7 +183,7 @@ impl Audit {
 
     /// Records that somebody at `peer` was refused for `why`, before it was known who.
     pub fn credential_refused(&self, why: &str, peer: &str) {
-        self.shared.outcome("security", |line| {
+        self.shared.outcome(event!("security"), |line| {
             line.plain(key!("what"), "credential_refused");
             line.text(key!("peer"), peer, WORD_BYTES_MAX);
             line.text(key!("detail"), why, WORD_BYTES_MAX);
@@ -247,7 +248,7 @@ impl State {
 
 impl Shared {
     /// A line without which nothing may happen.
-    fn intent(&self, event: &str, fill: impl FnOnce(&mut Line<'_>)) -> Result<(), CallError> {
+    fn intent(&self, event: Event, fill: impl FnOnce(&mut Line<'_>)) -> Result<(), CallError> {
         let mut state = self.state.lock();
         if !state.has_room(0) {
             return Err(CallError::AuditUnavailable);
@@ -258,7 +259,7 @@ impl Shared {
     }
 
     /// A line about what has happened already.
-    fn outcome(&self, event: &str, fill: impl FnOnce(&mut Line<'_>)) {
+    fn outcome(&self, event: Event, fill: impl FnOnce(&mut Line<'_>)) {
         let mut state = self.state.lock();
         if !state.has_room(RESERVE_BYTES) {
             state.lost += 1;
@@ -269,12 +270,12 @@ impl Shared {
     }
 
     /// Writes one line into the buffer.
-    pub(super) fn put(&self, state: &mut State, event: &str, fill: impl FnOnce(&mut Line<'_>)) {
+    pub(super) fn put(&self, state: &mut State, event: Event, fill: impl FnOnce(&mut Line<'_>)) {
         let State { buffer, stamp, .. } = state;
         let before = buffer.len();
-        let mut line = Line::open(buffer, "event", event);
+        let mut line = Line::open(buffer, event);
         line.plain(key!("ts"), stamp.at((self.clock)()));
-        line.text(key!("at"), &self.at, WORD_BYTES_MAX);
+        line.members(&self.at);
         fill(&mut line);
         line.close();
         state.appended += (state.buffer.len() - before) as u64;

@@ -12,6 +12,18 @@ pub(super) use key;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Key(pub(super) &'static str);
 
+/// The beginning of a line, which says what happened: `event!("admin")` is `{"event":"admin"`.
+macro_rules! event {
+    ($event:literal) => {
+        $crate::audit::line::Event(concat!("{\"event\":\"", $event, "\""))
+    };
+}
+pub(super) use event;
+
+/// Made by [`event!`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Event(pub(super) &'static str);
+
 /// A line in the making. Keys are ours and need no escape; every key is written once.
 #[derive(Debug)]
 pub(super) struct Line<'a> {
@@ -20,13 +32,21 @@ pub(super) struct Line<'a> {
 
 impl<'a> Line<'a> {
     /// Opens the object with its first member.
-    pub(super) fn open(out: &'a mut Vec<u8>, key: &str, value: &str) -> Self {
-        out.extend_from_slice(b"{\"");
-        out.extend_from_slice(key.as_bytes());
-        out.extend_from_slice(b"\":\"");
-        out.extend_from_slice(value.as_bytes());
-        out.push(b'"');
+    pub(super) fn open(out: &'a mut Vec<u8>, event: Event) -> Self {
+        out.extend_from_slice(event.0.as_bytes());
         Line { out }
+    }
+
+    /// Members alone, each with the comma before it, to be put into many lines with [`Self::members`].
+    pub(super) fn fragment(fill: impl FnOnce(&mut Line<'_>)) -> Box<[u8]> {
+        let mut out = Vec::new();
+        fill(&mut Line { out: &mut out });
+        out.into()
+    }
+
+    /// Adds what [`Self::fragment`] has made.
+    pub(super) fn members(&mut self, fragment: &[u8]) {
+        self.out.extend_from_slice(fragment);
     }
 
     /// Closes the object and the line.
@@ -160,7 +180,7 @@ mod tests {
 
     fn line(fill: impl FnOnce(&mut Line<'_>)) -> String {
         let mut out = Vec::new();
-        let mut line = Line::open(&mut out, "event", "x");
+        let mut line = Line::open(&mut out, event!("x"));
         fill(&mut line);
         line.close();
         String::from_utf8(out).unwrap()

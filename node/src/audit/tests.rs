@@ -1,8 +1,8 @@
 //! The log as its callers see it, over sinks that fail when they are told to.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lockgate_proto::id::{Principal, ServerName, Tenant};
@@ -94,12 +94,7 @@ fn noon() -> SystemTime {
 fn start(disk: Disk) -> (Audit, Arc<Disk>) {
     let disk = Arc::new(disk);
     (
-        Audit::start(
-            Box::new(DiskSink(Arc::clone(&disk))),
-            "n1/7".to_owned(),
-            noon,
-        )
-        .unwrap(),
+        Audit::start(Box::new(DiskSink(Arc::clone(&disk))), "n1/7", noon).unwrap(),
         disk,
     )
 }
@@ -110,6 +105,7 @@ fn caller() -> Caller {
         tenant: Some("acme".into()),
         roles: Vec::new(),
         credential: "ci".into(),
+        in_audit: OnceLock::new(),
     }
 }
 
@@ -370,6 +366,7 @@ proptest! {
             tenant: tenant.as_deref().map(Tenant::from),
             roles: Vec::new(),
             credential: "c".into(),
+            in_audit: OnceLock::new(),
         };
         let decision = Decision { allowed: false, rule: &rule };
         let event = Received { arguments: Some(&args), decision, ..received(&caller, 1, &target) };

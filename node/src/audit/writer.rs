@@ -7,7 +7,7 @@ use std::time::Duration;
 use tracing::{error, info};
 
 use super::handle::Shared;
-use super::line::key;
+use super::line::{event, key};
 use super::sink::Sink;
 
 /// Lines that come within this time are written together.
@@ -130,7 +130,7 @@ impl Writer {
         let recovered = std::mem::replace(&mut state.failed, false);
         let lost = std::mem::take(&mut state.lost);
         if lost > 0 {
-            self.shared.put(&mut state, "security", |line| {
+            self.shared.put(&mut state, event!("security"), |line| {
                 line.plain(key!("what"), "audit_lines_lost");
                 line.number(key!("count"), lost);
             });

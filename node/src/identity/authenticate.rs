@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use http::HeaderMap;
 use lockgate_cluster::{KeyMac, View};
@@ -235,6 +235,7 @@ impl<'a> Builder<'a> {
             tenant: tenant.cloned(),
             roles,
             credential: id.into(),
+            in_audit: OnceLock::new(),
         }
     }
 

@@ -13,16 +13,23 @@ use crate::timers::{self, Timers};
 
 /// Hands out timers that are used again: hyper sets one for every request and throws it away with its head.
 #[derive(Clone, Debug)]
-pub(super) struct HeadTimer(Arc<Timers>);
+pub(super) struct HeadTimer {
+    timers: Arc<Timers>,
+    /// hyper reads the clock for a deadline which nobody looks at.
+    born: tokio::time::Instant,
+}
 
 impl HeadTimer {
     /// `limit` must be what hyper waits for.
     pub(super) fn new(limit: Duration) -> Self {
-        Self(Timers::new(limit))
+        Self {
+            timers: Timers::new(limit),
+            born: tokio::time::Instant::now(),
+        }
     }
 
     fn start(&self) -> Pin<Box<dyn Sleep>> {
-        Box::pin(Running(self.0.start()))
+        Box::pin(Running(self.timers.start()))
     }
 }
 
@@ -38,7 +45,7 @@ impl Timer for HeadTimer {
     }
 
     fn now(&self) -> Instant {
-        tokio::time::Instant::now().into_std()
+        self.born.into_std()
     }
 }
 

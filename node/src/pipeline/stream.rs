@@ -18,7 +18,7 @@ use super::{Admitted, Incoming};
 #[derive(Debug)]
 pub struct CallStream {
     messages: MessageStream,
-    lens: Lens,
+    view: View,
     trail: Option<Trail>,
     rights: Rights,
     _admitted: Admitted,
@@ -27,14 +27,14 @@ pub struct CallStream {
 impl CallStream {
     pub(super) fn new(
         messages: MessageStream,
-        lens: Lens,
+        view: View,
         trail: Trail,
         rights: Rights,
         admitted: Admitted,
     ) -> Self {
         Self {
             messages,
-            lens,
+            view,
             trail: Some(trail),
             rights,
             _admitted: admitted,
@@ -62,9 +62,9 @@ impl CallStream {
                 if let Some(trail) = self.trail.take() {
                     trail.answered(&frame);
                 }
-                Ok(Some(self.lens.answer(frame)))
+                Ok(Some(self.view.lens().answer(frame)))
             }
-            Ok(Some(frame)) => Ok(Some(self.lens.message(frame))),
+            Ok(Some(frame)) => Ok(Some(self.view.lens().message(frame))),
             Ok(None) if self.trail.is_none() => Ok(None),
             Ok(None) => {
                 let broken = UpstreamError::Broken {
@@ -84,7 +84,7 @@ impl CallStream {
 
     /// Server that runs the call.
     pub fn entry(&self) -> &Entry {
-        &self.lens.entry
+        &self.view.entry
     }
 
     /// Ends the call because its client gave it up.
@@ -103,33 +103,62 @@ impl CallStream {
 }
 
 /// How one call's answers look to its client.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lens<'a> {
+    entry: &'a Entry,
+    scope: Scope,
+    method: &'a str,
+    access: &'a Access,
+}
+
+/// A [`Lens`] for as long as a stream lasts.
 #[derive(Debug)]
-pub(super) struct Lens {
+pub(super) struct View {
     entry: Entry,
     scope: Scope,
     method: Box<str>,
     access: Arc<Access>,
 }
 
-impl Lens {
+impl View {
     pub(super) fn new(incoming: &Incoming<'_>, entry: &Entry) -> Self {
-        let method = incoming.frame.method().into();
-        let access = Arc::clone(&incoming.who.access);
         Self {
             entry: entry.clone(),
             scope: incoming.scope,
+            method: incoming.frame.method().into(),
+            access: Arc::clone(&incoming.who.access),
+        }
+    }
+
+    fn lens(&self) -> Lens<'_> {
+        Lens {
+            entry: &self.entry,
+            scope: self.scope,
+            method: &self.method,
+            access: &self.access,
+        }
+    }
+}
+
+impl<'a> Lens<'a> {
+    /// `method` is that of the request.
+    pub(super) fn new(incoming: &Incoming<'a>, method: &'a str, entry: &'a Entry) -> Self {
+        Self {
+            entry,
+            scope: incoming.scope,
             method,
-            access,
+            access: &incoming.who.access,
         }
     }
 
     /// The answer: on a merged endpoint with URIs as they are listed there, on a server's own with its lists cut to
     /// what the caller may use, and with our revisions.
     pub(super) fn answer(&self, frame: Frame) -> Frame {
+        let settings = &self.entry.settings;
         let changed = match self.scope {
-            Scope::All => route::prefix_result(&self.entry.settings, &self.method, &frame),
+            Scope::All => route::prefix_result(settings, self.method, &frame),
             Scope::Server(_) if *self.method == *method::DISCOVER => route::own_versions(&frame),
-            Scope::Server(_) => route::permitted(&self.entry, &self.method, &self.access, &frame),
+            Scope::Server(_) => route::permitted(self.entry, self.method, self.access, &frame),
         };
         changed.unwrap_or(frame)
     }

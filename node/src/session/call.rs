@@ -119,17 +119,17 @@ impl Drop for Undropped {
 
 /// Runs `ask` and says how to answer the client.
 pub(super) async fn run(inner: &Arc<Inner>, cell: &InUse, ask: Ask) -> Answer {
-    let Some(id) = ask.frame.id().map(str::to_owned) else {
+    let Some(id) = ask.frame.id() else {
         return Answer::Accepted;
     };
-    let claim = match cell.claim(&id, &inner.limits, Instant::now()) {
+    let claim = match cell.claim(id, &inner.limits, Instant::now()) {
         Ok(claim) => claim,
         Err(CallError::Cancelled) => return empty_stream(),
         Err(error) => {
             if matches!(error, CallError::Overloaded { .. }) {
                 inner.pipeline.metrics.limited("session");
             }
-            return Answer::error(Some(&id), &error, Era::Session);
+            return Answer::error(Some(id), &error, Era::Session);
         }
     };
     let held = Held {

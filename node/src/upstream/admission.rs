@@ -91,7 +91,13 @@ impl Admission {
     /// may need a person's minutes, for which a breaker must not keep everybody waiting.
     pub(super) fn heard(&mut self) {
         if self.waited.is_none() {
-            let waited = self.began.elapsed();
+            self.heard_at(Instant::now());
+        }
+    }
+
+    fn heard_at(&mut self, now: Instant) {
+        if self.waited.is_none() {
+            let waited = now.saturating_duration_since(self.began);
             self.waited = Some(waited);
             if let Some(permit) = self.permit.take_if(|permit| permit.is_trial()) {
                 permit.succeeded(waited);
@@ -101,8 +107,8 @@ impl Admission {
 
     /// The server answered.
     pub(super) fn succeed(mut self) {
-        self.heard();
-        let now = self.began + self.began.elapsed();
+        let now = Instant::now();
+        self.heard_at(now);
         self.endpoint.answered(now);
         self.endpoint.set_healthy(true);
         if let Some(permit) = self.permit.take() {

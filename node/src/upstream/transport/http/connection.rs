@@ -250,7 +250,9 @@ impl Connection {
     ) -> Poll<Result<Bytes, Cause>> {
         while self.read.len() < len {
             let missing = len - self.read.len();
-            if ready!(self.poll_read(missing, cx))? == 0 {
+            // A read that does not fill its room says that nothing else is there, which the next request would have to
+            // ask the kernel for.
+            if ready!(self.poll_read(missing + 1, cx))? == 0 {
                 let closed = self.body.close().map_err(Cause::Malformed);
                 return Poll::Ready(Err(closed.err().unwrap_or(Cause::Closed)));
             }

@@ -18,7 +18,7 @@ const TAIL_TIMEOUT: Duration = Duration::from_secs(1);
 /// A response body that is being read. Dropping it closes the connection.
 #[derive(Debug)]
 pub(in crate::upstream::transport) struct Exchange {
-    connection: Connection,
+    connection: Box<Connection>,
     pool: Arc<Pool>,
     idle: Duration,
 }
@@ -31,7 +31,7 @@ pub(super) enum BodyError {
 }
 
 impl Exchange {
-    pub(super) fn new(connection: Connection, pool: Arc<Pool>, idle: Duration) -> Self {
+    pub(super) fn new(connection: Box<Connection>, pool: Arc<Pool>, idle: Duration) -> Self {
         Self {
             connection,
             pool,

@@ -48,7 +48,8 @@ pub(super) struct Pool {
 
 #[derive(Debug)]
 struct Idle {
-    connection: Connection,
+    // Boxed once, for it is handed about many times in a call.
+    connection: Box<Connection>,
     since: Instant,
     until: Instant,
 }
@@ -100,7 +101,7 @@ impl Pool {
     }
 
     /// Takes back a connection whose exchange is over, at rest.
-    pub(super) fn put(self: &Arc<Self>, connection: Connection, idle: Duration) {
+    pub(super) fn put(self: &Arc<Self>, connection: Box<Connection>, idle: Duration) {
         if idle.is_zero() {
             return;
         }
@@ -128,13 +129,13 @@ impl Pool {
         Arc::clone(&self.tails).try_acquire_owned().ok()
     }
 
-    async fn connect(&self) -> Result<Connection, UpstreamError> {
+    async fn connect(&self) -> Result<Box<Connection>, UpstreamError> {
         let unreachable = |error| self.blame.unreachable(error);
         let io = self.connector.connect().await.map_err(unreachable)?;
-        Ok(Connection::new(io))
+        Ok(Box::new(Connection::new(io)))
     }
 
-    async fn take(&self) -> Option<Connection> {
+    async fn take(&self) -> Option<Box<Connection>> {
         loop {
             // The statement ends the lock; a dead connection is closed outside of it.
             let idle = self.idle.lock().pop()?;

@@ -17,6 +17,15 @@ pub(in crate::upstream::transport) struct Request {
 }
 
 impl Request {
+    /// How many bytes of `body` come to stand behind the head.
+    pub(super) fn joined(body: &Bytes) -> usize {
+        if body.len() <= JOINED_BYTES_MAX {
+            body.len()
+        } else {
+            0
+        }
+    }
+
     /// `head` lacks the length of the body and the empty line. `None`: the method has no body.
     pub(super) fn new(mut head: Vec<u8>, body: Option<&Bytes>) -> Self {
         let mut rest = Bytes::new();
@@ -26,10 +35,9 @@ impl Request {
                 head.extend_from_slice(b"content-length: ");
                 push_number(&mut head, body.len());
                 head.extend_from_slice(b"\r\n\r\n");
-                if body.len() <= JOINED_BYTES_MAX {
-                    head.extend_from_slice(body);
-                } else {
-                    rest = body.clone();
+                match Self::joined(body) {
+                    0 => rest = body.clone(),
+                    _ => head.extend_from_slice(body),
                 }
             }
         }

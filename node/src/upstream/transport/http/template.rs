@@ -107,7 +107,7 @@ impl Template {
         let more = extra
             .iter()
             .map(|(name, value)| name.as_str().len() + value.len() + 4);
-        let mut head = self.begin("POST", more.sum::<usize>() + body.len());
+        let mut head = self.begin("POST", more.sum::<usize>() + Request::joined(body));
         head.extend_from_slice(&self.lines);
         for (name, value) in extra {
             if *name != AUTHORIZATION && !self.has(name) && !FRAMING.contains(name) {
