@@ -4,8 +4,10 @@
 mod authenticate;
 mod credential;
 mod key;
+mod shown;
 mod standing;
 
 pub use self::authenticate::{Authenticated, Identity, IdentityError};
 pub use self::key::{KeyHasher, generate_key};
+pub use self::shown::Shown;
 pub use self::standing::{Identities, Standing, WITHDRAWN};

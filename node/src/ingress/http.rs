@@ -22,7 +22,7 @@ use crate::task::spawn_named;
 
 use super::event_writer;
 use super::head_timer::HeadTimer;
-use super::service::Service;
+use super::service::{Service, Visitor};
 use super::takeover::{Handover, Serving, Tap, drive};
 use super::tls::Acceptor;
 use crate::first_request::FirstRequest;
@@ -200,7 +200,7 @@ impl Connection {
     }
 
     async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: S) {
-        let (service, peer) = (self.service, self.peer);
+        let visitor = Arc::new(Visitor::new(self.service, self.peer));
         let first = FirstRequest::default();
         let noted = first.clone();
         let place = self.place.clone();
@@ -214,7 +214,7 @@ impl Connection {
             let may_leave =
                 request.method() == Method::GET && request.version() == Version::HTTP_11;
             // Boxed, so that a connection that waits holds no room for a request.
-            let answering = Box::pin(service.clone().serve(peer, request));
+            let answering = Box::pin(Arc::clone(&visitor).serve(request));
             Serving::new(answering, may_leave.then(|| left.clone()))
         });
         let connection = self

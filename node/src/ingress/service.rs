@@ -17,7 +17,7 @@ use crate::answer::{Answer, Events};
 use crate::audit::Audit;
 use crate::config;
 use crate::error::CallError;
-use crate::identity::{Authenticated, Identities};
+use crate::identity::{Authenticated, Identities, Shown};
 use crate::session;
 use crate::stateless;
 use crate::telemetry::Metrics;
@@ -70,6 +70,25 @@ pub struct Service {
     pub(super) desk: Desk,
 }
 
+/// Serves one connection.
+#[derive(Debug)]
+pub(super) struct Visitor {
+    service: Service,
+    peer: IpAddr,
+    shown: Shown,
+    seen: session::Seen,
+}
+
+/// What the head of a request asks for.
+#[derive(Clone, Copy, Debug)]
+struct Asked<'a> {
+    head: &'a http::request::Parts,
+    path: Path<'a>,
+    /// `MCP-Protocol-Version`.
+    version: Option<&'a str>,
+    seen: &'a session::Seen,
+}
+
 /// `/mcp`, `/s/{server}/mcp`, `/t/{tenant}/mcp`, `/t/{tenant}/s/{server}/mcp`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Path<'a> {
@@ -112,34 +131,25 @@ impl Service {
         }
     }
 
-    /// Answers one request of `peer`. Never fails: every error is a response.
-    ///
-    /// # Errors
-    ///
-    /// None.
-    pub async fn serve(
-        self,
-        peer: IpAddr,
-        request: Request<Incoming>,
-    ) -> Result<Response<Body>, Infallible> {
-        Ok(self
-            .route(peer, request)
-            .await
-            .unwrap_or_else(|refusal| *refusal))
-    }
-
     async fn route(
         &self,
-        peer: IpAddr,
+        visitor: &Visitor,
         request: Request<Incoming>,
     ) -> Result<Response<Body>, Box<Response<Body>>> {
         let (head, body) = request.into_parts();
         let Some(path) = Path::parse(head.uri.path()) else {
-            return self.beside(peer, head, body).await;
+            return self.beside(visitor, head, body).await;
         };
-        let era = claimed_era(&head.headers);
+        let version = text(&head.headers, &PROTOCOL_VERSION);
+        let asked = Asked {
+            head: &head,
+            path,
+            version,
+            seen: &visitor.seen,
+        };
+        let era = era_of(version);
         let refuse = |error: CallError| Box::new(respond::error(&error, era));
-        let who = self.admit(peer, &head, path).map_err(refuse)?;
+        let who = self.admit(visitor, &head, path).map_err(refuse)?;
         match head.method {
             Method::POST => {
                 check_types(&head.headers)
@@ -150,12 +160,12 @@ impl Service {
                     .map_err(refuse)?;
                 // A body may take its time.
                 let who = self.gateway.identities.renew(who).map_err(refuse)?;
-                Ok(self.post(&head, path, who, body).await)
+                Ok(self.post(asked, who, body).await)
             }
             _ if era == Era::Stateless => Ok(respond::not_allowed("POST")),
-            Method::GET => Ok(self.get(&head, path, who)),
+            Method::GET => Ok(self.get(asked, who)),
             Method::DELETE => {
-                let request = session_request(&head, path, who);
+                let request = session_request(asked, who);
                 let ended = Box::pin(self.gateway.sessions.end(&request)).await;
                 Ok(ended.map_or_else(
                     |error| respond::error(&error, era),
@@ -169,7 +179,7 @@ impl Service {
     /// Paths beside `/mcp`.
     async fn beside(
         &self,
-        peer: IpAddr,
+        visitor: &Visitor,
         head: http::request::Parts,
         body: Incoming,
     ) -> Result<Response<Body>, Box<Response<Body>>> {
@@ -178,14 +188,14 @@ impl Service {
             return Ok(not_found());
         };
         // Boxed, so that a request on `/mcp` needs no room for it.
-        let served = Box::pin(self.serve_at(way, base, peer, (head, body))).await;
+        let served = Box::pin(self.serve_at(way, base, visitor, (head, body))).await;
         served.map_err(|error| Box::new(respond::error(&error, Era::Session)))
     }
 
     /// Guard and identity.
     pub(super) fn admit(
         &self,
-        peer: IpAddr,
+        visitor: &Visitor,
         head: &http::request::Parts,
         path: Path<'_>,
     ) -> Result<Arc<Authenticated>, CallError> {
@@ -193,9 +203,9 @@ impl Service {
         let identity = self.gateway.identities.load();
         let open = identity.anonymous().is_some();
         self.guard.check(&head.uri, &head.headers, open)?;
-        let who = identity.authenticate(&head.headers);
+        let who = visitor.shown.recognise(&identity, &head.headers);
         drop(identity);
-        self.enter(who, tenant.as_ref(), (peer, head.uri.path()))
+        self.enter(who, tenant.as_ref(), (visitor.peer, head.uri.path()))
     }
 
     /// Lets somebody in on a route, and records who is not.
@@ -223,57 +233,52 @@ impl Service {
 
     async fn post(
         &self,
-        head: &http::request::Parts,
-        path: Path<'_>,
+        asked: Asked<'_>,
         who: Arc<Authenticated>,
         body: bytes::Bytes,
     ) -> Response<Body> {
+        let Asked { head, version, .. } = asked;
         let (headers, sessions) = (&head.headers, &self.gateway.sessions);
-        let version = text(headers, &PROTOCOL_VERSION);
         let batch = match Batch::parse(body, &sessions.message_limits()) {
             Ok(batch) => batch,
-            Err(error) => return respond::error(&error.into(), claimed_era(headers)),
+            Err(error) => return respond::error(&error.into(), era_of(version)),
         };
         let batch = match batch {
             Batch::One(frame) if stateless::claims_stateless(version, &frame) => {
                 let trace = context(headers).or_else(|| Context::of_meta(&frame));
                 let request = stateless::Request {
                     who,
-                    server: path.server,
+                    server: asked.path.server,
                     headers: Some(headers),
                     trace,
                     cancel: None,
                 };
                 return respond::answer(self.gateway.stateless.post(request, frame).await);
             }
-            Batch::Many(_) if claimed_era(headers) == Era::Stateless => {
+            Batch::Many(_) if era_of(version) == Era::Stateless => {
                 let what = "batches do not exist in 2026-07-28".into();
                 return respond::error(&CallError::InvalidRequest { what }, Era::Stateless);
             }
             batch => batch,
         };
-        let request = session_request(head, path, who);
+        let request = session_request(asked, who);
         let response = sessions.post_parsed(&request, batch).await;
         respond::with_session(respond::answer(response.answer), response.session_id)
     }
 
-    fn get(
-        &self,
-        head: &http::request::Parts,
-        path: Path<'_>,
-        who: Arc<Authenticated>,
-    ) -> Response<Body> {
-        if !accepts(&head.headers, "text/event-stream") {
+    fn get(&self, asked: Asked<'_>, who: Arc<Authenticated>) -> Response<Body> {
+        let headers = &asked.head.headers;
+        if !accepts(headers, "text/event-stream") {
             return respond::plain(
                 StatusCode::NOT_ACCEPTABLE,
                 "GET opens an event stream: Accept: text/event-stream\n".into(),
             );
         }
-        let last_event = text(&head.headers, &LAST_EVENT_ID);
+        let last_event = text(headers, &LAST_EVENT_ID);
         match self
             .gateway
             .sessions
-            .listen(&session_request(head, path, who), last_event)
+            .listen(&session_request(asked, who), last_event)
         {
             Ok(Answer::Events(events)) => {
                 use futures_util::StreamExt;
@@ -288,28 +293,51 @@ impl Service {
     }
 }
 
-fn session_request<'a>(
-    head: &'a http::request::Parts,
-    path: Path<'a>,
-    who: Arc<Authenticated>,
-) -> session::Request<'a> {
-    session::Request {
-        who,
-        route: head.uri.path(),
-        server: path.server,
-        session_id: text(&head.headers, &SESSION_ID),
-        version: text(&head.headers, &PROTOCOL_VERSION),
-        trace: context(&head.headers),
+impl Visitor {
+    /// Whoever is at the other end of a connection from `peer`.
+    pub(super) fn new(service: Service, peer: IpAddr) -> Self {
+        Self {
+            service,
+            peer,
+            shown: Shown::default(),
+            seen: session::Seen::default(),
+        }
+    }
+
+    /// Answers one request. Never fails: every error is a response.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub(super) async fn serve(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Infallible> {
+        let answered = self.service.route(&self, request).await;
+        Ok(answered.unwrap_or_else(|refusal| *refusal))
     }
 }
 
-fn claimed_era(headers: &HeaderMap) -> Era {
-    let version = text(headers, &PROTOCOL_VERSION).and_then(Revision::parse);
-    version.map_or(Era::Session, Revision::era)
+fn session_request(asked: Asked<'_>, who: Arc<Authenticated>) -> session::Request<'_> {
+    let headers = &asked.head.headers;
+    session::Request {
+        who,
+        route: asked.head.uri.path(),
+        server: asked.path.server,
+        session_id: text(headers, &SESSION_ID),
+        version: asked.version,
+        trace: context(headers),
+        seen: Some(asked.seen),
+    }
+}
+
+fn era_of(version: Option<&str>) -> Era {
+    let revision = version.and_then(Revision::parse);
+    revision.map_or(Era::Session, Revision::era)
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    headers.get(name)?.to_str().ok().map(str::trim)
+    headers.get(name)?.to_str().ok().map(str::trim_ascii)
 }
 
 pub(super) fn context(headers: &HeaderMap) -> Option<Context> {

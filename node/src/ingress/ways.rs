@@ -1,6 +1,5 @@
 //! The paths beside `/mcp`: HTTP+SSE (`/sse`, `/messages`) and WebSocket (`/ws`), each also for a tenant and a server.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::request::Parts;
@@ -16,7 +15,7 @@ use crate::task::spawn_named;
 use super::body::Body;
 use super::duplex::{Line, Peer};
 use super::http::Place;
-use super::service::{self, Path, Service};
+use super::service::{self, Path, Service, Visitor};
 use super::{read, respond, sse, websocket};
 
 /// A way in beside `/mcp`.
@@ -57,13 +56,13 @@ impl Service {
         &self,
         way: Way,
         base: &str,
-        peer: IpAddr,
+        visitor: &Visitor,
         (head, body): (Parts, Incoming),
     ) -> Result<Response<Body>, CallError> {
         let Some(path) = Path::scope(base) else {
             return Ok(service::not_found());
         };
-        let who = self.admit(peer, &head, path)?;
+        let who = self.admit(visitor, &head, path)?;
         if head.method != way.method() {
             return Ok(match way {
                 Way::Stream | Way::WebSocket => respond::not_allowed("GET"),

@@ -27,6 +27,7 @@ use super::call::{self, Ask};
 use super::directory::{Directory, InUse};
 use super::handle::FAREWELLS_MAX;
 use super::id::SessionId;
+use super::seen::Seen;
 use super::stream::EventId;
 use super::upstreams::Need;
 
@@ -45,6 +46,8 @@ pub struct Request<'a> {
     pub version: Option<&'a str>,
     /// Trace context of the client.
     pub trace: Option<Context>,
+    /// What its connection has named before; without one the id is deciphered anew.
+    pub seen: Option<&'a Seen>,
 }
 
 /// What goes back.
@@ -143,27 +146,23 @@ impl Door {
 
     /// Takes the body of one POST that its transport has read already.
     pub async fn post_parsed(&self, request: &Request<'_>, batch: Batch) -> Response {
-        let first_id = match &batch {
-            Batch::One(frame) => frame.id().map(str::to_owned),
-            Batch::Many(_) => None,
-        };
-        match self.take(request, batch).await {
-            Ok(response) => response,
-            Err(error) => Answer::error(first_id.as_deref(), &error, Era::Session).into(),
+        match batch {
+            Batch::One(frame) if is_initialize(&frame) => {
+                let begun = Box::pin(self.initialize(request, &frame)).await;
+                begun.unwrap_or_else(|error| Answer::error(frame.id(), &error, Era::Session).into())
+            }
+            Batch::One(frame) => match self.session(request) {
+                Ok(cell) => self.dispatch(request, &cell, frame).await.into(),
+                Err(error) => Answer::error(frame.id(), &error, Era::Session).into(),
+            },
+            Batch::Many(frames) => Box::pin(self.take(request, frames))
+                .await
+                .unwrap_or_else(|error| Answer::error(None, &error, Era::Session).into()),
         }
     }
 
-    async fn take(&self, request: &Request<'_>, batch: Batch) -> Result<Response, CallError> {
-        let frames = match batch {
-            Batch::One(frame) if is_initialize(&frame) => {
-                return Box::pin(self.initialize(request, &frame)).await;
-            }
-            Batch::One(frame) => {
-                let cell = self.session(request)?;
-                return Ok(self.dispatch(request, &cell, frame).await.into());
-            }
-            Batch::Many(frames) => frames,
-        };
+    /// Takes a batch.
+    async fn take(&self, request: &Request<'_>, frames: Vec<Frame>) -> Result<Response, CallError> {
         let cell = self.session(request)?;
         if cell.state.lock().hard.revision != Revision::V2025_03_26 {
             return Err(CallError::InvalidRequest {
@@ -244,14 +243,21 @@ impl Door {
             });
         };
         check_version(request.version)?;
-        let inner = &self.inner;
-        let Some(id) = SessionId::open(&inner.sealer, &request.who.caller, request.route, text)
-        else {
+        let (inner, caller) = (&self.inner, &request.who.caller);
+        let open = || {
+            let id = SessionId::open(&inner.sealer, caller, request.route, text)?;
+            Some(id.key)
+        };
+        let key = match request.seen {
+            Some(seen) => seen.key(caller, request.route, text, open),
+            None => open(),
+        };
+        let Some(key) = key else {
             let audit = &inner.pipeline.audit;
-            audit.security("session_id_refused", &request.who.caller, request.route);
+            audit.security("session_id_refused", caller, request.route);
             return Err(CallError::UnknownSession);
         };
-        inner.find(&id.key).ok_or(CallError::UnknownSession)
+        inner.find(&key).ok_or(CallError::UnknownSession)
     }
 
     async fn initialize(

@@ -19,6 +19,7 @@ mod lists;
 mod notify;
 mod own;
 mod review;
+mod seen;
 pub mod state;
 pub mod stream;
 #[cfg(test)]
@@ -27,3 +28,4 @@ mod upstreams;
 
 pub use self::door::{Door, Request, Response};
 pub use self::handle::Summary;
+pub use self::seen::Seen;

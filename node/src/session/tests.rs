@@ -66,6 +66,7 @@ impl Node {
             session_id: None,
             version: None,
             trace: None,
+            seen: None,
         };
         let answer = self
             .door

@@ -79,6 +79,8 @@ fn bound_to(who: &Caller, scope: Scope) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::OnceLock;
+
     use lockgate_cluster::Keyring;
     use lockgate_proto::id::{Principal, Tenant};
     use proptest::prelude::*;
@@ -95,6 +97,7 @@ mod tests {
             tenant: tenant.map(Tenant::new),
             roles: Vec::new(),
             credential: "test".into(),
+            in_audit: OnceLock::new(),
         }
     }
 

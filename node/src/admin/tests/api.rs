@@ -249,6 +249,7 @@ async fn a_session_is_shown_by_its_short_name_and_ended() {
         session_id: None,
         version: None,
         trace: None,
+        seen: None,
     };
     let initialize = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}"#;
     let opened = node.parts.sessions.post(&request, initialize.into()).await;

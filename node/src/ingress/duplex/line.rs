@@ -61,6 +61,7 @@ pub(in crate::ingress) struct Line {
     pub(super) peer: Peer,
     pub(super) out: mpsc::Sender<Bytes>,
     pub(super) session: Mutex<Stage>,
+    seen: session::Seen,
     /// Stateless requests in flight, by a number of ours: a client that has heard the answer may use the id again
     /// before we have noticed that the request is over.
     running: Mutex<HashMap<u64, Running>>,
@@ -116,6 +117,7 @@ impl Line {
             peer,
             out,
             session: Mutex::default(),
+            seen: session::Seen::default(),
             running: Mutex::default(),
             n_alone: AtomicU64::new(0),
             places: Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
@@ -329,6 +331,7 @@ impl Line {
             session_id,
             version: None,
             trace,
+            seen: Some(&self.seen),
         }
     }
 
