@@ -10,6 +10,7 @@ mod error;
 mod handle;
 mod keyring;
 mod machine;
+mod raft;
 mod secret;
 mod store;
 mod view;
