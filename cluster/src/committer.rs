@@ -4,13 +4,15 @@
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
+use bytes::{Buf, Bytes};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, warn};
 
 use crate::Clock;
-use crate::command::{Command, Reply};
+use crate::command::wire::{WireError, decode_entry, encode_entry};
+use crate::command::{Command, Entry, Reply};
 use crate::error::ProposeError;
-use crate::machine::{Entry, Machine, Refusal};
+use crate::machine::{Machine, Position, Refusal, snapshot};
 use crate::store::{DurableLog, Lock, StoreError};
 use crate::view::View;
 
@@ -114,7 +116,7 @@ impl Committer {
                 return Err(failure);
             }
         };
-        let view = self.views.borrow().after(self.machine.clone());
+        let view = self.views.borrow().after(self.machine.parts().clone());
         self.views.send_replace(Arc::new(view));
         for (reply, result) in waiting.into_iter().zip(results) {
             let _gone = reply.send(result.map_err(ProposeError::Refused));
@@ -125,14 +127,11 @@ impl Committer {
 
     /// A compaction that fails loses nothing: the entries are still there.
     fn compact_when_due(&mut self) {
-        let index = self.machine.index();
+        let index = self.machine.position().index;
         if index - self.snapshot_index < ENTRIES_PER_SNAPSHOT {
             return;
         }
-        let done = encode(&self.machine)
-            .map_err(|_| self.log.unreadable(index))
-            .and_then(|body| self.log.compact(index, &body));
-        if let Err(failure) = done {
+        if let Err(failure) = self.log.compact(index, &frame(&self.machine)) {
             warn!(
                 error = &failure as &dyn std::error::Error,
                 "log not compacted"
@@ -169,16 +168,21 @@ fn persist_and_apply(
 ) -> Result<Vec<Result<Reply, Refusal>>, StoreError> {
     let entries: Vec<Entry> = commands
         .into_iter()
-        .map(|command| Entry { at_ms, command })
+        .map(|command| Entry {
+            at_ms,
+            leader_us: 0,
+            origin: None,
+            command,
+        })
         .collect();
-    let first = machine.index() + 1;
-    let bodies: Result<Vec<_>, _> = entries.iter().map(encode).collect();
-    let bodies = bodies.map_err(|_| log.unreadable(first))?;
+    let first = machine.position().index + 1;
+    let bodies: Vec<_> = entries
+        .iter()
+        .map(|entry| encode_entry(entry).to_vec())
+        .collect();
     log.append(first, &bodies)?;
-    Ok(entries
-        .into_iter()
-        .map(|entry| machine.apply(entry))
-        .collect())
+    let apply = |(index, entry)| machine.apply(Position { term: 1, index }, entry).result;
+    Ok((first..).zip(entries).map(apply).collect())
 }
 
 /// Rebuilds the machine from what the log held.
@@ -188,8 +192,8 @@ pub(crate) fn replay(
 ) -> Result<Machine, StoreError> {
     let mut machine = match loaded.snapshot {
         Some((index, body)) => {
-            let machine: Machine = decode(&body).ok_or_else(|| log.unreadable(index))?;
-            if machine.index() != index {
+            let machine = unframe(body.into()).ok_or_else(|| log.unreadable(index))?;
+            if machine.position().index != index {
                 return Err(log.unreadable(index));
             }
             machine
@@ -197,19 +201,31 @@ pub(crate) fn replay(
         None => Machine::default(),
     };
     for (index, body) in loaded.entries {
-        let entry = decode(&body).ok_or_else(|| log.unreadable(index))?;
+        let entry = decode_entry(body.into()).map_err(|_| log.unreadable(index))?;
         // A refused command was refused the first time, too.
-        let _same_as_then = machine.apply(entry);
+        let _same_as_then = machine.apply(Position { term: 1, index }, entry);
     }
     Ok(machine)
 }
 
-fn encode<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, bincode::error::EncodeError> {
-    bincode::serde::encode_to_vec(value, bincode::config::standard())
+/// All records of a snapshot, each behind its length.
+fn frame(machine: &Machine) -> Vec<u8> {
+    let mut body = Vec::new();
+    for record in snapshot::records(machine) {
+        body.extend_from_slice(&(record.len() as u64).to_le_bytes());
+        body.extend_from_slice(&record);
+    }
+    body
 }
 
-fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Option<T> {
-    let (value, used) =
-        bincode::serde::decode_from_slice(bytes, bincode::config::standard()).ok()?;
-    (used == bytes.len()).then_some(value)
+fn unframe(mut body: Bytes) -> Option<Machine> {
+    let mut records = Vec::new();
+    while !body.is_empty() {
+        let len = usize::try_from(body.try_get_u64_le().ok()?).ok()?;
+        if len > body.len() {
+            return None;
+        }
+        records.push(Ok::<_, WireError>(body.split_to(len)));
+    }
+    snapshot::restore(records).ok()
 }

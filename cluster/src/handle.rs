@@ -4,10 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
+use aws_lc_rs::rand;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::Clock;
-use crate::command::{Command, Reply};
+use crate::command::{Command, NodesCommand, Reply, SecretsCommand, Speaks};
 use crate::committer::{self, Committer, Message};
 use crate::error::{OpenError, ProposeError, ReadError};
 use crate::keyring::Keyring;
@@ -49,27 +50,44 @@ impl Cluster {
         let mut machine = committer::replay(&log, loaded)?;
 
         let at_ms = committer::now_ms(clock);
-        if machine.secrets().keyring().is_none() {
+        if machine.parts().secrets().keyring().is_none() {
             let keyring = Keyring::generate().ok_or(OpenError::NoRandomness)?;
             let envelope = keyring.to_envelope(&key).ok_or(OpenError::NoRandomness)?;
             committer::commit_one(
                 &mut machine,
                 &mut log,
                 at_ms,
-                Command::InstallKeyring { envelope },
+                SecretsCommand::InstallKeyring { envelope }.into(),
             )?;
+        }
+        if machine.parts().nodes().cluster().is_none() {
+            let found = NodesCommand::Found {
+                cluster: draw()?,
+                name: SOLE_NODE.into(),
+                address: String::new(),
+                speaks: Speaks::ours(),
+            };
+            committer::commit_one(&mut machine, &mut log, at_ms, found.into())?;
         }
         let keyring = open_keyring(&machine, &key, &dir)?;
         committer::commit_one(
             &mut machine,
             &mut log,
             at_ms,
-            Command::Boot {
-                node: SOLE_NODE.to_owned(),
-            },
+            NodesCommand::Boot {
+                name: SOLE_NODE.into(),
+                address: String::new(),
+                nonce: draw()?,
+                speaks: Speaks::ours(),
+            }
+            .into(),
         )?;
 
-        let view = View::new(machine.clone(), Arc::new(keyring), Arc::from(SOLE_NODE));
+        let view = View::new(
+            machine.parts().clone(),
+            Arc::new(keyring),
+            Arc::from(SOLE_NODE),
+        );
         let (publish, views) = watch::channel(Arc::new(view));
         let (inbox, messages) = mpsc::channel(INBOX_MAX);
         let committer = Committer {
@@ -149,8 +167,15 @@ impl Cluster {
     }
 }
 
+fn draw<const N: usize>() -> Result<[u8; N], OpenError> {
+    let mut bytes = [0; N];
+    rand::fill(&mut bytes).map_err(|_| OpenError::NoRandomness)?;
+    Ok(bytes)
+}
+
 fn open_keyring(machine: &Machine, key: &Secret, dir: &Path) -> Result<Keyring, OpenError> {
     machine
+        .parts()
         .secrets()
         .keyring()
         .and_then(|envelope| Keyring::from_envelope(envelope, key))

@@ -17,11 +17,19 @@ mod view;
 
 use std::time::SystemTime;
 
-pub use self::command::{Command, NewKey, Reply};
+pub use self::command::wire::WireError;
+pub use self::command::{
+    ApprovalRequest, ApprovalsCommand, ChangeNote, Command, ConfigChange, Expected, Fence,
+    JoinProof, JoinRequest, JoinRole, NewKey, NodesCommand, Origin, RegisterWrite, RegistryCommand,
+    Reply, SecretsCommand, ShardChange, ShardStep, ShardsCommand, Speaks, Verdict,
+};
 pub use self::error::{OpenError, ProposeError, ReadError};
 pub use self::handle::Cluster;
 pub use self::keyring::{Keyring, SealKey};
-pub use self::machine::{ApiKey, DynamicServer, KeyMac, Refusal};
+pub use self::machine::{
+    ApiKey, Approval, ConfigVersion, DynamicServer, Ending, KeyMac, Member, MemberState, Refusal,
+    Register, Shard, ShardOwner, StateHash, Token,
+};
 pub use self::secret::Secret;
 pub use self::store::StoreError;
 pub use self::view::View;

@@ -3,46 +3,129 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use lockgate_proto::id::{NodeId, NodeName, ShardId};
+use lockgate_proto::peer::compat::Formats;
+
 use crate::keyring::Keyring;
-use crate::machine::{ApiKey, DynamicServer, Machine};
+use crate::machine::{
+    ApiKey, Approval, ConfigVersion, DynamicServer, Member, Parts, Register, Shard, StateHash,
+    Token,
+};
 
 /// The replicated state after one entry of the log. Cheap to hold; it never changes.
 #[derive(Clone, Debug)]
 pub struct View {
-    machine: Machine,
+    parts: Parts,
     keyring: Arc<Keyring>,
     node: Arc<str>,
     boot: u64,
 }
 
 impl View {
-    pub(crate) fn new(machine: Machine, keyring: Arc<Keyring>, node: Arc<str>) -> Self {
-        let boot = machine.nodes().boots(&node);
+    pub(crate) fn new(parts: Parts, keyring: Arc<Keyring>, node: Arc<str>) -> Self {
+        let name = NodeName::new(Arc::clone(&node));
+        let boot = parts.nodes().named(&name).map_or(0, |member| member.boot);
         Self {
-            machine,
+            parts,
             keyring,
             node,
             boot,
         }
     }
 
-    pub(crate) fn after(&self, machine: Machine) -> Self {
-        Self::new(machine, Arc::clone(&self.keyring), Arc::clone(&self.node))
+    pub(crate) fn after(&self, parts: Parts) -> Self {
+        Self::new(parts, Arc::clone(&self.keyring), Arc::clone(&self.node))
     }
 
-    /// Index of the last entry in it. Grows by one with every command.
+    /// Index of the last entry in it. Grows with every command.
     pub fn index(&self) -> u64 {
-        self.machine.index()
+        self.parts.position().index
     }
 
-    /// API keys by id, revoked ones too.
+    /// API keys by id, revoked ones too. They stand beside those of the configuration.
     pub fn keys(&self) -> &BTreeMap<String, ApiKey> {
-        self.machine.registry().keys()
+        self.parts.registry().keys.by_id()
     }
 
     /// Servers that were added at run time, in the order in which they were added.
     pub fn servers(&self) -> &[DynamicServer] {
-        self.machine.registry().servers()
+        self.parts.registry().servers.in_order()
+    }
+
+    /// The configuration in force and its document, canonical JSON. `None` when none was ever applied.
+    pub fn config(&self) -> Option<(&ConfigVersion, &Bytes)> {
+        self.parts.registry().config.current()
+    }
+
+    /// Versions of the configuration that are kept, oldest first. The last one is in force.
+    pub fn config_history(&self) -> impl ExactSizeIterator<Item = &ConfigVersion> {
+        self.parts.registry().config.versions()
+    }
+
+    /// Document of a version that is kept.
+    pub fn config_document(&self, version: u64) -> Option<&Bytes> {
+        self.parts.registry().config.document(version)
+    }
+
+    /// Registers by name.
+    pub fn registers(&self) -> &BTreeMap<String, Register> {
+        self.parts.registers().by_key()
+    }
+
+    /// Name of the cluster for ever, drawn when it was founded.
+    pub fn cluster_id(&self) -> Option<[u8; 16]> {
+        self.parts.nodes().cluster()
+    }
+
+    /// Members by number, removed ones too.
+    pub fn members(&self) -> &BTreeMap<NodeId, Member> {
+        self.parts.nodes().members()
+    }
+
+    /// The live member of that name.
+    pub fn member(&self, name: &NodeName) -> Option<&Member> {
+        self.parts.nodes().named(name)
+    }
+
+    /// Join tokens that wait for their use, by their public half. One that is over its time may still be here.
+    pub fn join_tokens(&self) -> &BTreeMap<String, Token> {
+        self.parts.nodes().tokens()
+    }
+
+    /// Formats that every voter can read. Nothing newer may be proposed.
+    pub fn formats(&self) -> Formats {
+        self.parts.nodes().formats()
+    }
+
+    /// All shards, each at the place of its number.
+    pub fn shards(&self) -> &[Shard] {
+        self.parts.shards().map()
+    }
+
+    /// One shard.
+    pub fn shard(&self, shard: ShardId) -> Shard {
+        let map = self.parts.shards().map();
+        // The map has all shards; a shard that nobody owns is what a missing one would be.
+        map.get(usize::from(shard.number()))
+            .copied()
+            .unwrap_or_default()
+    }
+
+    /// Requests that wait for a person, by id.
+    pub fn approvals(&self) -> &BTreeMap<String, Approval> {
+        self.parts.approvals().open()
+    }
+
+    /// Requests that were decided or ran out, oldest first; the last thousand or so.
+    pub fn ended_approvals(&self) -> impl ExactSizeIterator<Item = &Approval> {
+        self.parts.approvals().ended()
+    }
+
+    /// Hashes of the state after certain entries, oldest first. Two nodes that have one for the same entry must have
+    /// the same.
+    pub fn state_hashes(&self) -> impl ExactSizeIterator<Item = &StateHash> {
+        self.parts.hashes().kept()
     }
 
     /// Keys that all nodes share.

@@ -72,3 +72,63 @@ name_type! {
     /// Name of a role under `roles:` in the configuration.
     RoleName
 }
+name_type! {
+    /// Name of a node, for example `n1`. Its certificate bears it; a name may return after its old number was removed.
+    NodeName
+}
+
+/// Number of a member of the cluster. Taken from the log and never used again, also not by the same machine after it
+/// lost its disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct NodeId(pub u64);
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// Shards in which sessions live.
+pub const SHARDS: u16 = 1024;
+
+/// One of the [`SHARDS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ShardId(u16);
+
+impl ShardId {
+    /// `None` when there is no such shard.
+    pub fn new(number: u16) -> Option<Self> {
+        (number < SHARDS).then_some(Self(number))
+    }
+
+    /// All of them, in order.
+    pub fn all() -> impl ExactSizeIterator<Item = Self> {
+        (0..SHARDS).map(Self)
+    }
+
+    /// Its number, below [`SHARDS`].
+    pub fn number(self) -> u16 {
+        self.0
+    }
+}
+
+impl fmt::Display for ShardId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// How often a shard changed its primary. It fences: what bears an older one is refused.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Epoch(pub u64);
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}

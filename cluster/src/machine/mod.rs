@@ -2,77 +2,142 @@
 //! holds the same state. No clock (an entry carries its time), no randomness (a command carries what was drawn).
 //! One part a file.
 
+mod approvals;
+mod hashes;
+mod limits;
 mod nodes;
+mod once;
 mod refusal;
+mod registers;
 mod registry;
 mod secrets;
+mod shards;
+pub(crate) mod snapshot;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
+use self::approvals::Approvals;
+use self::hashes::Hashes;
 use self::nodes::Nodes;
+use self::once::{Once, Seen};
+use self::registers::Registers;
 use self::registry::Registry;
 use self::secrets::Secrets;
-use crate::command::{Command, Reply};
+use self::shards::Shards;
+use crate::command::{Command, Entry, NodesCommand, Outcome, Reply};
 
+pub use self::approvals::{Approval, Ending};
+pub use self::hashes::StateHash;
+pub(crate) use self::limits::subject;
+pub use self::nodes::{Member, MemberState, Token};
 pub use self::refusal::Refusal;
-pub use self::registry::{ApiKey, DynamicServer, KeyMac};
+pub use self::registers::Register;
+pub use self::registry::{ApiKey, ConfigVersion, DynamicServer, KeyMac};
+pub use self::shards::{Shard, ShardOwner};
 
-/// One entry of the log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Entry {
-    /// When it was proposed, in milliseconds since 1970.
-    pub(crate) at_ms: u64,
-    /// What is to happen.
-    pub(crate) command: Command,
+/// Place of an entry in the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Position {
+    /// Term of the leader that wrote it.
+    pub(crate) term: u64,
+    /// Index. Grows; not every index is an entry for the machine.
+    pub(crate) index: u64,
 }
 
-/// All replicated state. A clone shares its parts until one of them changes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Machine {
+/// When and where a command takes effect, as the parts see it.
+#[derive(Clone, Copy, Debug)]
+struct Stamp {
     index: u64,
+    at_ms: u64,
+}
+
+/// What readers see of the state. A clone shares all parts until one of them changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Parts {
+    position: Position,
     registry: Arc<Registry>,
+    registers: Arc<Registers>,
     secrets: Arc<Secrets>,
     nodes: Arc<Nodes>,
+    shards: Arc<Shards>,
+    approvals: Arc<Approvals>,
+    hashes: Arc<Hashes>,
+}
+
+/// All replicated state. To publish it, clone its parts only: the memory of what was answered changes with every
+/// entry, and a clone of it that somebody holds makes the next entry copy it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Machine {
+    parts: Parts,
+    once: Arc<Once>,
 }
 
 impl Machine {
-    /// Applies the entry that follows the last one. A refused command changes nothing but the index.
-    pub(crate) fn apply(&mut self, entry: Entry) -> Result<Reply, Refusal> {
-        self.index += 1;
-        let at_ms = entry.at_ms;
-        match entry.command {
-            Command::Boot { node } => Ok(Reply::Boot(Arc::make_mut(&mut self.nodes).boot(node))),
-            Command::InstallKeyring { envelope } => {
-                done(Arc::make_mut(&mut self.secrets).install(envelope))
+    /// Applies the entry at `position`, which lies behind the last one. A refused command changes nothing but that.
+    pub(crate) fn apply(&mut self, position: Position, entry: Entry) -> Outcome {
+        let last = self.parts.position.index;
+        debug_assert!(position.index > last, "entries are applied in order");
+        self.parts.position = position;
+        let leaver = match &entry.command {
+            Command::Nodes(NodesCommand::Remove { node, .. }) => Some(*node),
+            _ => None,
+        };
+        let outcome = match entry.origin {
+            None => self.parts.outcome(position.index, entry),
+            Some(origin) => {
+                let life = self.parts.nodes.life(origin.node);
+                match Arc::make_mut(&mut self.once).seen(origin, life) {
+                    Seen::Never => {
+                        let outcome = self.parts.outcome(position.index, entry);
+                        Arc::make_mut(&mut self.once).keep(origin, outcome.clone());
+                        outcome
+                    }
+                    Seen::Answered(outcome) => outcome,
+                    Seen::Refused(refusal) => Outcome {
+                        index: position.index,
+                        result: Err(refusal),
+                    },
+                }
             }
-            Command::CreateKey(key) => {
-                done(Arc::make_mut(&mut self.registry).create_key(key, at_ms))
-            }
-            Command::RotateKey { id, mac } => {
-                done(Arc::make_mut(&mut self.registry).rotate_key(&id, mac, at_ms))
-            }
-            Command::RevokeKey { id } => {
-                done(Arc::make_mut(&mut self.registry).revoke_key(&id, at_ms))
-            }
-            Command::AddServer { name, settings } => {
-                done(Arc::make_mut(&mut self.registry).add_server(name, settings, at_ms))
-            }
-            Command::RemoveServer { name } => {
-                done(Arc::make_mut(&mut self.registry).remove_server(&name))
-            }
+        };
+        if let (Some(node), Ok(_)) = (leaver, &outcome.result) {
+            Arc::make_mut(&mut self.once).forget(node);
         }
+        // Judged by the index, not by a count, so that every node hashes after the same entries.
+        if hashes::is_due(last, position.index) {
+            let hash = snapshot::hash(self);
+            Arc::make_mut(&mut self.parts.hashes).push(position.index, hash);
+        }
+        outcome
     }
 
-    /// Index of the last entry that was applied.
-    pub(crate) fn index(&self) -> u64 {
-        self.index
+    /// Place of the last entry that was applied.
+    pub(crate) fn position(&self) -> Position {
+        self.parts.position
     }
 
-    /// API keys and servers.
+    /// What readers see.
+    pub(crate) fn parts(&self) -> &Parts {
+        &self.parts
+    }
+}
+
+impl Parts {
+    /// Place of the last entry in them.
+    pub(crate) fn position(&self) -> Position {
+        self.position
+    }
+
+    /// Keys, servers, configuration.
     pub(crate) fn registry(&self) -> &Registry {
         &self.registry
+    }
+
+    /// Registers.
+    pub(crate) fn registers(&self) -> &Registers {
+        &self.registers
     }
 
     /// Encrypted secrets.
@@ -80,12 +145,74 @@ impl Machine {
         &self.secrets
     }
 
-    /// Nodes and their starts.
+    /// Members and tokens.
     pub(crate) fn nodes(&self) -> &Nodes {
         &self.nodes
     }
+
+    /// The shard map.
+    pub(crate) fn shards(&self) -> &Shards {
+        &self.shards
+    }
+
+    /// Calls that wait for a person.
+    pub(crate) fn approvals(&self) -> &Approvals {
+        &self.approvals
+    }
+
+    /// The last hashes of the state.
+    pub(crate) fn hashes(&self) -> &Hashes {
+        &self.hashes
+    }
 }
 
-fn done(result: Result<(), Refusal>) -> Result<Reply, Refusal> {
-    result.map(|()| Reply::Done)
+impl Parts {
+    fn outcome(&mut self, index: u64, entry: Entry) -> Outcome {
+        let stamp = Stamp {
+            index,
+            at_ms: entry.at_ms,
+        };
+        let result = match entry.command {
+            Command::Registry(command) => Arc::make_mut(&mut self.registry).apply(command, stamp),
+            Command::Register(write) => Arc::make_mut(&mut self.registers).write(write, index),
+            Command::Secrets(command) => Arc::make_mut(&mut self.secrets).apply(command, index),
+            Command::Nodes(command) => self.nodes_command(command, stamp),
+            Command::Shards(command) => {
+                Ok(Arc::make_mut(&mut self.shards).apply(command, stamp, &self.nodes))
+            }
+            Command::Approvals(command) => Arc::make_mut(&mut self.approvals)
+                .apply(command, stamp)
+                .map(|()| Reply::Done),
+        };
+        Outcome { index, result }
+    }
+
+    fn nodes_command(&mut self, command: NodesCommand, stamp: Stamp) -> Result<Reply, Refusal> {
+        let nodes = Arc::make_mut(&mut self.nodes);
+        match command {
+            NodesCommand::Boot {
+                name,
+                address,
+                nonce,
+                speaks,
+            } => {
+                let before = nodes.named(&name).map(|member| member.boot);
+                let member = nodes.boot(&name, address, nonce, speaks, stamp.index)?;
+                if before != Some(member.boot) {
+                    // What the former life had as a backup was partly in its memory, so it is one in sync no more.
+                    Arc::make_mut(&mut self.shards).forget_backup(member.id, stamp.index);
+                }
+                Ok(Reply::Boot(member.boot))
+            }
+            // A node that still owns something leaves only after that has gone elsewhere.
+            NodesCommand::Remove { node, .. } if self.shards.names(node) => {
+                Err(Refusal::HoldsShards { node })
+            }
+            NodesCommand::Remove { node, lost } => {
+                nodes.remove(node, lost, stamp.at_ms)?;
+                Ok(Reply::Done)
+            }
+            other => nodes.apply(other, stamp),
+        }
+    }
 }

@@ -11,7 +11,7 @@ mod restart;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use lockgate_cluster::{Cluster, Command, KeyMac, NewKey};
+use lockgate_cluster::{Cluster, Command, KeyMac, NewKey, RegistryCommand};
 
 /// What the clock of the tests says.
 fn noon() -> SystemTime {
@@ -24,11 +24,12 @@ fn open(dir: &Path) -> Cluster {
 }
 
 fn key(id: &str, value: u8) -> Command {
-    Command::CreateKey(NewKey {
+    RegistryCommand::CreateKey(NewKey {
         id: id.to_owned(),
         mac: KeyMac([value; 32]),
         principal: "ci-bot".into(),
         tenant: Some("acme".into()),
         roles: vec!["engineer".into()],
     })
+    .into()
 }

@@ -2,7 +2,7 @@
 
 use aws_lc_rs::rand;
 use http::StatusCode;
-use lockgate_cluster::{Command, KeyMac, NewKey};
+use lockgate_cluster::{KeyMac, NewKey, RegistryCommand};
 use lockgate_proto::id::{Principal, RoleName, Tenant};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -91,7 +91,7 @@ pub(super) async fn create(acting: &Acting<'_>, body: &[u8]) -> Result<Answer, A
     acting
         .parts
         .cluster
-        .propose(Command::CreateKey(key))
+        .propose(RegistryCommand::CreateKey(key).into())
         .await?;
     acting.apply().await?;
     Ok(shown_once(StatusCode::CREATED, &id, &value))
@@ -102,8 +102,8 @@ pub(super) async fn revoke(acting: &Acting<'_>, id: &str) -> Result<Answer, ApiE
     let remedy = "take it out of the configuration file";
     refuse_file_key(&acting.parts.registry.load(), id, "file_key", remedy)?;
     acting.record("keys.revoke", id)?;
-    let command = Command::RevokeKey { id: id.to_owned() };
-    acting.parts.cluster.propose(command).await?;
+    let command = RegistryCommand::RevokeKey { id: id.to_owned() };
+    acting.parts.cluster.propose(command.into()).await?;
     acting.apply().await?;
     Ok(answer::done())
 }
@@ -114,11 +114,11 @@ pub(super) async fn rotate(acting: &Acting<'_>, id: &str) -> Result<Answer, ApiE
     refuse_file_key(&acting.parts.registry.load(), id, "file_key", remedy)?;
     let (value, mac) = draw(acting.parts)?;
     acting.record("keys.rotate", id)?;
-    let command = Command::RotateKey {
+    let command = RegistryCommand::RotateKey {
         id: id.to_owned(),
         mac,
     };
-    acting.parts.cluster.propose(command).await?;
+    acting.parts.cluster.propose(command.into()).await?;
     acting.apply().await?;
     Ok(shown_once(StatusCode::OK, id, &value))
 }

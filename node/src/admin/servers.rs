@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use http::StatusCode;
-use lockgate_cluster::{Command, DynamicServer};
+use lockgate_cluster::{DynamicServer, RegistryCommand};
 use lockgate_proto::id::ServerName;
 use serde_json::{Map, Value, json};
 
@@ -88,11 +88,11 @@ pub(super) async fn add(acting: &Acting<'_>, body: &[u8]) -> Result<Answer, ApiE
         ));
     }
     acting.record("servers.add", &name)?;
-    let command = Command::AddServer {
+    let command = RegistryCommand::AddServer {
         name: server.name,
         settings: settings.to_string(),
     };
-    parts.cluster.propose(command).await?;
+    parts.cluster.propose(command.into()).await?;
     acting.apply().await?;
     Ok(answer::json(StatusCode::CREATED, &json!({ "name": name })))
 }
@@ -105,10 +105,10 @@ pub(super) async fn remove(acting: &Acting<'_>, name: &str) -> Result<Answer, Ap
         return Err(ApiError::conflict("file_server", message, remedy));
     }
     acting.record("servers.remove", name)?;
-    let command = Command::RemoveServer {
+    let command = RegistryCommand::RemoveServer {
         name: ServerName::from(name),
     };
-    acting.parts.cluster.propose(command).await?;
+    acting.parts.cluster.propose(command.into()).await?;
     acting.apply().await?;
     Ok(answer::done())
 }

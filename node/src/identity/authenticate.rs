@@ -292,7 +292,7 @@ mod tests {
     use std::time::UNIX_EPOCH;
 
     use http::{HeaderName, HeaderValue};
-    use lockgate_cluster::{Cluster, Command, NewKey};
+    use lockgate_cluster::{Cluster, NewKey, RegistryCommand};
     use secrecy::SecretString;
 
     use super::*;
@@ -337,7 +337,10 @@ mod tests {
             tenant: None,
             roles: vec!["all".into()],
         };
-        cluster.propose(Command::CreateKey(key)).await.unwrap();
+        cluster
+            .propose(RegistryCommand::CreateKey(key).into())
+            .await
+            .unwrap();
         (cluster, dir)
     }
 
@@ -426,17 +429,20 @@ mod tests {
         let hasher = KeyHasher::new(cluster.view().keyring().pepper());
         let id = || "dynamic".to_owned();
         cluster
-            .propose(Command::RotateKey {
-                id: id(),
-                mac: hasher.mac("lg_new"),
-            })
+            .propose(
+                RegistryCommand::RotateKey {
+                    id: id(),
+                    mac: hasher.mac("lg_new"),
+                }
+                .into(),
+            )
             .await
             .unwrap();
         let identity = Identity::new(&registry, &cluster.view()).unwrap();
         assert!(who(&identity, &[("x-api-key", REGISTRY_KEY)], None).is_err());
         assert!(who(&identity, &[("x-api-key", "lg_new")], None).is_ok());
         cluster
-            .propose(Command::RevokeKey { id: id() })
+            .propose(RegistryCommand::RevokeKey { id: id() }.into())
             .await
             .unwrap();
         let identity = Identity::new(&registry, &cluster.view()).unwrap();

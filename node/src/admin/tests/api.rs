@@ -203,11 +203,11 @@ async fn mistakes_in_a_server_are_named() {
 #[tokio::test]
 async fn an_added_server_that_does_not_run_is_listed_with_the_reason() {
     let node = Node::start(None).await;
-    let command = lockgate_cluster::Command::AddServer {
+    let command = lockgate_cluster::RegistryCommand::AddServer {
         name: "lost".into(),
         settings: r#"{"url":"http://a/mcp","headers":{"X":"${MISSING}"}}"#.to_owned(),
     };
-    node.parts.cluster.propose(command).await.unwrap();
+    node.parts.cluster.propose(command.into()).await.unwrap();
     let (_, listed) = node.ask("GET", "/api/v1/servers", "").await;
     let lost = &listed["servers"][1];
     assert_eq!(
