@@ -9,7 +9,9 @@ mod committer;
 mod error;
 mod handle;
 mod keyring;
+pub mod lease;
 mod machine;
+mod placement;
 mod raft;
 mod secret;
 mod store;
@@ -30,6 +32,7 @@ pub use self::machine::{
     ApiKey, Approval, ConfigVersion, DynamicServer, Ending, KeyMac, Member, MemberState, Refusal,
     Register, Shard, ShardOwner, StateHash, Token,
 };
+pub use self::placement::{Candidate, Pace, plan as plan_placement};
 pub use self::secret::Secret;
 pub use self::store::StoreError;
 pub use self::view::View;

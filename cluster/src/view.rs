@@ -133,6 +133,11 @@ impl View {
         &self.keyring
     }
 
+    /// Index of the entry that wrote the keyring: what its successor must name.
+    pub fn keyring_revision(&self) -> u64 {
+        self.parts.secrets().keyring_revision()
+    }
+
     /// Name of this node.
     pub fn node(&self) -> &str {
         &self.node

@@ -14,6 +14,8 @@ mod secrets;
 mod shards;
 pub(crate) mod snapshot;
 #[cfg(test)]
+pub(crate) mod test_cluster;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;

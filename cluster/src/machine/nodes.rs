@@ -88,6 +88,11 @@ impl Member {
         self.state != MemberState::Removed
     }
 
+    /// Whether the life that drew `nonce` is its present one, with [`Member::boot`] as its number.
+    pub fn booted_with(&self, nonce: [u8; 16]) -> bool {
+        self.boot_index > 0 && self.nonce == nonce
+    }
+
     /// Whether it has started and follows the log, so that a shard may be placed on it.
     pub fn is_seated(&self) -> bool {
         self.boot_index > 0 && matches!(self.state, MemberState::Learner | MemberState::Voter)
@@ -214,8 +219,7 @@ impl Nodes {
         let unknown = || Refusal::UnknownNodeName { name: name.clone() };
         let member = id.and_then(|id| self.members.get_mut(&id));
         let member = member.ok_or_else(unknown)?;
-        let counted = member.boot_index > 0 && member.nonce == nonce;
-        if !counted {
+        if !member.booted_with(nonce) {
             member.boot += 1;
             member.boot_index = index;
             member.nonce = nonce;

@@ -93,16 +93,15 @@ impl Shards {
     pub(super) fn apply(&mut self, command: ShardsCommand, stamp: Stamp, nodes: &Nodes) -> Reply {
         match command {
             ShardsCommand::Batch(changes) => {
-                let total = changes.len();
-                let refused: Vec<ShardId> = changes
-                    .into_iter()
-                    .filter_map(|change| {
-                        let shard = change.shard;
-                        self.change(change, stamp, nodes).is_none().then_some(shard)
-                    })
-                    .collect();
+                let mut refused = Vec::new();
+                for change in &changes {
+                    if self.change(change, stamp, nodes).is_none() {
+                        refused.push(change.shard);
+                    }
+                }
+                let changed = changes.len() - refused.len();
                 Reply::Changed {
-                    changed: u32::try_from(total - refused.len()).unwrap_or(u32::MAX),
+                    changed: u32::try_from(changed).unwrap_or(u32::MAX),
                     refused,
                 }
             }
@@ -128,7 +127,7 @@ impl Shards {
     }
 
     /// `None` when the shard has moved on, or when the step does not fit it.
-    fn change(&mut self, change: ShardChange, stamp: Stamp, nodes: &Nodes) -> Option<()> {
+    fn change(&mut self, change: &ShardChange, stamp: Stamp, nodes: &Nodes) -> Option<()> {
         let shard = self.map.get_mut(usize::from(change.shard.number()))?;
         if shard.fence() != change.fence {
             return None;

@@ -121,7 +121,7 @@ fn put(machine: &mut Machine, part: Part) -> Result<(), WireError> {
     match part {
         Part::Header(_) => return Err(misplaced()),
         Part::Nodes(part) => state.nodes = Arc::new(nodes::from(part)?),
-        Part::Secrets(part) => state.secrets = Arc::new(registry::secrets_from(part)),
+        Part::Secrets(part) => state.secrets = Arc::new(registry::secrets_from(&part)),
         Part::Registry(part) => state.registry = Arc::new(registry::from(part)?),
         Part::Document(one) => {
             registry::put_document(Arc::make_mut(&mut state.registry), one.document);

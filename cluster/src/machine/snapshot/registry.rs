@@ -163,7 +163,7 @@ pub(super) fn secrets_to(secrets: &Secrets) -> SecretsPart {
     }
 }
 
-pub(super) fn secrets_from(part: SecretsPart) -> Secrets {
+pub(super) fn secrets_from(part: &SecretsPart) -> Secrets {
     Secrets {
         // No envelope is empty.
         keyring: Some(part.keyring.to_vec()).filter(|keyring| !keyring.is_empty()),
