@@ -2,6 +2,8 @@
 //! protobuf that is replicated and back.
 
 mod approvals;
+#[cfg(test)]
+pub(crate) mod arbitrary;
 mod entry;
 mod nodes;
 mod registers;

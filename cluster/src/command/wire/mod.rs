@@ -8,6 +8,8 @@ mod outcome;
 mod refusal;
 mod registry;
 mod shards;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use self::approvals::{request_from, request_to};
 pub(crate) use self::entry::{decode_entry, encode_entry};
