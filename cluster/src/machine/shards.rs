@@ -11,7 +11,7 @@
 //! Whatever makes another life the owner adds one to the epoch. Only a backup that is in sync ever becomes primary
 //! with what it knows.
 
-use lockgate_proto::id::{Epoch, NodeId, SHARDS, ShardId};
+use lockgate_proto::id::{Epoch, NodeId, SHARDS};
 
 use super::Stamp;
 use super::nodes::{Member, Nodes};

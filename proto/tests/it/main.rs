@@ -2,6 +2,7 @@
 
 mod envelope;
 mod json_oracle;
+mod schema;
 mod splice_oracle;
 mod sse;
 mod tree;

@@ -3,6 +3,8 @@
 
 mod approvals;
 mod entry;
+#[cfg(test)]
+mod golden;
 mod nodes;
 mod outcome;
 mod refusal;

@@ -16,8 +16,8 @@ fn apply(machine: &mut Machine, entries: &[Entry]) {
     for entry in entries {
         let last = machine.position();
         // A blank entry of the engine now and then: indices have gaps.
-        let index = last.index + 1 + u64::from(last.index % 7 == 0);
-        let term = last.term + u64::from(last.index % 11 == 0);
+        let index = last.index + 1 + u64::from(last.index.is_multiple_of(7));
+        let term = last.term + u64::from(last.index.is_multiple_of(11));
         machine.apply(Position { term, index }, entry.clone());
     }
 }
