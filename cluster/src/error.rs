@@ -1,5 +1,6 @@
 //! Failures at the handle.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
@@ -56,9 +57,36 @@ pub enum OpenError {
     /// The system's random generator has failed.
     #[error("the system's random generator has failed")]
     NoRandomness,
+    /// The directory holds the state of a node with another name.
+    #[error(
+        "data directory `{}` belongs to node `{name}`; give this node that name, or another data_dir",
+        dir.display()
+    )]
+    OtherNode {
+        /// Which directory.
+        dir: PathBuf,
+        /// Whose it is.
+        name: String,
+    },
+    /// The engine did not start.
+    #[error("the cluster's engine does not start: {what}")]
+    Engine {
+        /// Why.
+        what: String,
+    },
+    /// The first commands of this node were not carried out.
+    #[error("the start of this node cannot be counted")]
+    NotCounted(#[from] ProposeError),
     /// The store is damaged or can't be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl OpenError {
+    pub(crate) fn engine(what: impl fmt::Display) -> Self {
+        let what = what.to_string();
+        Self::Engine { what }
+    }
 }
 
 /// Why a proposal was not carried out.
@@ -68,9 +96,19 @@ pub enum ProposeError {
     /// The machine refused it.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// The store failed. Whether the command is in it is not known; the next start tells.
-    #[error("the store failed, so the change may or may not last; restart this node")]
+    /// No leader said in time what became of it, or the store failed. It may have been carried out, or may still be.
+    #[error(
+        "no answer from the leader, so the change may or may not have been made; look before you repeat it"
+    )]
     Unknown,
+    /// The cluster has no leader: too many of its nodes can't be reached. Nothing was changed.
+    #[error(
+        "the cluster has no leader, as too many of its nodes cannot be reached; nothing was changed"
+    )]
+    NoLeader,
+    /// The leader can't read it.
+    #[error("the leader does not take this change: {0}")]
+    Invalid(String),
     /// This node has stopped taking commands: it is closing, or its store failed earlier.
     #[error("the store of this node is closed; nothing was changed")]
     Closed,
@@ -80,6 +118,9 @@ pub enum ProposeError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
+    /// The cluster has no leader, so nobody can say what the newest state is.
+    #[error("the cluster has no leader, as too many of its nodes cannot be reached")]
+    NoLeader,
     /// This node is closing, or its store failed.
     #[error("the store of this node is closed")]
     Closed,

@@ -5,7 +5,6 @@
 //! store keeps them durable before anybody is told that they happened. One node is a cluster of one.
 
 mod command;
-mod committer;
 mod error;
 mod handle;
 mod keyring;
@@ -13,6 +12,7 @@ pub mod lease;
 mod machine;
 mod placement;
 mod raft;
+mod random;
 mod secret;
 mod store;
 mod view;
@@ -26,7 +26,7 @@ pub use self::command::{
     Reply, SecretsCommand, ShardChange, ShardStep, ShardsCommand, Speaks, Verdict,
 };
 pub use self::error::{OpenError, ProposeError, ReadError};
-pub use self::handle::Cluster;
+pub use self::handle::{Cluster, Options};
 pub use self::keyring::{Keyring, SealKey};
 pub use self::machine::{
     ApiKey, Approval, ConfigVersion, DynamicServer, Ending, KeyMac, Member, MemberState, Refusal,

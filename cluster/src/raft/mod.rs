@@ -1,3 +1,20 @@
 //! Raft: what makes several nodes agree on one log. Nothing of the engine leaves this room.
 
+mod alone;
+mod config;
+mod engine;
+mod log_store;
+mod machine_store;
+mod metrics;
+mod network;
+mod proposer;
+mod publish;
+mod snapshot;
+mod start;
+#[cfg(test)]
+mod tests;
 mod types;
+
+pub(crate) use self::alone::Alone;
+pub(crate) use self::config::Timing;
+pub(crate) use self::start::{Role, Running, StartOptions, start};

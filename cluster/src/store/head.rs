@@ -1,33 +1,43 @@
-//! The head: index of the last entry that is on the disk for certain.
+//! The head: number of the last write that is on the disk for certain.
 //!
 //! The embedded store takes whatever it can't read at the end of its file for a write that a crash cut off, also
-//! when it was damaged later. Only a note of its own can tell an entry that was never acknowledged from one that is
+//! when it was damaged later. Only a note of its own can tell a write that was never acknowledged from one that is
 //! missing. Two slots are written in turn, so that a write cut off half-way leaves the other one.
+//!
+//! The note follows the write and is synced itself about once a second only. So it never promises too much, it is exact
+//! after a killed process, and a power loss can set it back by that second: in that time a damaged end of the file
+//! looks like one that was never written. A sync of its own after each write would halve the rate of writes to close
+//! it, for the case that power is lost and what was synced is damaged, both within a second.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::{StoreError, sync_dir};
 
-const MAGIC: &[u8; 8] = b"LGHEAD01";
+const MAGIC: &[u8; 8] = b"LGHEAD02";
 /// One disk sector each, so that writing one slot can't tear the other.
 const SLOT_BYTES: usize = 512;
 const CONTENT_BYTES: usize = 20;
+const SYNC_EVERY: Duration = Duration::from_secs(1);
 
 /// The open head file.
 #[derive(Debug)]
 pub(super) struct Head {
     file: File,
     path: PathBuf,
-    index: u64,
-    /// Slot that holds `index`; the next write goes to the other one.
+    sequence: u64,
+    /// Slot that holds `sequence`; the next write goes to the other one.
     current: usize,
+    synced: Instant,
 }
 
 impl Head {
-    /// Makes a head at index 0. Written under another name and moved, so that it is whole or absent.
+    /// Makes a head at 0. Written under another name and moved, so that it is whole or absent.
     pub(super) fn create(dir: &Path) -> Result<Self, StoreError> {
         let path = dir.join("head");
         let draft = dir.join("head.new");
@@ -55,8 +65,9 @@ impl Head {
         Ok(Self {
             file,
             path,
-            index: 0,
+            sequence: 0,
             current: 0,
+            synced: Instant::now(),
         })
     }
 
@@ -79,11 +90,12 @@ impl Head {
             .filter_map(|(at, slot)| Some((read_slot(slot)?, at)))
             .max()
         {
-            Some((index, current)) => Ok(Some(Self {
+            Some((sequence, current)) => Ok(Some(Self {
                 file,
                 path,
-                index,
+                sequence,
                 current,
+                synced: Instant::now(),
             })),
             None => Err(StoreError::Damaged {
                 path,
@@ -93,32 +105,47 @@ impl Head {
         }
     }
 
-    /// Last durable index.
-    pub(super) fn index(&self) -> u64 {
-        self.index
+    /// Number of the last durable write.
+    pub(super) fn sequence(&self) -> u64 {
+        self.sequence
     }
 
-    /// Notes that everything up to `index` is on the disk. Returns when the note is, too.
-    pub(super) fn advance(&mut self, index: u64) -> Result<(), StoreError> {
+    /// Notes that the writes up to this one are on the disk.
+    pub(super) fn advance(&mut self, sequence: u64) -> Result<(), StoreError> {
         let next = 1 - self.current;
         self.file
-            .write_all_at(&slot(index), (next * SLOT_BYTES) as u64)
-            .and_then(|()| self.file.sync_data())
-            .map_err(|source| StoreError::Io {
-                what: "write",
-                path: self.path.clone(),
-                source,
-            })?;
-        self.index = index;
+            .write_all_at(&slot(sequence), (next * SLOT_BYTES) as u64)
+            .map_err(|source| self.io("write", source))?;
+        self.sequence = sequence;
         self.current = next;
+        if self.synced.elapsed() >= SYNC_EVERY {
+            self.sync()?;
+        }
         Ok(())
+    }
+
+    /// Makes the note durable.
+    pub(super) fn sync(&mut self) -> Result<(), StoreError> {
+        self.file
+            .sync_data()
+            .map_err(|source| self.io("sync", source))?;
+        self.synced = Instant::now();
+        Ok(())
+    }
+
+    fn io(&self, what: &'static str, source: io::Error) -> StoreError {
+        StoreError::Io {
+            what,
+            path: self.path.clone(),
+            source,
+        }
     }
 }
 
-fn slot(index: u64) -> [u8; CONTENT_BYTES] {
+fn slot(sequence: u64) -> [u8; CONTENT_BYTES] {
     let mut slot = [0; CONTENT_BYTES];
     slot[..8].copy_from_slice(MAGIC);
-    slot[8..16].copy_from_slice(&index.to_le_bytes());
+    slot[8..16].copy_from_slice(&sequence.to_le_bytes());
     let crc = crc32fast::hash(&slot[..16]);
     slot[16..].copy_from_slice(&crc.to_le_bytes());
     slot
@@ -126,8 +153,8 @@ fn slot(index: u64) -> [u8; CONTENT_BYTES] {
 
 fn read_slot(bytes: &[u8]) -> Option<u64> {
     let content = bytes.get(..CONTENT_BYTES)?;
-    let index = u64::from_le_bytes(content.get(8..16)?.try_into().ok()?);
-    (content == slot(index)).then_some(index)
+    let sequence = u64::from_le_bytes(content.get(8..16)?.try_into().ok()?);
+    (content == slot(sequence)).then_some(sequence)
 }
 
 #[cfg(test)]
@@ -138,14 +165,14 @@ mod tests {
     fn a_torn_slot_leaves_the_one_before() {
         let dir = tempfile::tempdir().unwrap();
         let mut head = Head::create(dir.path()).unwrap();
-        // An even distance, as after a batch of two: the slots still take turns.
+        // An even distance: the slots still take turns.
         head.advance(2).unwrap();
         head.advance(4).unwrap();
         let path = dir.path().join("head");
         let mut bytes = fs::read(&path).unwrap();
         bytes[10] ^= 1;
         fs::write(&path, bytes).unwrap();
-        assert_eq!(Head::open(dir.path()).unwrap().unwrap().index(), 2);
+        assert_eq!(Head::open(dir.path()).unwrap().unwrap().sequence(), 2);
     }
 
     #[test]

@@ -1,45 +1,71 @@
-//! Durable log and snapshot. What `append` has returned for survives a crash and a power loss.
+//! Storage of one node: a log of records and a few notes beside it, kept through a crash and a power loss.
 //!
 //! ```text
-//! <data_dir>/lock            held exclusively while the node runs; its process number
-//! <data_dir>/cluster/key     key-encryption key, 0600
-//! <data_dir>/cluster/head    index of the last durable entry, in two slots
-//! <data_dir>/cluster/log/    sled: entries and the snapshot before them
+//! <data_dir>/lock                held exclusively while the node runs; its process number
+//! <data_dir>/cluster/key         key-encryption key, 0600
+//! <data_dir>/cluster/head        number of the last write that is certainly on the disk, in two slots
+//! <data_dir>/cluster/log/        sled: entries, vote, and how far they were committed and purged
+//! <data_dir>/cluster/snapshots/  states of the machine
 //! ```
+//!
+//! It knows nothing of Raft, nor of what a record means.
 
+mod durable;
 mod head;
 mod key_file;
 mod lock;
-mod log;
 mod record;
-mod sled_log;
+mod sled_store;
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+pub(crate) use self::durable::{Cold, DurableLog};
 pub(crate) use self::key_file::read_or_create as read_or_create_key;
 pub(crate) use self::lock::Lock;
-pub(crate) use self::log::{DurableLog, Loaded};
 
 use crate::error::OpenError;
 
-/// Keeps records of a log and one snapshot. Knows nothing of durability beyond a flush, nor of what a record means.
-pub(crate) trait Store: Send {
-    /// Snapshot, then the log in order, as they were stored.
-    fn load(&self) -> Result<Stored, StoreError>;
-    /// Adds records and returns when they are on the disk.
-    fn append(&mut self, records: Vec<(u64, Vec<u8>)>) -> Result<(), StoreError>;
-    /// Takes every record from `index` on away, durably.
-    fn cut(&mut self, index: u64) -> Result<(), StoreError>;
-    /// Replaces the snapshot and drops the records up to `index`, in one step.
-    fn compact(&mut self, index: u64, snapshot: &[u8]) -> Result<(), StoreError>;
+/// Keeps records by index and notes by name. Another embedded store would take sled's place behind this.
+pub(crate) trait Store: Send + Sync {
+    /// A note as it was last put.
+    fn note(&self, note: Note) -> Result<Option<Vec<u8>>, StoreError>;
+    /// Records of `range` in order, up to about this many bytes and at least one, as far as there are any.
+    fn records(
+        &self,
+        range: Range<u64>,
+        bytes_max: usize,
+    ) -> Result<Vec<(u64, Vec<u8>)>, StoreError>;
+    /// Makes all changes or none, in their order, and returns when they are on the disk.
+    fn write(&self, changes: Vec<Change>) -> Result<(), StoreError>;
 }
 
-/// What a store holds.
-#[derive(Debug, Default)]
-pub(crate) struct Stored {
-    pub(crate) snapshot: Option<(u64, Vec<u8>)>,
-    pub(crate) records: Vec<(u64, Vec<u8>)>,
+/// What is kept beside the records. The number is part of the format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Note {
+    /// Number of the write. For [`DurableLog`] alone.
+    Sequence = 0,
+    /// Which member this node is.
+    Identity = 1,
+    /// Whom it votes for.
+    Vote = 2,
+    /// Up to where the log was committed when this was last noted.
+    Committed = 3,
+    /// Last entry that was taken away behind a snapshot.
+    Purged = 4,
+}
+
+/// One change of a store.
+#[derive(Clone, Debug)]
+pub(crate) enum Change {
+    /// Puts a record in its place.
+    Put(u64, Vec<u8>),
+    /// Takes records away.
+    Remove(Range<u64>),
+    /// Puts a note in its place.
+    Note(Note, Vec<u8>),
 }
 
 /// Why stored state can't be used. The node must not start empty instead.
@@ -60,7 +86,7 @@ pub enum StoreError {
     /// What is stored is not what was written.
     #[error(
         "`{}` is damaged at entry {index}: {what}; restore the data directory from a backup, or move it away and \
-         start with a new one",
+         let the node join again under a new number",
         path.display()
     )]
     Damaged {
@@ -88,6 +114,6 @@ pub(crate) fn create_private_dir(path: &Path) -> Result<(), OpenError> {
 }
 
 /// Makes a new directory entry durable.
-fn sync_dir(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
     std::fs::File::open(path)?.sync_all()
 }

@@ -6,29 +6,33 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use super::{Store, StoreError, Stored, record};
+use super::{Change, Note, Store, StoreError};
 
 const RECORD: u8 = b'l';
-const SNAPSHOT: u8 = b's';
-/// Far below 128 KiB, from which on sled puts values into files of their own.
-const CHUNK_BYTES: usize = 16 << 10;
+const NOTE: u8 = b'n';
+const KEY_BYTES: usize = 13;
+/// Records are kept in pieces, far below the 128 KiB from which on sled puts values into files of their own.
+const PIECE_BYTES: usize = 16 << 10;
 /// sled lets go of its own lock on threads of its pool, some time after it was closed. The data directory is ours by
 /// then, so that this wait can only be for an earlier life of this very process.
 const LOCK_WAITS: u32 = 100;
 const LOCK_WAIT: Duration = Duration::from_millis(20);
+/// Pages that sled keeps in memory. What is read often is in our own cache.
+const CACHE_BYTES: u64 = 8 << 20;
 
-/// Log and snapshot in one sled tree, so that a compaction is one atomic batch.
-pub(super) struct SledLog {
+/// Records and notes in one sled tree, so that a write is one atomic batch.
+pub(super) struct SledStore {
     db: sled::Db,
     file: File,
     dir: PathBuf,
 }
 
-impl SledLog {
+impl SledStore {
     /// Opens or creates the store in `dir`.
     pub(super) fn open(dir: &Path) -> Result<Self, StoreError> {
         let db = open_sled(dir)?;
@@ -60,51 +64,50 @@ impl SledLog {
 
     /// There should be none, as values are kept small; one that sled wrote anyway must not be lost.
     fn sync_blobs(&self) -> Result<(), StoreError> {
-        let blobs = match fs::read_dir(self.dir.join("blobs")) {
+        let dir = self.dir.join("blobs");
+        let blobs = match fs::read_dir(&dir) {
             Ok(blobs) => blobs,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(source) => return Err(self.io("read", source)),
         };
+        let mut found = false;
         for blob in blobs {
             let sync = blob.and_then(|blob| File::open(blob.path())?.sync_data());
             sync.map_err(|source| self.io("sync", source))?;
+            found = true;
+        }
+        if found {
+            super::sync_dir(&dir).map_err(|source| self.io("sync", source))?;
         }
         Ok(())
     }
 
-    fn read_snapshot(&self) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
-        let mut snapshot: Option<(u64, Vec<u8>)> = None;
-        for item in self.db.scan_prefix([SNAPSHOT]) {
-            let (key, chunk) = item.map_err(|error| self.failed("read", error))?;
-            let index = self.index_of(&key)?;
-            match &mut snapshot {
-                Some((other, _)) if *other != index => {
-                    return Err(self.damaged(index, "there are two snapshots".to_owned()));
+    /// Adds one change to what is written in one step.
+    fn add(&self, batch: &mut sled::Batch, change: Change) -> Result<(), StoreError> {
+        match change {
+            Change::Put(index, record) => {
+                for (piece, bytes) in (0_u32..).zip(record.chunks(PIECE_BYTES)) {
+                    batch.insert(record_key(index, piece).as_slice(), bytes);
                 }
-                Some((_, bytes)) => bytes.extend_from_slice(&chunk),
-                None => snapshot = Some((index, chunk.to_vec())),
             }
+            Change::Remove(range) => {
+                let keys = record_key(range.start, 0)..record_key(range.end, 0);
+                for key in self.db.range(keys).keys() {
+                    batch.remove(key.map_err(|error| self.failed("read", error))?);
+                }
+            }
+            Change::Note(note, value) => batch.insert(note_key(note).as_slice(), value),
         }
-        let Some((index, bytes)) = snapshot else {
-            return Ok(None);
+        Ok(())
+    }
+
+    fn place_of(&self, key: &[u8]) -> Result<(u64, u32), StoreError> {
+        let place = || {
+            let index = key.get(1..9)?.try_into().ok()?;
+            let piece = key.get(9..KEY_BYTES)?.try_into().ok()?;
+            Some((u64::from_be_bytes(index), u32::from_be_bytes(piece)))
         };
-        let body = record::decode(index, &bytes)
-            .map_err(|what| self.damaged(index, format!("the snapshot: {what}")))?;
-        Ok(Some((index, body.to_vec())))
-    }
-
-    fn index_of(&self, key: &[u8]) -> Result<u64, StoreError> {
-        match key.get(1..9).and_then(|bytes| bytes.try_into().ok()) {
-            Some(bytes) => Ok(u64::from_be_bytes(bytes)),
-            None => Err(self.damaged(0, "a key is too short".to_owned())),
-        }
-    }
-
-    fn apply(&self, batch: sled::Batch) -> Result<(), StoreError> {
-        self.db
-            .apply_batch(batch)
-            .map_err(|error| self.failed("write", error))?;
-        self.sync()
+        place().ok_or_else(|| self.damaged(0, "a key is too short".to_owned()))
     }
 
     fn failed(&self, what: &'static str, error: sled::Error) -> StoreError {
@@ -128,50 +131,44 @@ impl SledLog {
     }
 }
 
-impl Store for SledLog {
-    fn load(&self) -> Result<Stored, StoreError> {
-        let snapshot = self.read_snapshot()?;
-        let mut records = Vec::new();
-        for item in self.db.scan_prefix([RECORD]) {
+impl Store for SledStore {
+    fn note(&self, note: Note) -> Result<Option<Vec<u8>>, StoreError> {
+        let value = self.db.get(note_key(note));
+        let value = value.map_err(|error| self.failed("read", error))?;
+        Ok(value.map(|value| value.to_vec()))
+    }
+
+    fn records(
+        &self,
+        range: Range<u64>,
+        bytes_max: usize,
+    ) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
+        let mut records: Vec<(u64, Vec<u8>)> = Vec::new();
+        let mut bytes = 0;
+        let keys = record_key(range.start, 0)..record_key(range.end, 0);
+        for item in self.db.range(keys) {
             let (key, value) = item.map_err(|error| self.failed("read", error))?;
-            records.push((self.index_of(&key)?, value.to_vec()));
+            let (index, piece) = self.place_of(&key)?;
+            match records.last_mut() {
+                Some((last, record)) if *last == index => record.extend_from_slice(&value),
+                _ if bytes >= bytes_max => break,
+                _ if piece == 0 => records.push((index, value.to_vec())),
+                _ => return Err(self.damaged(index, "its beginning is missing".to_owned())),
+            }
+            bytes += value.len();
         }
-        Ok(Stored { snapshot, records })
+        Ok(records)
     }
 
-    fn append(&mut self, records: Vec<(u64, Vec<u8>)>) -> Result<(), StoreError> {
+    fn write(&self, changes: Vec<Change>) -> Result<(), StoreError> {
         let mut batch = sled::Batch::default();
-        for (index, record) in records {
-            batch.insert(record_key(index).as_slice(), record);
+        for change in changes {
+            self.add(&mut batch, change)?;
         }
-        self.apply(batch)
-    }
-
-    fn cut(&mut self, index: u64) -> Result<(), StoreError> {
-        let mut batch = sled::Batch::default();
-        for key in self
-            .db
-            .range(record_key(index)..[RECORD + 1].to_vec())
-            .keys()
-        {
-            batch.remove(key.map_err(|error| self.failed("read", error))?);
-        }
-        self.apply(batch)
-    }
-
-    fn compact(&mut self, index: u64, snapshot: &[u8]) -> Result<(), StoreError> {
-        let mut batch = sled::Batch::default();
-        for key in self.db.scan_prefix([SNAPSHOT]).keys() {
-            batch.remove(key.map_err(|error| self.failed("read", error))?);
-        }
-        for key in self.db.range(record_key(0)..=record_key(index)).keys() {
-            batch.remove(key.map_err(|error| self.failed("read", error))?);
-        }
-        let framed = record::encode(index, snapshot);
-        for (at, chunk) in (0_u32..).zip(framed.chunks(CHUNK_BYTES)) {
-            batch.insert(snapshot_key(index, at).as_slice(), chunk);
-        }
-        self.apply(batch)
+        self.db
+            .apply_batch(batch)
+            .map_err(|error| self.failed("write", error))?;
+        self.sync()
     }
 }
 
@@ -180,7 +177,7 @@ fn open_sled(dir: &Path) -> Result<sled::Db, StoreError> {
     let config = sled::Config::new()
         .path(dir)
         .flush_every_ms(None)
-        .cache_capacity(8 << 20);
+        .cache_capacity(CACHE_BYTES);
     for waited in 0.. {
         let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| config.open()));
         match opened {
@@ -221,15 +218,13 @@ fn store_error(dir: &Path, what: &'static str, error: sled::Error) -> StoreError
     }
 }
 
-fn record_key(index: u64) -> Vec<u8> {
-    [[RECORD].as_slice(), &index.to_be_bytes()].concat()
+fn record_key(index: u64, piece: u32) -> [u8; KEY_BYTES] {
+    let mut key = [RECORD; KEY_BYTES];
+    key[1..9].copy_from_slice(&index.to_be_bytes());
+    key[9..].copy_from_slice(&piece.to_be_bytes());
+    key
 }
 
-fn snapshot_key(index: u64, chunk: u32) -> Vec<u8> {
-    [
-        [SNAPSHOT].as_slice(),
-        &index.to_be_bytes(),
-        &chunk.to_be_bytes(),
-    ]
-    .concat()
+fn note_key(note: Note) -> [u8; 2] {
+    [NOTE, note as u8]
 }

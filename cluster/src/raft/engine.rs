@@ -1,0 +1,121 @@
+//! The engine of this node, as the handle and the other nodes use it. Only here it is asked.
+
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use bytes::Bytes;
+use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
+use openraft::{Raft, ReadPolicy};
+use tokio::sync::watch;
+
+use super::machine_store::MachineStore;
+use super::metrics::{LogMetrics, MachineMetrics};
+use super::network::PeerError;
+use super::publish::Applied;
+use super::snapshot::Snapshots;
+use super::types::{Payload, RaftId, TypeConfig};
+use crate::Clock;
+use crate::command::wire;
+
+/// The engine of one node. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Engine {
+    raft: Raft<TypeConfig, MachineStore>,
+    parts: Arc<EngineParts>,
+}
+
+/// What an engine is made of beside the engine itself.
+pub(super) struct EngineParts {
+    pub(super) id: RaftId,
+    pub(super) clock: Clock,
+    pub(super) applied: watch::Receiver<Arc<Applied>>,
+    pub(super) snapshots: Snapshots,
+    pub(super) log_metrics: Arc<LogMetrics>,
+    pub(super) machine_metrics: Arc<MachineMetrics>,
+}
+
+impl Engine {
+    pub(super) fn new(raft: Raft<TypeConfig, MachineStore>, parts: EngineParts) -> Self {
+        let parts = Arc::new(parts);
+        Self { raft, parts }
+    }
+
+    /// The engine itself, for the requests of other engines.
+    pub(crate) fn raft(&self) -> &Raft<TypeConfig, MachineStore> {
+        &self.raft
+    }
+
+    /// Number of this node.
+    pub(crate) fn id(&self) -> RaftId {
+        self.parts.id
+    }
+
+    /// Where a received snapshot is written to.
+    pub(crate) fn snapshots(&self) -> &Snapshots {
+        &self.parts.snapshots
+    }
+
+    /// Follows what this node has applied.
+    pub(crate) fn applied(&self) -> watch::Receiver<Arc<Applied>> {
+        self.parts.applied.clone()
+    }
+
+    pub(super) fn log_metrics(&self) -> &LogMetrics {
+        &self.parts.log_metrics
+    }
+
+    pub(super) fn machine_metrics(&self) -> &MachineMetrics {
+        &self.parts.machine_metrics
+    }
+
+    /// Commits an entry, when this node leads, and gives its outcome. The clocks of this node are stamped into it.
+    pub(crate) async fn propose_here(&self, entry: Bytes) -> Result<Bytes, PeerError> {
+        // Read here, so that nothing gets into the log that no node can read.
+        let mut entry =
+            wire::decode_entry(entry).map_err(|cause| PeerError::Refused(cause.to_string()))?;
+        let since_epoch = (self.parts.clock)()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        entry.at_ms = u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX);
+        entry.leader_us = boot_time_us();
+        let payload = Payload(wire::encode_entry(&entry));
+        match self.raft.client_write(payload).await {
+            Ok(response) => Ok(response.data.0),
+            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(to))) => {
+                let leader = to.leader_id.filter(|leader| *leader != self.parts.id);
+                Err(PeerError::NotLeader { leader })
+            }
+            Err(RaftError::APIError(ClientWriteError::LogEntryDiscarded(_))) => {
+                let text = "it lost the leadership while the entry was on its way";
+                Err(PeerError::Unknown(text.to_owned()))
+            }
+            // A membership or a precondition is not what was written.
+            Err(RaftError::APIError(other)) => Err(PeerError::Refused(other.to_string())),
+            Err(RaftError::Fatal(fatal)) => Err(PeerError::Unknown(fatal.to_string())),
+        }
+    }
+
+    /// Up to where the log must be applied for a read that is as new as this question, when this node leads: a quorum
+    /// has said so since it was asked.
+    pub(crate) async fn read_index_here(&self) -> Result<u64, PeerError> {
+        match self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
+            Ok(linearizer) => Ok(linearizer.read_log_id().index()),
+            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(to))) => {
+                let leader = to.leader_id.filter(|leader| *leader != self.parts.id);
+                Err(PeerError::NotLeader { leader })
+            }
+            Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => {
+                Err(PeerError::NotLeader { leader: None })
+            }
+            Err(RaftError::Fatal(fatal)) => Err(PeerError::Unknown(fatal.to_string())),
+        }
+    }
+}
+
+/// Time since the machine was started, in microseconds; it goes on while the machine sleeps.
+fn boot_time_us() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
+    let nanos = u64::try_from(now.tv_nsec).unwrap_or_default();
+    seconds * 1_000_000 + nanos / 1_000
+}

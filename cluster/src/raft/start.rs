@@ -1,0 +1,325 @@
+//! Starts the engine of this node on a runtime of its own, and ends it.
+//!
+//! The runtime has one thread, which nothing but the cluster uses: a heartbeat must not wait for calls of the gateway.
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock, mpsc as sync_mpsc};
+use std::thread;
+use std::time::Duration;
+
+use lockgate_proto::id::NodeName;
+use openraft::async_runtime::WatchReceiver;
+use openraft::{Raft, ServerState};
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+use tracing::{error, info};
+
+use super::config::Timing;
+use super::engine::{Engine, EngineParts};
+use super::log_store::{Identity, LogStore};
+use super::machine_store::MachineStore;
+use super::network::Network;
+use super::proposer::Proposer;
+use super::publish::Publisher;
+use super::snapshot::Snapshots;
+use super::types::{Member, RaftId, TypeConfig};
+use crate::Clock;
+use crate::command::{NodesCommand, Reply, SecretsCommand, Speaks};
+use crate::error::OpenError;
+use crate::keyring::Keyring;
+use crate::random::random;
+use crate::secret::Secret;
+use crate::store::Lock;
+use crate::view::View;
+
+/// Work that only waits for files has this many threads, at most.
+const BLOCKING_THREADS: usize = 4;
+/// Tasks that wait for a file when the node ends have this long.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(5);
+
+/// What is needed to start.
+pub(crate) struct StartOptions {
+    /// Directory of the cluster's files.
+    pub(crate) dir: PathBuf,
+    pub(crate) clock: Clock,
+    pub(crate) name: NodeName,
+    /// Where other nodes reach this one: host and port. Empty when none can.
+    pub(crate) address: String,
+    /// What this node is when its store is new.
+    pub(crate) role: Role,
+    pub(crate) timing: Timing,
+    /// How long to wait for a leader.
+    pub(crate) wait_max: Duration,
+    /// Opens the keyring.
+    pub(crate) key: Secret,
+}
+
+/// What a node with a new store is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// The first node: it makes the cluster.
+    Founder,
+    /// A node that was given this number by a cluster that exists.
+    Joined(RaftId),
+}
+
+/// A node that runs. It ends when this and its clones of `stop` are gone, or when it is told to.
+#[derive(Clone)]
+pub(crate) struct Running {
+    pub(crate) proposer: Arc<Proposer>,
+    pub(crate) views: watch::Receiver<Arc<View>>,
+    pub(crate) runtime: Handle,
+    /// Ends the node and tells when everything of it is released.
+    pub(crate) stop: mpsc::Sender<oneshot::Sender<()>>,
+}
+
+/// Starts a node and waits until it takes part in the cluster.
+pub(crate) fn start<N: Network>(
+    options: StartOptions,
+    network: N,
+    lock: Lock,
+) -> Result<Running, OpenError> {
+    let dir = options.dir.clone();
+    let (ready, started) = sync_mpsc::sync_channel(1);
+    let run = move || {
+        let ended = run_thread(options, network, &ready);
+        // Whoever hears of the end finds the directory free.
+        drop(lock);
+        match ended {
+            Ok(closers) => {
+                for closer in closers {
+                    // Whoever asked may have gone; then nobody needs the answer.
+                    let _gone = closer.send(());
+                }
+            }
+            Err(failure) => drop(ready.send(Err(failure))),
+        }
+    };
+    let spawned = thread::Builder::new().name("cluster".to_owned()).spawn(run);
+    if let Err(source) = spawned {
+        let what = "start the thread for";
+        return Err(OpenError::Io {
+            what,
+            path: dir,
+            source,
+        });
+    }
+    started
+        .recv()
+        .unwrap_or_else(|_| Err(OpenError::engine("the cluster's thread has panicked")))
+}
+
+type Ready = sync_mpsc::SyncSender<Result<Running, OpenError>>;
+
+/// Those who wait for the end of a node.
+type Closers = Vec<oneshot::Sender<()>>;
+
+/// Runs a node to its end.
+fn run_thread<N: Network>(
+    options: StartOptions,
+    network: N,
+    ready: &Ready,
+) -> Result<Closers, OpenError> {
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .thread_name("cluster-files")
+        .max_blocking_threads(BLOCKING_THREADS)
+        .build();
+    let runtime = runtime.map_err(|source| OpenError::Io {
+        what: "start the runtime for",
+        path: options.dir.clone(),
+        source,
+    })?;
+    let snapshots = Snapshots::open(&options.dir.join("snapshots"))?;
+    let identity = Identity {
+        id: match options.role {
+            Role::Founder => NodesCommand::FIRST.0,
+            Role::Joined(id) => id,
+        },
+        name: options.name.to_string(),
+    };
+    let (log, flusher) = LogStore::open(&options.dir, &identity)?;
+    let closers = runtime.block_on(run(options, network, log, snapshots, ready));
+    // All tasks go, and with them all that still holds the log; then the log's own thread ends.
+    runtime.shutdown_timeout(SHUTDOWN_MAX);
+    if flusher.join().is_err() {
+        error!("the log's thread has panicked");
+    }
+    closers
+}
+
+async fn run<N: Network>(
+    options: StartOptions,
+    network: N,
+    log: LogStore,
+    snapshots: Snapshots,
+    ready: &Ready,
+) -> Result<Closers, OpenError> {
+    let begun = Instant::now();
+    let views = Arc::new(OnceLock::new());
+    let proposer = Arc::new(boot(&options, network, log, snapshots, &views).await?);
+    let Some(mut views) = views.get().cloned() else {
+        let _ended = proposer.engine().raft().shutdown().await;
+        let path = options.dir.join("key");
+        return Err(OpenError::KeyFileForeign { path });
+    };
+    views.mark_unchanged();
+    let (stop, mut stops) = mpsc::channel(1);
+    let running = Running {
+        proposer: Arc::clone(&proposer),
+        views,
+        runtime: Handle::current(),
+        stop,
+    };
+    info!(took = ?begun.elapsed(), node = %options.name, "cluster joined");
+    let mut closers = Vec::new();
+    if ready.send(Ok(running)).is_ok() {
+        let raft = proposer.engine().raft();
+        let mut metrics = raft.metrics();
+        let failed = async {
+            while metrics.borrow_watched().running_state.is_ok() {
+                if metrics.changed().await.is_err() {
+                    break;
+                }
+            }
+        };
+        tokio::select! {
+            // No handle is left, or one asks to close.
+            closer = stops.recv() => closers.extend(closer),
+            () = failed => error!("the cluster's engine has failed, this node takes no changes any more"),
+        }
+    }
+    // Proposals under way end, as the engine does.
+    let _ended = proposer.engine().raft().shutdown().await;
+    stops.close();
+    while let Ok(closer) = stops.try_recv() {
+        closers.push(closer);
+    }
+    Ok(closers)
+}
+
+/// Brings the engine up, and counts this start.
+async fn boot<N: Network>(
+    options: &StartOptions,
+    network: N,
+    log: LogStore,
+    snapshots: Snapshots,
+    views: &Arc<OnceLock<watch::Receiver<Arc<View>>>>,
+) -> Result<Proposer, OpenError> {
+    let id = log.identity().id;
+    let (publisher, applied) = Publisher::new(
+        options.name.as_str().into(),
+        options.key.clone(),
+        Arc::clone(views),
+    );
+    let (log_metrics, machine_metrics) = (log.metrics(), Arc::default());
+    let machine = MachineStore::new(publisher, snapshots.clone(), Arc::clone(&machine_metrics));
+    let config = options.timing.config().map_err(OpenError::engine)?;
+    let raft = Raft::new(id, config, network.factory(), log, machine).await;
+    let raft: Raft<TypeConfig, MachineStore> = raft.map_err(OpenError::engine)?;
+    let parts = EngineParts {
+        id,
+        clock: options.clock,
+        applied,
+        snapshots,
+        log_metrics,
+        machine_metrics,
+    };
+    let engine = Engine::new(raft, parts);
+    let proposer = Proposer::new(engine.clone(), network.peers());
+    let joined = async {
+        let served = network.serve(engine.clone()).await;
+        served.map_err(|source| OpenError::Io {
+            what: "listen for",
+            path: options.dir.clone(),
+            source,
+        })?;
+        lead_when_alone(options, &engine).await?;
+        begin_life(options, &proposer).await
+    };
+    if let Err(failure) = joined.await {
+        let _ended = engine.raft().shutdown().await;
+        return Err(failure);
+    }
+    Ok(proposer)
+}
+
+/// Makes the cluster at the first start of its first node. The only voter takes the lead at once.
+async fn lead_when_alone(options: &StartOptions, engine: &Engine) -> Result<(), OpenError> {
+    let raft = engine.raft();
+    let initialized = raft.is_initialized().await.map_err(OpenError::engine)?;
+    if !initialized {
+        if options.role != Role::Founder {
+            // The leader will find this node, once it is a learner there.
+            return Ok(());
+        }
+        let member = Member {
+            name: options.name.to_string(),
+            address: options.address.clone(),
+        };
+        let members = [(engine.id(), member)].into_iter().collect();
+        let members: std::collections::BTreeMap<RaftId, Member> = members;
+        return raft.initialize(members).await.map_err(OpenError::engine);
+    }
+    let is_alone = {
+        let metrics = raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let voters: Vec<RaftId> = metrics.membership_config.voter_ids().collect();
+        voters == [engine.id()] && metrics.state != ServerState::Leader
+    };
+    if is_alone {
+        raft.trigger()
+            .elect(false)
+            .await
+            .map_err(OpenError::engine)?;
+    }
+    Ok(())
+}
+
+/// Waits for a leader, and counts this start.
+async fn begin_life(options: &StartOptions, proposer: &Proposer) -> Result<(), OpenError> {
+    let deadline = Instant::now() + options.wait_max;
+    let state = loop {
+        match proposer.read().await {
+            Ok(state) => break state,
+            Err(_no_leader) if Instant::now() < deadline => {
+                info!("waiting for a leader of the cluster");
+            }
+            Err(error) => return Err(OpenError::engine(error)),
+        }
+    };
+    if options.role == Role::Founder && state.parts.nodes().cluster().is_none() {
+        let found = NodesCommand::Found {
+            cluster: random()?,
+            name: options.name.clone(),
+            address: options.address.clone(),
+            speaks: Speaks::ours(),
+        };
+        proposer.propose_idempotent(found.into(), deadline).await?;
+    }
+    if options.role == Role::Founder && state.parts.secrets().keyring().is_none() {
+        let keyring = Keyring::generate().ok_or(OpenError::NoRandomness)?;
+        let envelope = keyring.to_envelope(&options.key);
+        let envelope = envelope.ok_or(OpenError::NoRandomness)?;
+        let install = SecretsCommand::InstallKeyring { envelope };
+        proposer
+            .propose_idempotent(install.into(), deadline)
+            .await?;
+    }
+    let count = NodesCommand::Boot {
+        name: options.name.clone(),
+        address: options.address.clone(),
+        nonce: random()?,
+        speaks: Speaks::ours(),
+    };
+    match proposer.propose_idempotent(count.into(), deadline).await? {
+        Reply::Boot(boot) => {
+            proposer.begin_life(boot);
+            Ok(())
+        }
+        other => Err(OpenError::engine(format!(
+            "a start was answered with {other:?}"
+        ))),
+    }
+}

@@ -1,0 +1,3 @@
+//! The engine's parts under its own test suite, and several nodes in one process.
+
+mod suite;
