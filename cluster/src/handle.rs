@@ -11,7 +11,7 @@ use tokio::sync::{oneshot, watch};
 use crate::Clock;
 use crate::command::{Command, Reply};
 use crate::error::{OpenError, ProposeError, ReadError};
-use crate::raft::{self, Alone, Role, Running, StartOptions, Timing};
+use crate::raft::{self, AdminError, Alone, RaftStatus, Role, Running, StartOptions, Timing};
 use crate::store::{self, Lock};
 use crate::view::View;
 
@@ -133,6 +133,40 @@ impl Cluster {
     /// more, which after anything but [`Cluster::close`] means that its store has failed and the node should stop.
     pub fn watch(&self) -> watch::Receiver<Arc<View>> {
         self.running.views.clone()
+    }
+
+    /// How the engine of this node stands. Never waits.
+    pub fn raft_status(&self) -> RaftStatus {
+        self.running.proposer.engine().status()
+    }
+
+    /// Hands the leadership over to the voter of this number, and waits until it leads.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError`] when this node does not lead, or when the other one does not take over.
+    pub async fn transfer_leader(&self, to: u64) -> Result<(), AdminError> {
+        let proposer = Arc::clone(&self.running.proposer);
+        let handing_over = async move { proposer.engine().transfer_leader(to).await };
+        match self.on_runtime(handing_over) {
+            Some(answer) => answer.await.unwrap_or(Err(AdminError::Stopped)),
+            None => Err(AdminError::Stopped),
+        }
+    }
+
+    /// Has this node write a snapshot of its state now, after which the log before it can go. Returns when that has
+    /// begun; [`Cluster::raft_status`] shows when it is there.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError::Stopped`] after the end of this node.
+    pub async fn write_snapshot(&self) -> Result<(), AdminError> {
+        let proposer = Arc::clone(&self.running.proposer);
+        let writing = async move { proposer.engine().write_snapshot().await };
+        match self.on_runtime(writing) {
+            Some(answer) => answer.await.unwrap_or(Err(AdminError::Stopped)),
+            None => Err(AdminError::Stopped),
+        }
     }
 
     /// Ends the part of this node in the cluster, and releases the data directory. Later proposals are refused.

@@ -33,6 +33,7 @@ pub use self::machine::{
     Register, Shard, ShardOwner, StateHash, Token,
 };
 pub use self::placement::{Candidate, Pace, plan as plan_placement};
+pub use self::raft::{AdminError, LATENCY_BOUNDS_US, Latency, RaftRole, RaftStatus, Seat};
 pub use self::secret::Secret;
 pub use self::store::StoreError;
 pub use self::view::View;

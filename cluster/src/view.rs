@@ -34,10 +34,6 @@ impl View {
         }
     }
 
-    pub(crate) fn after(&self, parts: Parts) -> Self {
-        Self::new(parts, Arc::clone(&self.keyring), Arc::clone(&self.node))
-    }
-
     /// Index of the last entry in it. Grows with every command.
     pub fn index(&self) -> u64 {
         self.parts.position().index

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
-use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
+use openraft::errors::{LinearizableReadError, RaftError};
 use openraft::{Raft, ReadPolicy};
 use tokio::sync::watch;
 
@@ -81,17 +81,7 @@ impl Engine {
         let payload = Payload(wire::encode_entry(&entry));
         match self.raft.client_write(payload).await {
             Ok(response) => Ok(response.data.0),
-            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(to))) => {
-                let leader = to.leader_id.filter(|leader| *leader != self.parts.id);
-                Err(PeerError::NotLeader { leader })
-            }
-            Err(RaftError::APIError(ClientWriteError::LogEntryDiscarded(_))) => {
-                let text = "it lost the leadership while the entry was on its way";
-                Err(PeerError::Unknown(text.to_owned()))
-            }
-            // A membership or a precondition is not what was written.
-            Err(RaftError::APIError(other)) => Err(PeerError::Refused(other.to_string())),
-            Err(RaftError::Fatal(fatal)) => Err(PeerError::Unknown(fatal.to_string())),
+            Err(error) => Err(self.refused(error)),
         }
     }
 

@@ -183,8 +183,7 @@ impl RaftStateMachine<TypeConfig> for MachineStore {
         if !is_current {
             let (snapshots, meta) = (self.snapshots.clone(), meta.clone());
             let installed = blocking(move || snapshots.install(&meta, &file)).await?;
-            self.metrics
-                .snapshot_is(meta_index(&found), installed.size());
+            self.metrics.snapshot_is(installed.size());
         }
         self.machine = machine;
         self.last_applied = meta.last_log_id;
@@ -213,7 +212,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
         let file = blocking(build).await?;
         let meta = self.meta.clone();
         let (index, bytes) = (meta_index(&meta), file.size());
-        self.metrics.snapshot_is(index, bytes);
+        self.metrics.snapshot_is(bytes);
         info!(index, bytes, "snapshot written");
         Ok(Snapshot {
             meta,

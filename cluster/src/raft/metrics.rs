@@ -48,10 +48,14 @@ pub(crate) struct LogMetrics {
     pub(crate) append: Histogram,
     /// One write with its sync. As many as there were syncs.
     pub(crate) sync: Histogram,
-    pub(crate) n_entries: AtomicU64,
+    n_entries: AtomicU64,
 }
 
 impl LogMetrics {
+    pub(crate) fn n_entries(&self) -> u64 {
+        self.n_entries.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn appended(&self, took: Duration) {
         self.append.record(took);
     }
@@ -66,13 +70,15 @@ impl LogMetrics {
 /// What the state machine counts.
 #[derive(Debug, Default)]
 pub(crate) struct MachineMetrics {
-    pub(crate) snapshot_index: AtomicU64,
-    pub(crate) snapshot_bytes: AtomicU64,
+    snapshot_bytes: AtomicU64,
 }
 
 impl MachineMetrics {
-    pub(crate) fn snapshot_is(&self, index: u64, bytes: u64) {
-        self.snapshot_index.store(index, Ordering::Relaxed);
+    pub(crate) fn snapshot_bytes(&self) -> u64 {
+        self.snapshot_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn snapshot_is(&self, bytes: u64) {
         self.snapshot_bytes.store(bytes, Ordering::Relaxed);
     }
 }

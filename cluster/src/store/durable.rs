@@ -45,7 +45,17 @@ impl DurableLog {
             }
             None => Head::create(dir)?,
         };
-        let store: Arc<dyn Store> = Arc::new(SledStore::open(&path)?);
+        let store = Arc::new(SledStore::open(&path)?);
+        Self::check_reach(store, head, path)
+    }
+
+    /// A new log in a store that a test brings.
+    #[cfg(test)]
+    pub(crate) fn over(dir: &Path, store: Arc<dyn Store>) -> Result<Self, StoreError> {
+        Self::check_reach(store, Head::create(dir)?, dir.join("log"))
+    }
+
+    fn check_reach(store: Arc<dyn Store>, head: Head, path: PathBuf) -> Result<Self, StoreError> {
         let mut log = Self {
             store,
             head,
@@ -299,7 +309,7 @@ mod tests {
         let big: Vec<u8> = (0..100_000_u32).map(|n| (n % 251) as u8).collect();
         log.write(vec![Change::Put(0, big.clone()), put(1, 1, 10)])
             .unwrap();
-        assert_eq!(log.cold().read(0..9, 1).unwrap(), [(0, big.clone())]);
+        assert_eq!(log.cold().read(0..9, 1).unwrap(), [(0, big)]);
         assert_eq!(log.cold().read(0..9, usize::MAX).unwrap().len(), 2);
         log.write(vec![Change::Remove(0..1), put(0, 5, 20)])
             .unwrap();

@@ -67,7 +67,7 @@ pub struct Telemetry {
 /// See [`InitError`].
 pub fn init(settings: &config::Telemetry, node: &str) -> Result<Telemetry, InitError> {
     // Lines of an actor would carry its number otherwise. A filter that names the crate comes after and wins.
-    let filter = format!("ractor=warn,{}", settings.log_filter);
+    let filter = format!("ractor=warn,openraft=warn,{}", settings.log_filter);
     let filter = EnvFilter::try_new(filter).map_err(|source| InitError::Filter {
         filter: settings.log_filter.clone(),
         source,

@@ -63,7 +63,15 @@ impl LogStore {
     /// Opens the log in `dir`, which is `new`'s when there is none, and starts the thread that writes it. The thread
     /// ends when the last clone is gone.
     pub(crate) fn open(dir: &Path, new: &Identity) -> Result<(Self, JoinHandle<()>), OpenError> {
-        let mut log = DurableLog::open(dir)?;
+        Self::start(DurableLog::open(dir)?, new, dir)
+    }
+
+    /// [`Self::open`] of a log that is open.
+    pub(super) fn start(
+        mut log: DurableLog,
+        new: &Identity,
+        dir: &Path,
+    ) -> Result<(Self, JoinHandle<()>), OpenError> {
         let identity = match read_note::<Identity>(&log, Note::Identity)? {
             Some(identity) if identity.name == new.name => identity,
             Some(identity) => {

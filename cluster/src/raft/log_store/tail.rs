@@ -113,3 +113,73 @@ fn size_of(entry: &Entry) -> usize {
             EntryPayload::Blank | EntryPayload::Membership(_) => 0,
         }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::raft::types::{Payload, log_id};
+
+    fn entry(index: u64, bytes: usize) -> Entry {
+        Entry {
+            log_id: log_id(1, 1, index),
+            payload: EntryPayload::Normal(Payload(Bytes::from(vec![0; bytes]))),
+        }
+    }
+
+    /// Entries 10 to 14.
+    fn tail() -> Tail {
+        let mut tail = Tail::new(10);
+        for index in 10..15 {
+            tail.push(entry(index, 100));
+        }
+        tail
+    }
+
+    #[track_caller]
+    fn check(tail: &Tail, range: Range<u64>, bytes_max: usize, expected: Option<Range<u64>>) {
+        let got = tail.get(&range, bytes_max);
+        let got = got.map(|entries| entries.iter().map(RaftEntry::index).collect::<Vec<_>>());
+        assert_eq!(got, expected.map(Iterator::collect::<Vec<_>>));
+    }
+
+    #[test]
+    fn what_is_older_is_on_the_disk() {
+        check(&tail(), 9..12, usize::MAX, None);
+        check(&tail(), 10..12, usize::MAX, Some(10..12));
+        check(&tail(), 13..20, usize::MAX, Some(13..15));
+        check(&tail(), 15..20, usize::MAX, Some(0..0));
+    }
+
+    #[test]
+    fn an_answer_is_bounded_and_never_empty_for_its_bound() {
+        check(&tail(), 10..15, 1, Some(10..11));
+        check(&tail(), 10..15, 2 * (100 + ENTRY_BYTES), Some(10..12));
+    }
+
+    #[test]
+    fn both_ends_can_be_cut() {
+        let mut tail = tail();
+        tail.truncate(13);
+        tail.purge(11);
+        check(&tail, 11..20, usize::MAX, Some(11..13));
+        assert_eq!(tail.bytes, 2 * (100 + ENTRY_BYTES));
+        tail.purge(30);
+        assert_eq!((tail.next(), tail.bytes), (30, 0));
+        tail.truncate(5);
+        assert_eq!(tail.next(), 5);
+    }
+
+    #[test]
+    fn only_what_is_durable_is_let_go() {
+        let mut tail = Tail::new(0);
+        for index in 0..4 {
+            tail.push(entry(index, BYTES_MAX / 2));
+        }
+        tail.evict(1);
+        assert_eq!(tail.first, 1);
+        tail.evict(4);
+        assert_eq!((tail.first, tail.next()), (3, 4));
+    }
+}

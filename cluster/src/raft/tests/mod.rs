@@ -1,3 +1,8 @@
 //! The engine's parts under its own test suite, and several nodes in one process.
 
+mod cluster;
+mod failure;
+mod members;
+mod net;
 mod suite;
+mod world;
