@@ -5,6 +5,7 @@
     reason = "what fails in a test should panic with a backtrace"
 )]
 
+mod crash;
 mod damage;
 mod restart;
 
