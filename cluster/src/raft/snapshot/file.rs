@@ -64,11 +64,6 @@ impl Draft {
         })
     }
 
-    /// Where it is.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Makes it durable and ends the writing. It still has to be installed.
     pub(crate) fn finish(mut self) -> io::Result<SnapshotFile> {
         self.file.sync_all()?;
