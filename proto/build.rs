@@ -20,6 +20,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     prost_build::Config::new()
         .bytes(["."])
         .btree_map(["."])
+        // They carry secrets; written by hand in `src/peer`.
+        .skip_debug(["Admitted", "JoinTokenProof"])
         .compile_fds(descriptors)?;
     Ok(())
 }

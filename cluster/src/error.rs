@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::machine::Refusal;
+use crate::net::NetworkError;
 use crate::store::StoreError;
 
 /// Why the data directory could not be opened.
@@ -77,6 +78,9 @@ pub enum OpenError {
     /// The first commands of this node were not carried out.
     #[error("the start of this node cannot be counted")]
     NotCounted(#[from] ProposeError),
+    /// It can't take its place among the other nodes.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
     /// The store is damaged or can't be read.
     #[error(transparent)]
     Store(#[from] StoreError),

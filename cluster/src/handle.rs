@@ -5,20 +5,22 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lockgate_proto::id::NodeName;
+use lockgate_proto::id::{NodeId, NodeName};
 use tokio::sync::{oneshot, watch};
 
 use crate::Clock;
 use crate::command::{Command, Reply};
 use crate::error::{OpenError, ProposeError, ReadError};
+use crate::net::{self, Fetcher, NetworkOptions, PeerFile};
+use crate::plane::FetchError;
 use crate::raft::{self, AdminError, Alone, RaftStatus, Role, Running, StartOptions, Timing};
 use crate::store::{self, Lock};
 use crate::view::View;
 
 /// Name of the node in a cluster of one.
 const SOLE_NODE: &str = "n1";
-/// A node that is alone leads at once; its store may be busy.
-const ALONE_WAIT_MAX: Duration = Duration::from_secs(30);
+/// How long a node waits for a leader when it starts. One that is alone leads at once, but its store may be busy.
+const WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// The replicated truth. Cheap to clone; all clones are one.
 ///
@@ -26,6 +28,8 @@ const ALONE_WAIT_MAX: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub struct Cluster {
     running: Running,
+    /// `None` in a cluster of one.
+    fetcher: Option<Fetcher>,
 }
 
 /// What a node needs to take part in a cluster.
@@ -38,6 +42,8 @@ pub struct Options {
     pub clock: Clock,
     /// Name of this node. Its store remembers it.
     pub node: NodeName,
+    /// How it reaches other nodes; `None` for a cluster of one.
+    pub network: Option<NetworkOptions>,
 }
 
 impl Options {
@@ -47,6 +53,7 @@ impl Options {
             data_dir: data_dir.to_owned(),
             clock,
             node: NodeName::from(SOLE_NODE),
+            network: None,
         }
     }
 }
@@ -73,19 +80,41 @@ impl Cluster {
         let lock = Lock::take(&options.data_dir)?;
         let dir = options.data_dir.join("cluster");
         store::create_private_dir(&dir)?;
-        let key = store::read_or_create_key(&dir)?;
+        let clock = options.clock;
+        let Some(network) = &options.network else {
+            let key = store::read_or_create_key(&dir)?;
+            let start = StartOptions {
+                dir,
+                clock,
+                name: options.node,
+                address: String::new(),
+                role: Role::Founder,
+                timing: Timing::ALONE,
+                wait_max: WAIT_MAX,
+                key,
+            };
+            let running = raft::start(start, Alone, lock)?;
+            return Ok(Self {
+                running,
+                fetcher: None,
+            });
+        };
+        let prepared = net::prepare(network, &dir, options.node.as_str(), clock)?;
         let start = StartOptions {
             dir,
-            clock: options.clock,
+            clock,
             name: options.node,
-            address: String::new(),
-            role: Role::Founder,
-            timing: Timing::ALONE,
-            wait_max: ALONE_WAIT_MAX,
-            key,
+            address: prepared.address,
+            role: prepared.role,
+            timing: Timing::CLUSTER,
+            wait_max: WAIT_MAX,
+            key: prepared.key,
         };
-        let running = raft::start(start, Alone, lock)?;
-        Ok(Self { running })
+        let running = raft::start(start, prepared.net, lock)?;
+        Ok(Self {
+            running,
+            fetcher: Some(prepared.fetcher),
+        })
     }
 
     /// Carries out `command`, once: when the answer is there, the change is durable and in [`Cluster::view`].
@@ -166,6 +195,34 @@ impl Cluster {
         match self.on_runtime(writing) {
             Some(answer) => answer.await.unwrap_or(Err(AdminError::Stopped)),
             None => Err(AdminError::Stopped),
+        }
+    }
+
+    /// Fetches a file of another member into `path`, and returns its size. What `path` holds already is kept and
+    /// continued; what came is checked against damage on the way, not against a member that lies.
+    ///
+    /// # Errors
+    ///
+    /// [`FetchError`] when the member has no such file or can't be reached, or `path` can't be written.
+    pub async fn fetch(
+        &self,
+        from: NodeId,
+        file: PeerFile,
+        path: PathBuf,
+    ) -> Result<u64, FetchError> {
+        let broken = || FetchError::Broken {
+            node: from.to_string(),
+            name: format!("{file:?}"),
+            source: std::io::ErrorKind::NotConnected.into(),
+        };
+        let Some(fetcher) = self.fetcher.clone() else {
+            return Err(broken());
+        };
+        let wanted = file.clone();
+        let fetching = async move { fetcher.fetch(from, wanted, path).await };
+        match self.on_runtime(fetching) {
+            Some(answer) => answer.await.unwrap_or_else(|_ended| Err(broken())),
+            None => Err(broken()),
         }
     }
 

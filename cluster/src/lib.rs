@@ -6,15 +6,21 @@
 
 mod command;
 mod error;
+mod grpc;
 mod handle;
+mod join;
 mod keyring;
 pub mod lease;
 mod machine;
+mod net;
 mod placement;
+mod plane;
 mod raft;
 mod random;
 mod secret;
 mod store;
+mod task;
+mod tls;
 mod view;
 
 use std::time::SystemTime;
@@ -27,15 +33,21 @@ pub use self::command::{
 };
 pub use self::error::{OpenError, ProposeError, ReadError};
 pub use self::handle::{Cluster, Options};
+pub use self::join::{JoinToken, TokenError};
 pub use self::keyring::{Keyring, SealKey};
 pub use self::machine::{
     ApiKey, Approval, ConfigVersion, DynamicServer, Ending, KeyMac, Member, MemberState, Refusal,
     Register, Shard, ShardOwner, StateHash, Token,
 };
+pub use self::net::{Begin, NetworkError, NetworkOptions, PeerFile};
 pub use self::placement::{Candidate, Pace, plan as plan_placement};
+pub use self::plane::FetchError;
 pub use self::raft::{AdminError, LATENCY_BOUNDS_US, Latency, RaftRole, RaftStatus, Seat};
 pub use self::secret::Secret;
 pub use self::store::StoreError;
+pub use self::tls::{
+    Credentials, DevCertError, DevCerts, Identity, IdentityError, TlsError, TlsFiles,
+};
 pub use self::view::View;
 
 /// Where the time comes from. Passed in, so that tests decide what time it is.

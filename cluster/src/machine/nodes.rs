@@ -99,6 +99,27 @@ impl Member {
     }
 }
 
+#[cfg(test)]
+impl Member {
+    /// One that has just been admitted as a learner.
+    pub(crate) fn of_test(id: NodeId, name: NodeName) -> Self {
+        Self {
+            id,
+            name,
+            address: String::new(),
+            boot: 0,
+            boot_index: 0,
+            speaks: Speaks::ours(),
+            state: MemberState::Joining,
+            wanted: JoinRole::Learner,
+            draining_since_ms: None,
+            removed_at_ms: None,
+            lost: false,
+            nonce: [0; 16],
+        }
+    }
+}
+
 impl Nodes {
     /// Name of the cluster for ever; `None` before it was founded.
     pub(crate) fn cluster(&self) -> Option<[u8; 16]> {
@@ -322,7 +343,16 @@ impl Nodes {
             return Err(Refusal::LastVoter);
         }
         for member in self.members.values_mut().filter(|one| one.is_live()) {
-            member.state = if voters.contains(&member.id) {
+            // A vote that was given or taken by hand stays so.
+            let voted = member.state == MemberState::Voter;
+            let votes = voters.contains(&member.id);
+            if votes != voted && (votes || learners.contains(&member.id)) {
+                member.wanted = match votes {
+                    true => JoinRole::Voter,
+                    false => JoinRole::Learner,
+                };
+            }
+            member.state = if votes {
                 MemberState::Voter
             } else if learners.contains(&member.id) {
                 MemberState::Learner

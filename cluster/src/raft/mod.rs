@@ -19,5 +19,13 @@ mod types;
 pub use self::admin::{AdminError, RaftRole, RaftStatus, Seat};
 pub(crate) use self::alone::Alone;
 pub(crate) use self::config::Timing;
+pub(crate) use self::engine::Engine;
 pub use self::metrics::{LATENCY_BOUNDS_US, Latency};
+pub(crate) use self::network::{BoxFuture, Network, PeerError, Peers};
+pub(crate) use self::publish::Applied;
+pub(crate) use self::snapshot::{Draft, SnapshotFile, Snapshots};
 pub(crate) use self::start::{Role, Running, StartOptions, start};
+pub(crate) use self::types::{
+    Entry, LogId, Member, Payload, RaftId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig,
+    Vote,
+};

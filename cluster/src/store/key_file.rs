@@ -44,9 +44,19 @@ fn read(path: &Path) -> Result<Secret, OpenError> {
     }
 }
 
-/// Written under another name and moved, so that a crash leaves no half key.
+/// Puts the key of a cluster into `dir`, which this node joins.
+pub(crate) fn install(dir: &Path, key: &Secret) -> Result<(), OpenError> {
+    write(dir, &dir.join("key"), key)
+}
+
 fn create(dir: &Path, path: &Path) -> Result<Secret, OpenError> {
     let key = Secret::generate().ok_or(OpenError::NoRandomness)?;
+    write(dir, path, &key)?;
+    Ok(key)
+}
+
+/// Written under another name and moved, so that a crash leaves no half key.
+fn write(dir: &Path, path: &Path, key: &Secret) -> Result<(), OpenError> {
     let draft = dir.join("key.new");
     let write = || -> io::Result<()> {
         let mut file = OpenOptions::new()
@@ -64,6 +74,5 @@ fn create(dir: &Path, path: &Path) -> Result<Secret, OpenError> {
         what: "write",
         path: path.to_owned(),
         source,
-    })?;
-    Ok(key)
+    })
 }

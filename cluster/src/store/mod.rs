@@ -22,7 +22,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 pub(crate) use self::durable::{Cold, DurableLog};
-pub(crate) use self::key_file::read_or_create as read_or_create_key;
+pub(crate) use self::key_file::{install as install_key, read_or_create as read_or_create_key};
 pub(crate) use self::lock::Lock;
 
 use crate::error::OpenError;

@@ -4,6 +4,7 @@
 //! which version of the program reads what.
 
 pub mod compat;
+mod secret;
 
 /// Version 1 of the messages.
 #[allow(

@@ -1,0 +1,114 @@
+//! `PeerService`: answers what members ask beside Raft.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use lockgate_proto::peer::v1 as pb;
+use tonic::{Request, Response, Status};
+
+use super::guard::Guard;
+use super::raft_service::identity;
+use super::services::peer_server::Peer;
+use crate::raft::{PeerError, RaftId};
+use crate::tls::Identity;
+
+/// What this node does for others. Implemented by the handle of the cluster.
+pub(crate) trait Handler: Clone + Send + Sync + 'static {
+    /// Commits an entry and returns the machine's answer to it.
+    fn propose(&self, entry: Bytes) -> impl Future<Output = Result<Bytes, PeerError>> + Send;
+
+    /// Up to where a node must have applied the log to answer a linearizable read.
+    fn read_index(&self) -> impl Future<Output = Result<u64, PeerError>> + Send;
+
+    /// Admits a node, or refuses it. `identity`: what its certificate proves, if it has one.
+    fn join(
+        &self,
+        identity: Option<Identity>,
+        request: pb::JoinRequest,
+    ) -> impl Future<Output = Result<pb::join_response::Result, PeerError>> + Send;
+
+    /// How this node sees itself and the cluster.
+    fn status(&self) -> pb::StatusResponse;
+}
+
+/// Lets members, and nobody else, reach the handler.
+#[derive(Debug)]
+pub(super) struct PeerService<H> {
+    handler: H,
+    guard: Arc<Guard>,
+}
+
+impl<H: Handler> PeerService<H> {
+    pub(super) fn new(handler: H, guard: Arc<Guard>) -> Self {
+        Self { handler, guard }
+    }
+
+    fn member<T>(
+        &self,
+        request: &Request<T>,
+        sender: impl FnOnce(&T) -> Option<&pb::Sender>,
+    ) -> Result<RaftId, Status> {
+        let peer = identity(request);
+        Ok(self.guard.check(peer.as_ref(), sender(request.get_ref()))?)
+    }
+}
+
+#[tonic::async_trait]
+impl<H: Handler> Peer for PeerService<H> {
+    async fn propose(
+        &self,
+        request: Request<pb::ProposeRequest>,
+    ) -> Result<Response<pb::ProposeResponse>, Status> {
+        use pb::propose_response::Result as Answer;
+
+        self.member(&request, |it| it.sender.as_ref())?;
+        let answer = match self.handler.propose(request.into_inner().entry).await {
+            Ok(outcome) => Answer::Outcome(outcome),
+            Err(PeerError::NotLeader { leader }) => Answer::NotLeader(pb::NotLeader { leader }),
+            Err(PeerError::Refused(why)) => Answer::Refused(why),
+            Err(unknown) => return Err(Status::aborted(unknown.to_string())),
+        };
+        Ok(Response::new(pb::ProposeResponse {
+            result: Some(answer),
+        }))
+    }
+
+    async fn read_index(
+        &self,
+        request: Request<pb::ReadIndexRequest>,
+    ) -> Result<Response<pb::ReadIndexResponse>, Status> {
+        use pb::read_index_response::Result as Answer;
+
+        self.member(&request, |it| it.sender.as_ref())?;
+        let answer = match self.handler.read_index().await {
+            Ok(index) => Answer::Index(index),
+            Err(PeerError::NotLeader { leader }) => Answer::NotLeader(pb::NotLeader { leader }),
+            Err(unknown) => return Err(Status::aborted(unknown.to_string())),
+        };
+        Ok(Response::new(pb::ReadIndexResponse {
+            result: Some(answer),
+        }))
+    }
+
+    /// The one call that is open to one who is no member: the handler decides by certificate and token.
+    async fn join(
+        &self,
+        request: Request<pb::JoinRequest>,
+    ) -> Result<Response<pb::JoinResponse>, Status> {
+        let peer = identity(&request);
+        let answer = self.handler.join(peer, request.into_inner()).await;
+        let answer = answer.map_err(|error| Status::unavailable(error.to_string()))?;
+        Ok(Response::new(pb::JoinResponse {
+            result: Some(answer),
+        }))
+    }
+
+    async fn status(
+        &self,
+        request: Request<pb::StatusRequest>,
+    ) -> Result<Response<pb::StatusResponse>, Status> {
+        self.member(&request, |it| it.sender.as_ref())?;
+        Ok(Response::new(self.handler.status()))
+    }
+}

@@ -1,0 +1,116 @@
+//! `Peers`: asks other members, the leader above all.
+
+use std::future::Future;
+use std::time::Duration;
+
+use bytes::Bytes;
+use lockgate_proto::peer::v1 as pb;
+use tokio::time::timeout;
+use tonic::transport::Channel;
+use tonic::{Code, Response, Status};
+
+use super::MESSAGE_BYTES_MAX;
+use super::connector::never_sent;
+use super::convert::Malformed;
+use super::doorbell::with_cause;
+use super::links::{Lane, Links};
+use super::services::peer_client::PeerClient;
+use crate::raft::{self, BoxFuture, Member, PeerError, RaftId};
+
+/// How long the leader may take. Whoever asks tries again, and stops by a deadline of its own.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+/// Calls to other members. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Peers {
+    links: Links,
+}
+
+impl Peers {
+    pub(crate) fn new(links: Links) -> Self {
+        Self { links }
+    }
+
+    /// Asks member `raft_id` how it sees itself and the cluster.
+    pub(crate) async fn status(
+        &self,
+        (raft_id, member): (RaftId, &Member),
+        limit: Duration,
+    ) -> Result<pb::StatusResponse, PeerError> {
+        let sender = Some(self.links.sender(raft_id));
+        let mut client = self.client(raft_id, member);
+        call(limit, client.status(pb::StatusRequest { sender })).await
+    }
+
+    fn client(&self, raft_id: RaftId, member: &Member) -> PeerClient<Channel> {
+        let channel = self.links.channel(raft_id, member, Lane::Calls);
+        PeerClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+}
+
+impl raft::Peers for Peers {
+    fn propose<'a>(
+        &'a self,
+        leader: RaftId,
+        member: &'a Member,
+        entry: Bytes,
+    ) -> BoxFuture<'a, Result<Bytes, PeerError>> {
+        use pb::propose_response::Result as Answer;
+
+        Box::pin(async move {
+            let sender = Some(self.links.sender(leader));
+            let request = pb::ProposeRequest { sender, entry };
+            let mut client = self.client(leader, member);
+            let answer = call(ANSWER_MAX, client.propose(request)).await?;
+            match answer.result {
+                Some(Answer::Outcome(outcome)) => Ok(outcome),
+                Some(Answer::NotLeader(it)) => Err(PeerError::NotLeader { leader: it.leader }),
+                Some(Answer::Refused(why)) => Err(PeerError::Refused(why)),
+                None => Err(malformed()),
+            }
+        })
+    }
+
+    fn read_index<'a>(
+        &'a self,
+        leader: RaftId,
+        member: &'a Member,
+    ) -> BoxFuture<'a, Result<u64, PeerError>> {
+        use pb::read_index_response::Result as Answer;
+
+        Box::pin(async move {
+            let sender = Some(self.links.sender(leader));
+            let mut client = self.client(leader, member);
+            let request = pb::ReadIndexRequest { sender };
+            let answer = call(ANSWER_MAX, client.read_index(request)).await?;
+            match answer.result {
+                Some(Answer::Index(index)) => Ok(index),
+                Some(Answer::NotLeader(it)) => Err(PeerError::NotLeader { leader: it.leader }),
+                None => Err(malformed()),
+            }
+        })
+    }
+}
+
+async fn call<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<Response<T>, Status>>,
+) -> Result<T, PeerError> {
+    match timeout(limit, call).await {
+        Ok(Ok(response)) => Ok(response.into_inner()),
+        Ok(Err(status)) => Err(match status.code() {
+            // It does not know this node, or not yet; or the connection was never there. Nothing was done.
+            Code::Unauthenticated
+            | Code::PermissionDenied
+            | Code::FailedPrecondition
+            | Code::InvalidArgument => PeerError::Unreachable(status.message().to_owned()),
+            _ if never_sent(&status) => PeerError::Unreachable(with_cause(&status)),
+            _ => PeerError::Unknown(with_cause(&status)),
+        }),
+        Err(_elapsed) => Err(PeerError::Unknown(format!("nothing within {limit:?}"))),
+    }
+}
+
+fn malformed() -> PeerError {
+    PeerError::Unknown(Malformed("result").to_string())
+}

@@ -1,0 +1,21 @@
+//! Puts the wire together: what a node of several needs beside its engine. `prepare` gets a node into the cluster and
+//! binds its port; `Net` is then the engine's way to the others, and keeps the membership up to date.
+
+mod error;
+mod fetcher;
+mod files;
+mod handler;
+mod keeper;
+mod network;
+mod options;
+mod prepare;
+mod roster;
+
+#[cfg(test)]
+mod tests;
+
+pub use self::error::NetworkError;
+pub(crate) use self::fetcher::Fetcher;
+pub use self::fetcher::PeerFile;
+pub use self::options::{Begin, NetworkOptions};
+pub(crate) use self::prepare::prepare;
