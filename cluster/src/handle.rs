@@ -158,6 +158,11 @@ impl Cluster {
         Arc::clone(&self.running.views.borrow())
     }
 
+    /// Whether this node leads, as far as it knows. Never waits.
+    pub fn leads(&self) -> bool {
+        self.running.proposer.leads()
+    }
+
     /// Follows the state: every change of it, the latest only. The channel closes when this node takes no changes any
     /// more, which after anything but [`Cluster::close`] means that its store has failed and the node should stop.
     pub fn watch(&self) -> watch::Receiver<Arc<View>> {

@@ -15,6 +15,7 @@ mod machine;
 mod net;
 mod placement;
 mod plane;
+pub mod quota;
 mod raft;
 mod random;
 mod secret;

@@ -8,6 +8,7 @@ use lockgate_proto::id::{NodeId, NodeName, ShardId};
 use lockgate_proto::peer::compat::Formats;
 
 use crate::keyring::Keyring;
+use crate::machine::quota::Quota;
 use crate::machine::{
     ApiKey, Approval, ConfigVersion, DynamicServer, Member, Parts, Register, Shard, StateHash,
     Token,
@@ -37,6 +38,12 @@ impl View {
     /// Index of the last entry in it. Grows with every command.
     pub fn index(&self) -> u64 {
         self.parts.position().index
+    }
+
+    /// Whether keys, servers and configuration are certainly the same in both: nothing of them was written in between.
+    /// Cheap, and what most entries of the log leave as it is.
+    pub fn has_registry_of(&self, other: &Self) -> bool {
+        self.parts.has_registry_of(&other.parts)
     }
 
     /// API keys by id, revoked ones too. They stand beside those of the configuration.
@@ -116,6 +123,11 @@ impl View {
     /// Requests that were decided or ran out, oldest first; the last thousand or so.
     pub fn ended_approvals(&self) -> impl ExactSizeIterator<Item = &Approval> {
         self.parts.approvals().ended()
+    }
+
+    /// Quotas: limits in force, and who has used what.
+    pub fn quota(&self) -> &Arc<Quota> {
+        self.parts.quota()
     }
 
     /// Hashes of the state after certain entries, oldest first. Two nodes that have one for the same entry must have

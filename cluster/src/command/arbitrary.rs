@@ -1,5 +1,7 @@
 //! Commands drawn at random, for tests. Names come from small sets, so that commands meet each other.
 
+mod quota;
+
 use bytes::Bytes;
 use lockgate_proto::id::{Epoch, NodeId, ShardId};
 use lockgate_proto::peer::compat::OURS;
@@ -17,12 +19,14 @@ pub(crate) fn entry() -> impl Strategy<Value = Entry> {
     (
         0..5000_u64,
         any::<u32>(),
+        0..3_u64,
         prop::option::of(origin()),
         command(),
     )
-        .prop_map(|(at_ms, leader_us, origin, command)| Entry {
+        .prop_map(|(at_ms, leader_us, leader_term, origin, command)| Entry {
             at_ms: 1_000_000 + at_ms,
             leader_us: u64::from(leader_us),
+            leader_term,
             origin,
             command,
         })
@@ -46,6 +50,7 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
         nodes().prop_map(Command::from),
         shards().prop_map(Command::from),
         approvals().prop_map(Command::from),
+        quota::command().prop_map(Command::from),
     ]
 }
 

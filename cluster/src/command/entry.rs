@@ -13,6 +13,8 @@ pub(crate) struct Entry {
     pub(crate) at_ms: u64,
     /// Clock of that leader's machine since its boot, in microseconds. Comparable within one term only.
     pub(crate) leader_us: u64,
+    /// Term in which that leader read its clocks. The entry may have come into the log under a later one.
+    pub(crate) leader_term: u64,
     /// Who proposed it. Without one a repetition takes effect again.
     pub(crate) origin: Option<Origin>,
     /// What is to happen.

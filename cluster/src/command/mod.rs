@@ -21,6 +21,8 @@ pub use self::registers::{Expected, RegisterWrite};
 pub use self::registry::{ChangeNote, ConfigChange, NewKey, RegistryCommand};
 pub use self::reply::Reply;
 pub use self::secrets::SecretsCommand;
+pub(crate) use crate::machine::quota::{Command as QuotaCommand, Reply as QuotaReply};
+
 pub use self::shards::{Fence, ShardChange, ShardStep, ShardsCommand};
 
 /// One change of the replicated state: of one part of it.
@@ -39,6 +41,8 @@ pub enum Command {
     Shards(ShardsCommand),
     /// Calls that wait for a person.
     Approvals(ApprovalsCommand),
+    /// Who may spend how much.
+    Quota(QuotaCommand),
 }
 
 impl Command {
@@ -50,7 +54,8 @@ impl Command {
             | Self::Secrets(_)
             | Self::Nodes(_)
             | Self::Shards(_)
-            | Self::Approvals(_) => 1,
+            | Self::Approvals(_)
+            | Self::Quota(_) => 1,
         }
     }
 }
@@ -71,4 +76,5 @@ command_from!(
     Nodes(NodesCommand),
     Shards(ShardsCommand),
     Approvals(ApprovalsCommand),
+    Quota(QuotaCommand),
 );

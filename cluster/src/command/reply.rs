@@ -2,6 +2,8 @@
 
 use lockgate_proto::id::{NodeId, ShardId};
 
+use super::QuotaReply;
+
 /// What the machine answers to a command that took effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -42,4 +44,6 @@ pub enum Reply {
         /// Which were not, because they had moved on since or because the change does not fit them.
         refused: Vec<ShardId>,
     },
+    /// About quotas.
+    Quota(QuotaReply),
 }

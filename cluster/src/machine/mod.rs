@@ -7,6 +7,7 @@ mod hashes;
 mod limits;
 mod nodes;
 mod once;
+pub(crate) mod quota;
 mod refusal;
 mod registers;
 mod registry;
@@ -24,6 +25,7 @@ use self::approvals::Approvals;
 use self::hashes::Hashes;
 use self::nodes::Nodes;
 use self::once::{Once, Seen};
+use self::quota::Quota;
 use self::registers::Registers;
 use self::registry::Registry;
 use self::secrets::Secrets;
@@ -65,6 +67,7 @@ pub(crate) struct Parts {
     nodes: Arc<Nodes>,
     shards: Arc<Shards>,
     approvals: Arc<Approvals>,
+    quota: Arc<Quota>,
     hashes: Arc<Hashes>,
 }
 
@@ -106,6 +109,7 @@ impl Machine {
         };
         if let (Some(node), Ok(_)) = (leaver, &outcome.result) {
             Arc::make_mut(&mut self.once).forget(node);
+            Arc::make_mut(&mut self.parts.quota).forget(node.0);
         }
         // Judged by the index, not by a count, so that every node hashes after the same entries.
         if hashes::is_due(last, position.index) {
@@ -130,6 +134,11 @@ impl Parts {
     /// Place of the last entry in them.
     pub(crate) fn position(&self) -> Position {
         self.position
+    }
+
+    /// Whether both share one registry.
+    pub(crate) fn has_registry_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.registry, &other.registry)
     }
 
     /// Keys, servers, configuration.
@@ -162,6 +171,11 @@ impl Parts {
         &self.approvals
     }
 
+    /// Quotas: limits, what is granted, and who has used what.
+    pub(crate) fn quota(&self) -> &Arc<Quota> {
+        &self.quota
+    }
+
     /// The last hashes of the state.
     pub(crate) fn hashes(&self) -> &Hashes {
         &self.hashes
@@ -172,6 +186,15 @@ impl Parts {
     fn outcome(&mut self, index: u64, entry: Entry) -> Outcome {
         let stamp = Stamp {
             index,
+            at_ms: entry.at_ms,
+        };
+        let clock = quota::Stamp {
+            term: if entry.leader_term == self.position.term {
+                entry.leader_term
+            } else {
+                0
+            },
+            leader_us: entry.leader_us,
             at_ms: entry.at_ms,
         };
         let result = match entry.command {
@@ -185,6 +208,9 @@ impl Parts {
             Command::Approvals(command) => Arc::make_mut(&mut self.approvals)
                 .apply(command, stamp)
                 .map(|()| Reply::Done),
+            Command::Quota(command) => Ok(Reply::Quota(
+                Arc::make_mut(&mut self.quota).apply(command, clock),
+            )),
         };
         Outcome { index, result }
     }

@@ -74,7 +74,8 @@ impl TestCluster {
         let position = Position { term: 1, index };
         let entry = Entry {
             at_ms: self.now_ms,
-            leader_us: 0,
+            leader_us: self.now_ms * 1000,
+            leader_term: 1,
             origin,
             command,
         };

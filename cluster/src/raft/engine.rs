@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
+use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::{LinearizableReadError, RaftError};
 use openraft::{Raft, ReadPolicy};
 use tokio::sync::watch;
@@ -77,11 +78,24 @@ impl Engine {
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
         entry.at_ms = u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX);
+        // The term before the clock, so that a stamp under a term is never older than its election.
+        entry.leader_term = self.term_led();
         entry.leader_us = boot_time_us();
         let payload = Payload(wire::encode_entry(&entry));
         match self.raft.client_write(payload).await {
             Ok(response) => Ok(response.data.0),
             Err(error) => Err(self.refused(error)),
+        }
+    }
+
+    /// Term in which this node leads; 0 when it does not.
+    pub(super) fn term_led(&self) -> u64 {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        if metrics.current_leader == Some(self.parts.id) {
+            metrics.current_term
+        } else {
+            0
         }
     }
 
@@ -103,7 +117,7 @@ impl Engine {
 }
 
 /// Time since the machine was started, in microseconds; it goes on while the machine sleeps.
-fn boot_time_us() -> u64 {
+pub fn boot_time_us() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
     let nanos = u64::try_from(now.tv_nsec).unwrap_or_default();

@@ -20,6 +20,7 @@ pub use self::admin::{AdminError, RaftRole, RaftStatus, Seat};
 pub(crate) use self::alone::Alone;
 pub(crate) use self::config::Timing;
 pub(crate) use self::engine::Engine;
+pub use self::engine::boot_time_us;
 pub use self::metrics::{LATENCY_BOUNDS_US, Latency};
 pub(crate) use self::network::{BoxFuture, Network, PeerError, Peers};
 pub(crate) use self::publish::Applied;

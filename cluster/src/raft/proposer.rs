@@ -176,6 +176,11 @@ impl Proposer {
         Ok(outcome.result?)
     }
 
+    /// Whether this node leads, as far as it knows.
+    pub(crate) fn leads(&self) -> bool {
+        self.engine.term_led() != 0
+    }
+
     fn leader(&self) -> Leader {
         let metrics = self.engine.raft().metrics();
         let metrics = metrics.borrow_watched();
@@ -201,6 +206,7 @@ fn unstamped(origin: Option<Origin>, command: Command) -> Entry {
     Entry {
         at_ms: 0,
         leader_us: 0,
+        leader_term: 0,
         origin,
         command,
     }

@@ -7,7 +7,7 @@ use lockgate_proto::peer::v1;
 use prost::Message;
 
 use super::{WireError, approvals, need, nodes, registry, shards};
-use crate::command::{Command, Entry, Origin};
+use crate::command::{Command, Entry, Origin, QuotaCommand};
 
 const WHAT: &str = "entry of the log";
 
@@ -17,6 +17,7 @@ pub(crate) fn encode_entry(entry: &Entry) -> Bytes {
         format: entry.command.format(),
         at_ms: entry.at_ms,
         leader_us: entry.leader_us,
+        leader_term: entry.leader_term,
         origin: entry.origin.map(|origin| v1::Origin {
             node: origin.node.0,
             boot: origin.boot,
@@ -47,6 +48,7 @@ pub(crate) fn decode_entry(bytes: Bytes) -> Result<Entry, WireError> {
     Ok(Entry {
         at_ms: message.at_ms,
         leader_us: message.leader_us,
+        leader_term: message.leader_term,
         origin: message.origin.map(|origin| Origin {
             node: NodeId(origin.node),
             boot: origin.boot,
@@ -66,6 +68,7 @@ fn command_to(command: &Command) -> v1::entry::Command {
         Command::Nodes(command) => Wire::Nodes(nodes::command_to(command)),
         Command::Shards(command) => Wire::Shards(shards::command_to(command)),
         Command::Approvals(command) => Wire::Approvals(approvals::command_to(command)),
+        Command::Quota(command) => Wire::Quota(command.to_wire()),
     }
 }
 
@@ -78,5 +81,6 @@ fn command_from(command: v1::entry::Command) -> Result<Command, WireError> {
         Wire::Nodes(command) => Command::Nodes(nodes::command_from(command)?),
         Wire::Shards(command) => Command::Shards(shards::command_from(command)?),
         Wire::Approvals(command) => Command::Approvals(approvals::command_from(command)?),
+        Wire::Quota(command) => Command::Quota(need("quota", QuotaCommand::from_wire(command))?),
     })
 }

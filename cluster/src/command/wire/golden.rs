@@ -4,6 +4,8 @@
 //! nothing. A change that every version reads alike is new lines; any other is a new format, with a row in
 //! `lockgate_proto::peer::compat::RELEASES` and a file of its own.
 
+mod quota;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -32,6 +34,7 @@ fn commands() -> Vec<(&'static str, Command)> {
     all.extend(nodes());
     all.extend(shards());
     all.extend(others());
+    all.extend(quota::commands());
     all
 }
 
@@ -244,6 +247,7 @@ fn entry(command: Command) -> Entry {
     Entry {
         at_ms: 1_700_000_000_000,
         leader_us: 5_000_000,
+        leader_term: 0,
         origin: Some(Origin {
             node: NodeId(1),
             boot: 2,
@@ -271,7 +275,7 @@ fn outcomes() -> Vec<(&'static str, Outcome)> {
         changed: 5,
         refused: ShardId::all().skip(1000).take(2).collect(),
     };
-    vec![
+    let mut all = vec![
         ("done", outcome(Ok(Reply::Done))),
         ("booted", outcome(Ok(Reply::Boot(3)))),
         ("joined", outcome(Ok(Reply::Joined(NodeId(300))))),
@@ -280,7 +284,10 @@ fn outcomes() -> Vec<(&'static str, Outcome)> {
         ("written", outcome(Ok(Reply::Written { revision: 300 }))),
         ("changed", outcome(Ok(changed))),
         ("refused", outcome(Err(refused))),
-    ]
+    ];
+    let quota = |(name, reply)| (name, outcome(Ok(Reply::Quota(reply))));
+    all.extend(quota::replies().into_iter().map(quota));
+    all
 }
 
 /// A state in which every part holds something.
@@ -292,6 +299,7 @@ fn state() -> TestCluster {
         "roll_back_config",
         "remove",
         "revoke_token",
+        "quota_expire",
     ];
     let all = commands().into_iter();
     for (name, command) in all.filter(|(name, _)| !left_out.contains(name)) {

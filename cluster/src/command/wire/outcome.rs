@@ -7,7 +7,7 @@ use prost::Message;
 
 use super::shards::shard_from;
 use super::{WireError, need, refusal};
-use crate::command::{Outcome, Reply};
+use crate::command::{Outcome, QuotaReply, Reply};
 
 const WHAT: &str = "answer of the machine";
 
@@ -75,6 +75,7 @@ fn reply_to(reply: &Reply) -> v1::reply::Reply {
             changed: *changed,
             refused: refused.iter().map(|id| u32::from(id.number())).collect(),
         }),
+        Reply::Quota(reply) => Wire::Quota(reply.to_wire()),
     }
 }
 
@@ -103,5 +104,6 @@ fn reply_from(reply: v1::reply::Reply) -> Result<Reply, WireError> {
                 .map(shard_from)
                 .collect::<Result<Vec<ShardId>, _>>()?,
         },
+        Wire::Quota(reply) => Reply::Quota(need("quota", QuotaReply::from_wire(reply))?),
     })
 }

@@ -128,6 +128,7 @@ fn entry() -> v1::Entry {
     let entry = Entry {
         at_ms: 1,
         leader_us: 2,
+        leader_term: 3,
         origin: None,
         command: drain.into(),
     };

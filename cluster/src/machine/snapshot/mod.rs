@@ -16,6 +16,7 @@ use lockgate_proto::peer::v1::snapshot_record::Part;
 use lockgate_proto::peer::v1::{SnapshotHeader, SnapshotRecord};
 use prost::Message;
 
+use super::quota::Quota;
 use super::{Machine, Position};
 use crate::command::wire::{WireError, need};
 
@@ -90,6 +91,7 @@ fn parts(machine: &Machine) -> impl Iterator<Item = Part> + '_ {
         Part::Registers(registry::registers_to(&state.registers)),
         Part::Shards(shards::to(&state.shards)),
         Part::Approvals(approvals::to(&state.approvals)),
+        Part::Quota(state.quota.to_wire()),
         Part::Once(once::to(&machine.once)),
     ]
     .into_iter()
@@ -129,6 +131,10 @@ fn put(machine: &mut Machine, part: Part) -> Result<(), WireError> {
         Part::Registers(part) => state.registers = Arc::new(registry::registers_from(part)),
         Part::Shards(part) => state.shards = Arc::new(shards::from(part)?),
         Part::Approvals(part) => state.approvals = Arc::new(approvals::from(part)?),
+        Part::Quota(part) => {
+            let quota = need("quota", Quota::from_wire(part))?;
+            state.quota = Arc::new(quota);
+        }
         Part::Once(part) => machine.once = Arc::new(once::from(part)?),
         Part::Hashes(part) => state.hashes = Arc::new(once::hashes_from(part)?),
     }

@@ -21,6 +21,7 @@ impl World {
         let entry = Entry {
             at_ms,
             leader_us: 0,
+            leader_term: node.term,
             origin: None,
             command,
         };

@@ -1,0 +1,69 @@
+//! The cluster as the agent of a node sees it.
+
+use std::future::Future;
+
+use lockgate_proto::id::NodeName;
+
+use super::agent::{Place, Propose, Unanswered};
+use crate::command::Reply as Answered;
+use crate::handle::Cluster;
+use crate::machine::MemberState;
+use crate::machine::quota::{Command, Reply};
+
+/// One life of one node in the cluster.
+#[derive(Clone, Debug)]
+pub struct Seat {
+    cluster: Cluster,
+    node: u64,
+    boot: u64,
+}
+
+impl Seat {
+    /// The place of this node. `None` when it is no member (any more).
+    pub fn of(cluster: &Cluster) -> Option<Self> {
+        let view = cluster.view();
+        let member = view.member(&NodeName::from(view.node()))?;
+        Some(Self {
+            node: member.id.0,
+            boot: view.boot(),
+            cluster: cluster.clone(),
+        })
+    }
+
+    /// Its Raft id.
+    pub fn node(&self) -> u64 {
+        self.node
+    }
+
+    /// How often it has started.
+    pub fn boot(&self) -> u64 {
+        self.boot
+    }
+}
+
+impl Propose for Seat {
+    fn propose(&self, command: Command) -> impl Future<Output = Result<Reply, Unanswered>> + Send {
+        let cluster = self.cluster.clone();
+        async move {
+            match cluster.propose(command.into()).await {
+                Ok(Answered::Quota(reply)) => Ok(reply),
+                Ok(_) | Err(_) => Err(Unanswered),
+            }
+        }
+    }
+
+    fn place(&self) -> Place {
+        let view = self.cluster.view();
+        let serving = |state| matches!(state, MemberState::Learner | MemberState::Voter);
+        let members = view.members().values();
+        Place {
+            n_nodes: members.filter(|member| serving(member.state)).count(),
+            is_leader: self.cluster.leads(),
+            last_lease: view.quota().last_lease(),
+        }
+    }
+
+    fn has_grant_below(&self, lease: u64) -> bool {
+        self.cluster.view().quota().has_grant_below(lease)
+    }
+}
