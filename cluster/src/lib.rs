@@ -4,6 +4,7 @@
 //! [`Cluster`] is all that the gateway sees. Behind it a state machine applies commands, purely and in order, and a
 //! store keeps them durable before anybody is told that they happened. One node is a cluster of one.
 
+pub mod audit;
 mod command;
 mod error;
 mod grpc;

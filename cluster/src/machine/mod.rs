@@ -5,6 +5,7 @@
 mod approvals;
 mod hashes;
 mod limits;
+pub(crate) mod audit;
 mod nodes;
 mod once;
 pub(crate) mod quota;

@@ -1,0 +1,136 @@
+//! Writes members of a JSON object straight into a buffer.
+
+/// Adds a member whose value needs no escape and is no string: a number, or raw JSON.
+pub(crate) fn raw(out: &mut Vec<u8>, key: &str, value: &str) {
+    name(out, key);
+    out.extend_from_slice(value.as_bytes());
+}
+
+/// Adds a number.
+pub(crate) fn number(out: &mut Vec<u8>, key: &str, value: u64) {
+    name(out, key);
+    digits(out, value);
+}
+
+/// Adds a string. Of one that needs more than `limit` bytes with its escapes only the beginning is written, and `…`.
+pub(crate) fn string(out: &mut Vec<u8>, key: &str, value: &str, limit: usize) {
+    name(out, key);
+    quoted(out, value, limit);
+}
+
+/// Adds a string if there is one.
+pub(crate) fn optional(out: &mut Vec<u8>, key: &str, value: Option<&str>, limit: usize) {
+    if let Some(value) = value {
+        string(out, key, value, limit);
+    }
+}
+
+/// Writes a string alone, with its quotes.
+pub(crate) fn quoted(out: &mut Vec<u8>, value: &str, limit: usize) {
+    out.push(b'"');
+    // No early end, so that it becomes a few wide comparisons. Nearly every name goes this way.
+    let special = value
+        .bytes()
+        .fold(false, |any, byte| any | needs_escape(byte));
+    if !special && value.len() <= limit {
+        out.extend_from_slice(value.as_bytes());
+    } else {
+        escaped(out, value, limit);
+    }
+    out.push(b'"');
+}
+
+/// Writes a number alone.
+pub(crate) fn digits(out: &mut Vec<u8>, value: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    let mut rest = value;
+    loop {
+        at -= 1;
+        // Below 10, so that it fits.
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// What JSON demands (RFC 8259, section 7), and DEL, which terminals act on.
+fn needs_escape(byte: u8) -> bool {
+    byte < 0x20 || matches!(byte, b'"' | b'\\' | 0x7f)
+}
+
+fn escaped(out: &mut Vec<u8>, value: &str, limit: usize) {
+    let start = out.len();
+    for c in value.chars() {
+        let before = out.len();
+        match c {
+            '"' => out.extend_from_slice(b"\\\""),
+            '\\' => out.extend_from_slice(b"\\\\"),
+            '\n' => out.extend_from_slice(b"\\n"),
+            '\r' => out.extend_from_slice(b"\\r"),
+            '\t' => out.extend_from_slice(b"\\t"),
+            '\0'..' ' | '\x7f' => {
+                out.extend_from_slice(format!("\\u{:04x}", u32::from(c)).as_bytes())
+            }
+            c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+        if out.len() - start > limit {
+            out.truncate(before);
+            out.extend_from_slice("…".as_bytes());
+            return;
+        }
+    }
+}
+
+fn name(out: &mut Vec<u8>, key: &str) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(key.as_bytes());
+    out.extend_from_slice(b"\":");
+}
+
+#[cfg(test)]
+mod tests {
+    use lockgate_proto::jsonrpc::decode_str;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn written(value: &str, limit: usize) -> String {
+        let mut out = Vec::new();
+        quoted(&mut out, value, limit);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_long_string_is_cut_at_a_character() {
+        assert_eq!(written("aäb", 2), "\"a…\"");
+        assert_eq!(written("aäb", 4), "\"aäb\"");
+        assert_eq!(written("a\"b", 2), "\"a…\"");
+        assert_eq!(written("a\"b", 3), "\"a\\\"…\"");
+    }
+
+    proptest! {
+        #[test]
+        fn any_string_comes_back(text: String) {
+            let json = written(&text, usize::MAX);
+            prop_assert!(json.bytes().all(|byte| byte >= 0x20 && byte != 0x7f));
+            let decoded = decode_str(&json);
+            prop_assert_eq!(decoded.as_deref(), Some(text.as_str()));
+        }
+
+        #[test]
+        fn no_string_outgrows_its_limit(text: String, limit in 0..40_usize) {
+            prop_assert!(written(&text, limit).len() <= limit + 2 + '…'.len_utf8());
+        }
+
+        #[test]
+        fn any_number_comes_back(number: u64) {
+            let mut out = Vec::new();
+            digits(&mut out, number);
+            prop_assert_eq!(String::from_utf8(out).unwrap(), number.to_string());
+        }
+    }
+}
