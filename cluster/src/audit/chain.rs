@@ -1,8 +1,12 @@
 //! The hash chain: every record names all records before it.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use lockgate_proto::jsonrpc::{decode_str, find};
 use serde::{Deserialize, Serialize};
 
 use super::hash::Hash;
+use super::text;
 
 const GENESIS_DOMAIN: &[u8] = b"lockgate-audit-genesis/v1\n";
 const CHAIN_DOMAIN: &[u8] = b"lockgate-audit-chain/v1\n";
@@ -33,6 +37,41 @@ impl Genesis {
     #[must_use]
     pub fn origin(&self) -> String {
         format!("lockgate.audit/{}", self.log)
+    }
+
+    /// One line of JSON, without a newline: `{"lockgate_audit":1,"log":"5f3a90c1","first_key_id":1}`, and `previous` in
+    /// base64.
+    #[must_use]
+    pub fn to_line(&self) -> Vec<u8> {
+        let mut line = b"{\"lockgate_audit\":1".to_vec();
+        text::string(&mut line, "log", &self.log, usize::MAX);
+        text::number(&mut line, "first_key_id", self.first_key_id.into());
+        if let Some(previous) = &self.previous {
+            let previous = BASE64.encode(previous);
+            text::string(&mut line, "previous", &previous, usize::MAX);
+        }
+        line.push(b'}');
+        line
+    }
+
+    /// Reads these members of a JSON object; others are passed over. `None` when one is missing or of another form.
+    #[must_use]
+    pub fn from_line(line: &[u8]) -> Option<Self> {
+        let line = std::str::from_utf8(line).ok()?;
+        let value = |key| find(line, key).map(|span| span.of(line));
+        if value("lockgate_audit")? != "1" {
+            return None;
+        }
+        let previous = match value("previous") {
+            Some(raw) => Some(BASE64.decode(decode_str(raw)?.as_ref()).ok()?),
+            None => None,
+        };
+        let genesis = Self {
+            log: decode_str(value("log")?)?.into_owned(),
+            first_key_id: value("first_key_id")?.parse().ok()?,
+            previous,
+        };
+        genesis.is_valid().then_some(genesis)
     }
 
     /// Chain hash before the first record.
@@ -117,6 +156,19 @@ mod tests {
             genesis().head().to_string(),
             "6122b9cb60861d27edc557de75509c1f395df43a4dc28c8cad0401f99dafdc6b"
         );
+    }
+
+    #[test]
+    fn a_genesis_comes_back_from_its_line() {
+        let restored = Genesis {
+            previous: Some(b"note\n".to_vec()),
+            ..genesis()
+        };
+        for genesis in [genesis(), restored] {
+            let line = genesis.to_line();
+            assert_eq!(Genesis::from_line(&line), Some(genesis));
+            assert_eq!(Genesis::from_line(&line[1..]), None);
+        }
     }
 
     #[test]

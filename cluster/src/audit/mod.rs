@@ -7,16 +7,21 @@
 
 pub mod chain;
 pub mod checkpoint;
+pub mod export;
+pub mod filter;
 pub mod hash;
 pub mod key;
 pub mod leaf;
 pub mod mac;
 pub mod note;
 pub mod proof;
+pub mod prove;
 pub mod record;
+pub mod segment;
 pub(crate) mod text;
 pub mod time;
 pub mod tree;
+pub mod verify;
 
 pub use self::chain::Genesis;
 pub use self::checkpoint::{Checkpoint, Signers};

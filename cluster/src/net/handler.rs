@@ -47,6 +47,7 @@ impl EngineHandler {
         let entry = wire::encode_entry(&Entry {
             at_ms: 0,
             leader_us: 0,
+            leader_term: 0,
             origin: None,
             command: command.into(),
         });

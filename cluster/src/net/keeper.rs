@@ -74,6 +74,7 @@ async fn take(engine: &Engine, step: Step) {
             let entry = Entry {
                 at_ms: 0,
                 leader_us: 0,
+                leader_term: 0,
                 origin: None,
                 command: command.into(),
             };

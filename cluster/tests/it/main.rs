@@ -6,6 +6,7 @@
 )]
 
 mod crash;
+mod audit;
 mod damage;
 mod restart;
 

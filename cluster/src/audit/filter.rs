@@ -1,0 +1,117 @@
+//! Which records somebody wants to see.
+
+use lockgate_proto::jsonrpc::{decode_str, members};
+
+use super::segment::{SegmentError, SegmentReader};
+
+/// Records looked through at a time when the last ones are wanted.
+const WINDOW: u64 = 1024;
+
+/// Fields that a record must have; all of them. Empty lets everything pass.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Field of a record, by its name in [`super::leaf::FIELDS`], and its text: a string without quotes, anything else
+    /// as it stands there.
+    pub equal: Vec<(String, String)>,
+    /// Not before this time, as a record has it in `ts`. Shorter texts count from the beginning of what they name.
+    pub since: Option<String>,
+    /// Before this time.
+    pub until: Option<String>,
+}
+
+impl Filter {
+    /// Whether it lets the record pass.
+    #[must_use]
+    pub fn matches(&self, line: &str) -> bool {
+        if *self == Self::default() {
+            return true;
+        }
+        let mut n_equal = 0;
+        for member in members(line) {
+            let text = decode_str(member.value);
+            let text = text.as_deref().unwrap_or(member.value);
+            if member.key == "ts" {
+                let early = self.since.as_deref().is_some_and(|since| text < since);
+                let late = self.until.as_deref().is_some_and(|until| text >= until);
+                if early || late {
+                    return false;
+                }
+            }
+            for (_, want) in self.equal.iter().filter(|(key, _)| *key == member.key) {
+                if want != text {
+                    return false;
+                }
+                n_equal += 1;
+            }
+        }
+        n_equal == self.equal.len()
+    }
+}
+
+/// The last `n` records that `filter` lets pass, oldest first.
+///
+/// # Errors
+/// When the log can't be read.
+pub fn tail(
+    reader: &SegmentReader,
+    filter: &Filter,
+    n: usize,
+) -> Result<Vec<String>, SegmentError> {
+    let first = reader.first()?;
+    let mut end = reader.size();
+    let mut found: Vec<String> = Vec::new();
+    while end > first && found.len() < n {
+        let start = end.saturating_sub(WINDOW).max(first);
+        let mut window = Vec::new();
+        let mut records = reader.records(start, end)?;
+        while let Some(record) = records.next()? {
+            let line = String::from_utf8_lossy(record.line);
+            if filter.matches(&line) {
+                window.push(line.into_owned());
+            }
+        }
+        let wanted = window.len().min(n - found.len());
+        window.drain(..window.len() - wanted);
+        window.append(&mut found);
+        found = window;
+        end = start;
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINE: &str = "{\"v\":1,\"seq\":7,\"ts\":\"2026-11-21T00:28:40.123Z\",\"tenant\":\"ac\\u006de\",\"tool\":\"t\"}";
+
+    #[track_caller]
+    fn check(equal: &[(&str, &str)], since: Option<&str>, until: Option<&str>, want: bool) {
+        let equal = equal
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let filter = Filter {
+            equal: equal.collect(),
+            since: since.map(str::to_owned),
+            until: until.map(str::to_owned),
+        };
+        assert_eq!(filter.matches(LINE), want, "{filter:?}");
+    }
+
+    #[test]
+    fn all_wanted_fields_must_be_there() {
+        check(&[], None, None, true);
+        check(&[("tenant", "acme")], None, None, true);
+        check(&[("tenant", "acme"), ("seq", "7")], None, None, true);
+        check(&[("tenant", "acme"), ("tool", "u")], None, None, false);
+        check(&[("server", "x")], None, None, false);
+    }
+
+    #[test]
+    fn times_count_from_their_beginning() {
+        check(&[], Some("2026-11-21"), Some("2026-11-22"), true);
+        check(&[], Some("2026-11-21T00:28:40.123Z"), None, true);
+        check(&[], Some("2026-11-21T00:28:41"), None, false);
+        check(&[], None, Some("2026-11-21T00:28:40.123Z"), false);
+    }
+}

@@ -1,0 +1,324 @@
+//! Offline verification: what was changed since it was written, and where first.
+//!
+//! Each record is checked for its place, its link to the one before, its MAC under the one key that may guard it, its
+//! time, and its number in its node's life; the tree at each checkpoint, and the checkpoint's signatures. Without MAC keys
+//! the checkpoints decide, without public keys the MACs; without both nothing can be said, since anybody can make a chain.
+
+mod origins;
+mod report;
+mod run;
+
+use std::collections::VecDeque;
+
+use self::origins::Origins;
+pub use self::report::{Finding, Reason, Report, Verdict};
+pub use self::run::{verify_export, verify_segments};
+use super::chain::{self, Genesis};
+use super::checkpoint::{Checkpoint, Signers};
+use super::hash::{Hash, leaf_hash};
+use super::leaf::Head;
+use super::mac::{KeyRanges, MacKey, MacKeys};
+use super::note::{Note, NoteError};
+use super::segment::Stored;
+use super::time::STAMP_BYTES;
+use super::tree::Frontier;
+
+/// What the verifier believes without proof.
+#[derive(Clone, Debug)]
+pub struct Trust {
+    /// Which log it is, and from where it comes.
+    pub genesis: Genesis,
+    /// MAC keys, retired ones too. May be empty.
+    pub keys: MacKeys,
+    /// Who signs and cosigned checkpoints: now, and in earlier times of the log. May be empty.
+    pub signers: Vec<Signers>,
+}
+
+/// Where verification starts: the beginning of the log, or the first record that was not pruned.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// Chain hash before the first record.
+    pub chain: Hash,
+    /// Edge of the tree of what comes before.
+    pub frontier: Frontier,
+}
+
+impl Start {
+    /// The beginning of the log.
+    #[must_use]
+    pub fn of(genesis: &Genesis) -> Self {
+        Self {
+            chain: genesis.head(),
+            frontier: Frontier::default(),
+        }
+    }
+}
+
+/// Takes records in order and remembers what the next one must fit.
+#[derive(Debug)]
+pub struct Verifier<'a> {
+    trust: &'a Trust,
+    first: u64,
+    chain: Hash,
+    frontier: Frontier,
+    ranges: Option<KeyRanges>,
+    last_ts: [u8; STAMP_BYTES],
+    origins: Origins,
+    /// A record whose link to the one before is broken, where nothing told which of the two was changed. If the next
+    /// record fits it, it was the one before.
+    suspect: Option<u64>,
+    /// A checkpoint has another root. The next record tells whether the one before it was changed, or more.
+    wrong_root: Option<Finding>,
+    /// Whether the chain so far has a witness: the last MAC, a checkpoint, or the start.
+    is_vouched: bool,
+    /// Checkpoints ahead, smallest first.
+    checkpoints: VecDeque<Checkpoint>,
+    n_checkpoints: u64,
+    /// Records before this are in a good checkpoint.
+    attested: u64,
+    n_macs: u64,
+    /// What could not be checked.
+    unchecked: Vec<String>,
+}
+
+impl<'a> Verifier<'a> {
+    /// Starts.
+    #[must_use]
+    pub fn new(trust: &'a Trust, start: Start) -> Self {
+        let first = start.frontier.size();
+        Self {
+            trust,
+            first,
+            chain: start.chain,
+            frontier: start.frontier,
+            ranges: (first == 0).then(|| KeyRanges::starting(0, trust.genesis.first_key_id)),
+            last_ts: [0; STAMP_BYTES],
+            origins: Origins::starting(first == 0),
+            suspect: None,
+            wrong_root: None,
+            is_vouched: true,
+            checkpoints: VecDeque::new(),
+            n_checkpoints: 0,
+            attested: first,
+            n_macs: 0,
+            unchecked: Vec::new(),
+        }
+    }
+
+    /// Takes the checkpoints that are known, before the first record.
+    ///
+    /// # Errors
+    /// When one is malformed or has a wrong signature: there is nothing in them that a disk or a person may change.
+    pub fn add_checkpoints(&mut self, notes: &[Vec<u8>]) -> Result<(), Finding> {
+        for note in notes {
+            self.add_checkpoint(note)?;
+        }
+        let all = self.checkpoints.make_contiguous();
+        all.sort_by_key(|checkpoint| checkpoint.size);
+        self.check_checkpoints(self.next());
+        Ok(())
+    }
+
+    /// Number of the record that is next.
+    #[must_use]
+    pub fn next(&self) -> u64 {
+        self.frontier.size()
+    }
+
+    fn add_checkpoint(&mut self, note: &[u8]) -> Result<(), Finding> {
+        let wrong = |size: u64, error: NoteError| Finding {
+            seq: size.saturating_sub(1),
+            reason: Reason::Checkpoint { size, error },
+        };
+        let note = Note::parse(note).map_err(|error| wrong(0, error))?;
+        let stated = Checkpoint::parse(note.text()).map_err(|error| wrong(0, error))?;
+        if stated.size < self.first {
+            return Ok(());
+        }
+        for signers in &self.trust.signers {
+            match signers.open(&self.trust.genesis.origin(), &note) {
+                Ok((checkpoint, cosigned)) if cosigned >= signers.majority() => {
+                    self.checkpoints.push_back(checkpoint);
+                    return Ok(());
+                }
+                Ok(_) | Err(NoteError::Unsigned) => {}
+                Err(error) => return Err(wrong(stated.size, error)),
+            }
+        }
+        if !self.trust.signers.is_empty() {
+            let size = stated.size;
+            let what = format!("checkpoint of {size} records: no majority of known keys signed it");
+            self.unchecked.push(what);
+        }
+        Ok(())
+    }
+
+    /// Checks the next record.
+    ///
+    /// # Errors
+    /// The first thing that is wrong. The verifier is at its end then.
+    pub fn push(&mut self, record: &Stored<'_>) -> Result<(), Finding> {
+        let seq = self.next();
+        let bad = |reason| Finding { seq, reason };
+        let head = Head::read(record.line).ok_or_else(|| bad(Reason::NotALeaf));
+        if let Some(finding) = self.wrong_root.take() {
+            let breaks = head.is_ok_and(|head| head.prev != self.chain);
+            let before = Finding {
+                seq: seq.saturating_sub(1),
+                reason: Reason::Link,
+            };
+            return Err(if breaks { before } else { finding });
+        }
+        let head = head?;
+        if head.seq != seq {
+            return Err(self.blame(bad(Reason::Place { found: head.seq })));
+        }
+        if head.log != self.trust.genesis.log {
+            return Err(self.blame(bad(Reason::OtherLog)));
+        }
+        let leaf = leaf_hash(record.line);
+        let intact = head.prev == self.chain;
+        if let Some(suspect) = self.suspect {
+            let seq = if intact { suspect - 1 } else { suspect };
+            let reason = Reason::Link;
+            return Err(Finding { seq, reason });
+        }
+        let chain = chain::link(&head.prev, seq, &leaf);
+        let key = self.key_of(record, seq)?;
+        if !intact && self.is_vouched {
+            return Err(bad(Reason::Link));
+        }
+        if !intact {
+            self.suspect = Some(seq);
+        }
+        match key {
+            Some(key) if intact && !key.verify(seq, &chain, &record.mac) => {
+                return Err(bad(Reason::Mac));
+            }
+            Some(_) if intact => self.n_macs += 1,
+            _ => {}
+        }
+        self.is_vouched = intact && key.is_some();
+        self.check_meaning(&head, record.line)
+            .map_err(|reason| self.blame(bad(reason)))?;
+        self.chain = chain;
+        self.frontier.append(leaf);
+        if self.suspect.is_none() {
+            self.check_checkpoints(seq + 1);
+        }
+        Ok(())
+    }
+
+    /// Checks what the record says of time, number and key.
+    fn check_meaning(&mut self, head: &Head<'_>, line: &[u8]) -> Result<(), Reason> {
+        if head.ts.as_bytes() < &self.last_ts[..] {
+            return Err(Reason::Time);
+        }
+        self.last_ts.copy_from_slice(head.ts.as_bytes());
+        if let Some((old, new)) = self.origins.accept(head, line)? {
+            let ranges = self
+                .ranges
+                .get_or_insert_with(|| KeyRanges::starting(head.seq, old));
+            if ranges.current() != old || !ranges.rotate(head.seq + 1, new) {
+                return Err(Reason::Rotation { old, new });
+            }
+        }
+        Ok(())
+    }
+
+    /// Key of the record's MAC, if it is there.
+    fn key_of(&mut self, record: &Stored<'_>, seq: u64) -> Result<Option<&'a MacKey>, Finding> {
+        let (found, trust) = (record.key_id, self.trust);
+        let ranges = &mut self.ranges;
+        let ranges = ranges.get_or_insert_with(|| KeyRanges::starting(seq, found));
+        let allowed = ranges.at(seq);
+        if found != allowed {
+            let reason = Reason::Key { found, allowed };
+            return Err(Finding { seq, reason });
+        }
+        Ok(trust.keys.get(found))
+    }
+
+    /// With an unresolved suspicion, what is found behind it is a consequence, not the cause.
+    fn blame(&self, finding: Finding) -> Finding {
+        match self.suspect {
+            Some(suspect) => Finding {
+                seq: suspect - 1,
+                reason: Reason::Link,
+            },
+            None => finding,
+        }
+    }
+
+    /// Compares the tree with the checkpoints of `size` records.
+    fn check_checkpoints(&mut self, size: u64) {
+        while let Some(checkpoint) = self.checkpoints.front().filter(|next| next.size <= size) {
+            if checkpoint.root != self.frontier.root() {
+                self.wrong_root = Some(Finding {
+                    seq: self.attested,
+                    reason: Reason::Root { size },
+                });
+                return;
+            }
+            self.checkpoints.pop_front();
+            self.n_checkpoints += 1;
+            self.attested = size;
+            self.is_vouched = true;
+        }
+    }
+
+    /// Ends. `expected` is the number of records that should be there, if somebody knows.
+    #[must_use]
+    pub fn finish(mut self, expected: Option<u64>) -> Report {
+        let end = self.next();
+        let named = self.checkpoints.back().map_or(0, |last| last.size);
+        let expected = expected.unwrap_or(0).max(named);
+        let missing = (expected > end).then_some(Finding {
+            seq: end,
+            reason: Reason::Missing { end: expected },
+        });
+        let suspect = self.suspect.map(|suspect| Finding {
+            seq: suspect - 1,
+            reason: Reason::Link,
+        });
+        let verdict = match suspect.or_else(|| self.wrong_root.take()).or(missing) {
+            Some(finding) => Verdict::Bad(finding),
+            None => self.judge(end),
+        };
+        Report {
+            records: self.first..end,
+            verdict,
+            chain: self.chain,
+            root: self.frontier.root(),
+            n_checkpoints: self.n_checkpoints,
+            attested: self.attested,
+            n_macs: self.n_macs,
+        }
+    }
+
+    /// Ends with what was found.
+    #[must_use]
+    pub fn fail(self, finding: Finding) -> Report {
+        let end = self.next();
+        Report {
+            verdict: Verdict::Bad(finding),
+            ..self.finish(None)
+        }
+        .through(end)
+    }
+
+    /// Good when each record has a witness: a checkpoint behind it, or its MAC.
+    fn judge(&mut self, end: u64) -> Verdict {
+        let all_macs = self.n_macs == end - self.first;
+        if self.attested == end || all_macs {
+            return Verdict::Good;
+        }
+        let from = self.attested;
+        self.unchecked.push(format!(
+            "records {from} to {} are behind the last checkpoint that was verified, and not all of their MAC keys were \
+             given",
+            end - 1
+        ));
+        Verdict::Unchecked(std::mem::take(&mut self.unchecked))
+    }
+}
