@@ -56,6 +56,12 @@ impl View {
         self.parts.registry().servers.in_order()
     }
 
+    /// Whether keys, servers, configuration and keyring are the same in both. A cheap look, which may say no for equal
+    /// ones.
+    pub fn has_same_registry(&self, other: &Self) -> bool {
+        self.parts.shares_registry(&other.parts) && Arc::ptr_eq(&self.keyring, &other.keyring)
+    }
+
     /// The configuration in force and its document, canonical JSON. `None` when none was ever applied.
     pub fn config(&self) -> Option<(&ConfigVersion, &Bytes)> {
         self.parts.registry().config.current()

@@ -132,6 +132,10 @@ impl Machine {
 }
 
 impl Parts {
+    pub(crate) fn shares_registry(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.registry, &other.registry)
+    }
+
     /// Place of the last entry in them.
     pub(crate) fn position(&self) -> Position {
         self.position

@@ -15,7 +15,7 @@ use crate::identity::Identity;
 use crate::task::spawn_named;
 use crate::upstream::UpstreamHandle;
 
-use super::App;
+use super::{App, replicated};
 
 /// Catalogs that change within this time make one new table.
 const DEBOUNCE: Duration = Duration::from_millis(20);
@@ -44,7 +44,10 @@ impl App {
         // One at a time: an older state must not replace a newer one.
         let _one_at_a_time = self.applying.lock().await;
         let view = self.cluster.view();
-        let registry = with_added(registry, &view);
+        let registry = match &self.replicated {
+            Some(replicated) => with_added(&*replicated.registry(&view)?, &view),
+            None => with_added(registry, &view),
+        };
         // Rights first: what is taken away bites before anything new is offered.
         let identity = Identity::new(&registry, &view)?;
         let before = self.gateway.identities.swap(identity.into());
@@ -80,6 +83,10 @@ impl App {
     /// Applies every new version of the file and every change of the registry.
     pub(super) async fn keep_registry(self, reload: ReloadHandle) {
         let (mut versions, mut views) = (reload.versions(), self.cluster.watch());
+        let mut last: Option<Arc<View>> = None;
+        if self.replicated.is_some() {
+            warn_of_difference(&versions.borrow_and_update(), &self.cluster.view());
+        }
         loop {
             let ended = tokio::select! {
                 changed = versions.changed() => changed.is_err(),
@@ -88,8 +95,20 @@ impl App {
             if ended {
                 return;
             }
-            views.mark_unchanged();
+            let view = Arc::clone(&views.borrow_and_update());
+            let is_new_file = versions.has_changed().unwrap_or(true);
             let version = Arc::clone(&versions.borrow_and_update());
+            if self.replicated.is_some() && is_new_file {
+                warn_of_difference(&version, &view);
+            }
+            // Most entries of the log are about other things.
+            let is_same = last
+                .as_ref()
+                .is_some_and(|last| view.has_same_registry(last));
+            last = Some(view);
+            if is_same && !is_new_file {
+                continue;
+            }
             match self.apply(&version.config.registry).await {
                 Ok(()) => tracing::info!(version = version.version, "registry applied"),
                 Err(error) => tracing::error!(%error, "registry could not be applied"),
@@ -133,6 +152,15 @@ impl App {
             }
             tokio::time::sleep(DEBOUNCE).await;
         }
+    }
+}
+
+/// Among several nodes the file only seeds the registry.
+fn warn_of_difference(file: &config::Versioned, view: &View) {
+    if replicated::differs(&file.document(), view) {
+        tracing::warn!(
+            "the registry of the file is another one than the cluster's, which is in force; `lockgate config apply` changes that one"
+        );
     }
 }
 

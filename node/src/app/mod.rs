@@ -1,10 +1,13 @@
 //! The only place where the parts are put together, and the only one that reads the clock.
 
 mod keep;
+mod membership;
+mod replicated;
 mod run;
 mod signals;
 mod starts;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -15,7 +18,7 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::Audit;
-use crate::config::{Config, Registry};
+use crate::config::{self, Config, Loaded, Registry};
 use crate::identity::{Identities, Identity};
 use crate::ingress::Gateway;
 use crate::pipeline::Pipeline;
@@ -25,6 +28,7 @@ use crate::stateless;
 use crate::telemetry::{self, Metrics, Telemetry};
 use crate::upstream::{Upstreams, WaitingRoom};
 
+use self::replicated::Replicated;
 pub use self::starts::Node;
 
 /// The first answers to `tools/list` should be complete: the listener opens when every server was tried once, or
@@ -48,6 +52,8 @@ struct App {
     gateway: Arc<Gateway>,
     /// Registry in force: the file's, and what was added at run time.
     registry: Arc<ArcSwap<Registry>>,
+    /// Where the registry comes from among several nodes; `None`: from the file.
+    replicated: Option<Replicated>,
     /// One change of the registry at a time.
     applying: Arc<Mutex<()>>,
     /// Fires at the beginning of the end: no new connections, no listening streams.
@@ -70,18 +76,23 @@ fn clock() -> SystemTime {
 
 impl App {
     /// Opens the state and starts the servers' actors. Nothing is waited for: see [`Self::settled`].
-    async fn start(config: &Config) -> anyhow::Result<Self> {
-        let telemetry = &config.node.telemetry;
-        let cluster = Cluster::open(&config.node.data_dir, clock)
-            .context("the data directory cannot be used")?;
+    async fn start(loaded: &Loaded, options: &config::Options, dir: &Path) -> anyhow::Result<Self> {
+        let config = &loaded.config;
+        let cluster = Self::open(config, options).await?;
         let view = cluster.view();
+        let is_shared = config.node.cluster.is_some();
+        let replicated = is_shared.then(|| Replicated::new(dir, options.clone()));
+        let base = match &replicated {
+            Some(replicated) => replicated.registry(&view)?,
+            None => Arc::new(config.registry.clone()),
+        };
         let sealer = Arc::new(Sealer::new(view.keyring()).context("the keyring cannot be used")?);
-        let telemetry = Arc::new(telemetry::init(telemetry, view.node())?);
+        let telemetry = Arc::new(telemetry::init(&config.node.telemetry, view.node())?);
         let audit = Audit::open(&config.node.audit, view.node(), view.boot(), clock);
         let audit = Arc::new(audit.context("the audit log cannot be opened")?);
         let metrics = Arc::new(Metrics::default());
         let limits = config.node.limits;
-        let identities = Arc::new(Identities::new(Identity::new(&config.registry, &view)?));
+        let identities = Arc::new(Identities::new(Identity::new(&base, &view)?));
         let pipeline = Arc::new(Pipeline::new(
             Arc::clone(&identities),
             Arc::clone(&audit),
@@ -108,7 +119,7 @@ impl App {
             closing: stop.clone(),
             grace: GRACE,
         });
-        let registry = Arc::new(ArcSwap::from_pointee(config.registry.clone()));
+        let registry = Arc::new(ArcSwap::new(base));
         let app = Self {
             cluster,
             audit,
@@ -117,11 +128,18 @@ impl App {
             pipeline,
             gateway,
             registry,
+            replicated,
             applying: Arc::default(),
             stop,
         };
         app.apply(&config.registry).await?;
         Ok(app)
+    }
+
+    /// The state of this node: of the one that it is, or of one among several.
+    async fn open(config: &Config, options: &config::Options) -> anyhow::Result<Cluster> {
+        let begin = membership::join_from_environment(&options.env)?;
+        membership::open(membership::options(&config.node, begin)).await
     }
 
     /// Waits until each server was tried once, or for so long, and routes to what they offer.

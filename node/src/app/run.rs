@@ -1,7 +1,7 @@
 //! The three ways in which a node runs: behind listeners, behind its own pipes, and as a demo.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,6 +58,7 @@ pub(super) async fn serve(
         Start {
             loaded: &loaded,
             options,
+            dir: &directory_of(path),
             file,
             ready,
         },
@@ -72,6 +73,7 @@ pub(super) async fn serve_loaded(loaded: &Loaded, ready: Ready<'_>) -> anyhow::R
     let start = Start {
         loaded,
         options,
+        dir: Path::new("."),
         file: None,
         ready,
     };
@@ -82,6 +84,8 @@ pub(super) async fn serve_loaded(loaded: &Loaded, ready: Ready<'_>) -> anyhow::R
 struct Start<'a> {
     loaded: &'a Loaded,
     options: config::Options,
+    /// Where relative paths start.
+    dir: &'a Path,
     /// Follows the file, if the configuration is one.
     file: Option<ReloadHandle>,
     ready: Ready<'a>,
@@ -94,6 +98,7 @@ where
     let Start {
         loaded,
         options,
+        dir,
         file,
         ready,
     } = start;
@@ -104,7 +109,7 @@ where
         .with_context(|| format!("listen: {} cannot be bound", node.listen))?;
     let address = listener.address()?;
     let (operators, admin_address) = bind_operators(node.admin_listen).await?;
-    let app = App::start(&loaded.config).await?;
+    let app = App::start(loaded, &options, dir).await?;
     let guard = Guard::new(address, &node.allowed_hosts, &node.allowed_origins);
     let service = Service::new(Arc::clone(&app.gateway), guard);
     let mut tasks = keep(&app).await;
@@ -160,6 +165,13 @@ where
     Ok(())
 }
 
+/// Directory of the file, independent of the working directory.
+fn directory_of(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).ok();
+    let dir = absolute.and_then(|path| path.parent().map(Path::to_owned));
+    dir.unwrap_or_else(|| PathBuf::from("."))
+}
+
 async fn bind_operators(wanted: SocketAddr) -> anyhow::Result<(admin::Listener, SocketAddr)> {
     let operators = admin::Listener::bind(wanted)
         .await
@@ -177,7 +189,7 @@ pub(super) async fn stdio(path: &Path, options: config::Options) -> anyhow::Resu
         // Standard output belongs to the client here.
         node.audit = config::Audit::File(node.data_dir.join("audit.jsonl"));
     }
-    let app = App::start(&loaded.config).await?;
+    let app = App::start(&loaded, &options, &directory_of(path)).await?;
     app.settled().await;
     let who = stdio_caller(&app, key.as_deref())?;
     let tasks = app.keep_current();

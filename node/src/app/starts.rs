@@ -1,7 +1,7 @@
 //! What the command line starts: one runtime per process, one node in it.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
@@ -9,7 +9,7 @@ use crate::cli::{DemoOptions, Failure, ServeOptions, Starts, StdioOptions};
 use crate::config;
 use crate::demo;
 
-use super::run;
+use super::{membership, run};
 
 /// Starts nodes for [`crate::cli::run`].
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +33,29 @@ impl Starts for Node {
 
     fn demo(&self, options: DemoOptions) -> Result<(), Failure> {
         block_on(async { run_demo(&options).await })
+    }
+
+    fn cluster_init(&self, config: &Path) -> Result<(String, String), Failure> {
+        let settings = config::Options::from_process(false);
+        block_on(async {
+            let founded = membership::init(config, &settings).await?;
+            Ok((founded.cluster, founded.node))
+        })
+    }
+
+    fn cluster_join(&self, config: &Path, token: Option<&str>) -> Result<String, Failure> {
+        let settings = config::Options::from_process(false);
+        block_on(async { membership::join(config, &settings, token).await })
+    }
+
+    fn dev_certs(
+        &self,
+        dir: &Path,
+        trust_domain: &str,
+        nodes: &[String],
+    ) -> Result<Vec<PathBuf>, Failure> {
+        membership::dev_certs(dir, trust_domain, nodes)
+            .map_err(|error| Failure::new(format!("{error:#}"), ""))
     }
 
     fn demo_server(&self) -> Result<(), Failure> {
@@ -86,7 +109,7 @@ fn print(text: &str) {
     let _closed = std::io::Write::flush(&mut std::io::stdout());
 }
 
-fn block_on(node: impl Future<Output = anyhow::Result<()>>) -> Result<(), Failure> {
+fn block_on<T>(node: impl Future<Output = anyhow::Result<T>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();

@@ -1,7 +1,9 @@
 //! The command line: one file a verb. Verbs that ask a running node go through the admin API; `serve`, `stdio` and
 //! `demo` start one and are handed in by `main`, because only `app` puts the parts together.
 
+mod certs;
 mod client;
+mod cluster;
 mod config;
 mod connect;
 mod demo;
@@ -20,6 +22,7 @@ mod tools;
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -53,6 +56,32 @@ pub trait Starts {
     ///
     /// Fails when the gateway cannot start, or does not end well.
     fn demo(&self, options: DemoOptions) -> Result<(), Failure>;
+
+    /// `lockgate cluster init`. Returns the cluster's id and the name of its first member.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the configuration is not good, or the data directory belongs to a cluster already.
+    fn cluster_init(&self, config: &Path) -> Result<(String, String), Failure>;
+
+    /// `lockgate cluster join`. Returns the name of the node that was admitted.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the configuration is not good, or the cluster does not admit the node.
+    fn cluster_join(&self, config: &Path, token: Option<&str>) -> Result<String, Failure>;
+
+    /// `lockgate certs dev`. Returns the files that were written.
+    ///
+    /// # Errors
+    ///
+    /// Fails when a file can't be written, or is there already.
+    fn dev_certs(
+        &self,
+        dir: &Path,
+        trust_domain: &str,
+        nodes: &[String],
+    ) -> Result<Vec<PathBuf>, Failure>;
 
     /// `lockgate demo-server`: the server that the demo puts behind the gateway.
     ///
@@ -123,6 +152,12 @@ enum Verb {
     /// MCP sessions.
     #[command(subcommand)]
     Sessions(sessions::Verb),
+    /// Nodes that share one registry and one audit log.
+    #[command(subcommand)]
+    Cluster(cluster::Verb),
+    /// Certificates of nodes.
+    #[command(subcommand)]
+    Certs(certs::Verb),
 }
 
 /// Runs the command line of this process and says how it went.
@@ -157,6 +192,10 @@ fn dispatch(cli: Cli, starts: &dyn Starts, out: &mut Out) -> Result<Exit, Failur
         Verb::Servers(verb) => wait(servers::run(verb, &client()?, out)),
         Verb::Tools(verb) => wait(tools::run(verb, &client()?, out)),
         Verb::Sessions(verb) => wait(sessions::run(verb, &client()?, out)),
+        Verb::Cluster(cluster::Verb::Init(args)) => cluster::init(&args, starts, out),
+        Verb::Cluster(cluster::Verb::Join(args)) => cluster::join(&args, starts, out),
+        Verb::Cluster(cluster::Verb::Ask(verb)) => wait(cluster::run(verb, &client()?, out)),
+        Verb::Certs(certs::Verb::Dev(args)) => certs::dev(&args, starts, out),
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use globset::GlobMatcher;
 use http::{HeaderName, Uri};
-use lockgate_proto::id::{Principal, RoleName, ServerName, Tenant};
+use lockgate_proto::id::{NodeName, Principal, RoleName, ServerName, Tenant};
 use secrecy::SecretString;
 
 /// Scheme of the resources that are interfaces of tools (MCP Apps).
@@ -20,7 +20,7 @@ const UI_SCHEME: &str = "ui://";
 pub struct Config {
     /// Keys that belong to this node alone. A change needs a restart.
     pub node: Node,
-    /// Keys that a reload (later: the cluster) replaces as a whole.
+    /// Keys that a reload replaces as a whole. Among several nodes they come from the cluster.
     pub registry: Registry,
 }
 
@@ -35,6 +35,8 @@ pub struct Node {
     pub tls: Option<Tls>,
     /// Directory for keys, registry and spools. Created when missing.
     pub data_dir: PathBuf,
+    /// Its place among others. `None`: a cluster of one.
+    pub cluster: Option<ClusterNode>,
     /// `Host` names that are accepted beside the listen address and, on loopback, `localhost`.
     pub allowed_hosts: Vec<String>,
     /// `Origin` values that are accepted beside those of the listen address.
@@ -49,6 +51,34 @@ pub struct Node {
     pub audit: Audit,
     /// Log format and trace export.
     pub telemetry: Telemetry,
+}
+
+/// Place of a node among others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterNode {
+    /// Its name.
+    pub node: NodeName,
+    /// Where it listens for the others, TCP and UDP.
+    pub listen: SocketAddr,
+    /// Where the others reach it: host and port. Empty for the address that it listens on.
+    pub advertise: String,
+    /// Nodes by name, with host and port.
+    pub peers: BTreeMap<String, String>,
+    /// Its certificates.
+    pub tls: ClusterTls,
+}
+
+/// Certificate files of a node among others, all PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterTls {
+    /// CA of the cluster.
+    pub ca: PathBuf,
+    /// Certificate of the node.
+    pub cert: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// Key of the CA, on a node that may sign certificates.
+    pub ca_key: Option<PathBuf>,
 }
 
 /// Certificate files of a TLS listener, re-read when they change.
@@ -167,6 +197,19 @@ pub struct Registry {
     pub tenants: BTreeMap<Tenant, TenantSettings>,
     /// Stands between a server's prefix and a tool's name. Default `_`.
     pub separator: String,
+    /// Servers that this node can't use.
+    pub unusable: Vec<Unusable>,
+}
+
+/// A server of the registry that this node can't use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unusable {
+    /// Which.
+    pub name: ServerName,
+    /// Why not.
+    pub why: String,
+    /// Variables that are missing here. Empty: its settings are wrong on every node.
+    pub lacks: Vec<String>,
 }
 
 /// Who may come in.

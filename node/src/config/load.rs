@@ -124,7 +124,7 @@ pub fn parse(
         file: file.map(Path::to_owned),
         list,
     };
-    let mut tree = Tree::parse(text).map_err(|error| {
+    let tree = Tree::parse(text).map_err(|error| {
         refused(vec![Problem {
             line: error.line,
             key: String::new(),
@@ -132,6 +132,29 @@ pub fn parse(
             remedy: "correct the YAML".to_owned(),
         }])
     })?;
+    let parsed = parse_tree(tree, file, dir, options)?;
+    Ok(Loaded {
+        config: parsed.config,
+        written: Arc::new(parsed.written),
+        hash: hash(text),
+        warnings: parsed.warnings,
+    })
+}
+
+/// What [`parse_tree`] makes of a tree.
+pub(super) struct Parsed {
+    pub(super) config: Config,
+    written: serde_json::Value,
+    warnings: Vec<Problem>,
+}
+
+/// [`parse`] of what was read already.
+pub(super) fn parse_tree(
+    mut tree: Tree,
+    file: Option<&Path>,
+    dir: &Path,
+    options: &Options,
+) -> Result<Parsed, Problems> {
     let lines = tree.lines();
     let mut problems = shape::check(&mut tree, Kind::Object(FILE), &KeyPath::root(), &[]);
     let written = tree.to_json();
@@ -148,11 +171,9 @@ pub fn parse(
             found.finish(&problems, &lines);
             problems.append(&mut found.problems);
             if problems.is_empty() {
-                let hash = hash(text);
-                return Ok(Loaded {
+                return Ok(Parsed {
                     config,
-                    written: Arc::new(written),
-                    hash,
+                    written,
                     warnings: found.warnings,
                 });
             }
@@ -160,7 +181,29 @@ pub fn parse(
         Err(error) => problems.push(untyped(&error)),
     }
     problems.sort_by_key(|problem| problem.line);
-    Err(refused(problems))
+    Err(Problems {
+        file: file.map(Path::to_owned),
+        list: problems,
+    })
+}
+
+/// What a file says, unchecked: for those who pass it on to a node that checks it.
+///
+/// # Errors
+///
+/// The file is unreadable or no YAML.
+pub fn read_written(path: &Path) -> Result<serde_json::Value, Problems> {
+    let text = read(path)?;
+    let tree = Tree::parse(&text).map_err(|error| Problems {
+        file: Some(path.to_owned()),
+        list: vec![Problem {
+            line: error.line,
+            key: String::new(),
+            what: error.what,
+            remedy: "correct the YAML".to_owned(),
+        }],
+    })?;
+    Ok(tree.to_json())
 }
 
 /// Checks the settings of one server as the admin API takes them: the keys of an entry under `servers`.

@@ -6,6 +6,7 @@
 
 mod check;
 mod checked;
+mod document;
 mod import;
 mod interpolate;
 mod keys;
@@ -21,8 +22,9 @@ mod tree;
 mod unit;
 
 pub use self::checked::*;
+pub use self::document::{document, parse_document};
 pub use self::import::{ImportError, Imported, import};
-pub use self::load::{Env, Loaded, Options, load, parse, parse_server};
+pub use self::load::{Env, Loaded, Options, load, parse, parse_server, read_written};
 pub use self::problem::{Problem, Problems};
 pub use self::reference::reference;
 pub use self::reload::{ReloadError, ReloadHandle, Reloader, Status, Versioned};

@@ -40,7 +40,7 @@ pub struct Problems {
 
 impl Problems {
     /// A refusal for one reason that has no line.
-    pub(super) fn one(file: Option<&Path>, what: String, remedy: &str) -> Self {
+    pub(crate) fn one(file: Option<&Path>, what: String, remedy: &str) -> Self {
         let problem = Problem {
             line: None,
             key: String::new(),

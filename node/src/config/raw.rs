@@ -35,6 +35,7 @@ raw! {
         admin: Admin,
         tls: Tls,
         data_dir: PathBuf,
+        cluster: Cluster,
         allowed_hosts: Vec<String>,
         allowed_origins: Vec<String>,
         limits: Limits,
@@ -58,6 +59,22 @@ raw! {
 raw! {
     /// `tls`.
     Tls { cert: PathBuf, key: PathBuf, }
+}
+
+raw! {
+    /// `cluster`.
+    Cluster {
+        node: String,
+        listen: SocketAddr,
+        advertise: String,
+        peers: BTreeMap<String, String>,
+        tls: ClusterTls,
+    }
+}
+
+raw! {
+    /// `cluster.tls`.
+    ClusterTls { ca: PathBuf, cert: PathBuf, key: PathBuf, ca_key: PathBuf, }
 }
 
 raw! {

@@ -322,6 +322,7 @@ mod tests {
             roles: BTreeMap::from([("all".into(), role)]),
             tenants: BTreeMap::from([(Tenant::from("acme"), Default::default())]),
             separator: "_".to_owned(),
+            unusable: Vec::new(),
         }
     }
 

@@ -52,6 +52,7 @@ fn build(
         roles,
         tenants: BTreeMap::from([(tenant.clone(), settings)]),
         separator: "_".to_owned(),
+        unusable: Vec::new(),
     };
     let rule = |glob: &str, allow| ToolRule {
         pattern: Glob::new(glob).unwrap().compile_matcher(),
@@ -238,6 +239,7 @@ fn an_unknown_tenant_has_no_servers() {
         roles: BTreeMap::new(),
         tenants: BTreeMap::new(),
         separator: "_".to_owned(),
+        unusable: Vec::new(),
     };
     let access = Access::new(&registry, Arc::default(), &[], Some(&Tenant::from("gone"))).unwrap();
     assert!(!access.allows_server(&ServerName::from("github")));

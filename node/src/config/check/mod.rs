@@ -1,6 +1,7 @@
 //! From what the file says to what the code may rely on. Collects everything that is wrong instead of stopping at the
 //! first problem.
 
+mod cluster;
 mod identity;
 mod node;
 mod server;
@@ -125,6 +126,7 @@ pub(super) fn file(mut raw: raw::File, context: &Context<'_>, found: &mut Findin
             roles,
             tenants,
             separator,
+            unusable: Vec::new(),
         },
     }
 }

@@ -68,6 +68,9 @@ pub(super) fn node(
                 .as_deref()
                 .unwrap_or_else(|| Path::new("lockgate-data")),
         ),
+        cluster: raw
+            .cluster
+            .and_then(|cluster| super::cluster::cluster(cluster, context, found)),
         allowed_hosts,
         allowed_origins,
         limits: limits(&raw.limits.unwrap_or_default()),

@@ -68,7 +68,7 @@ pub(super) const FILE: &[Key] = node::FILE;
 /// One entry under `servers`.
 pub(super) const SERVER: &[Key] = server::SERVER;
 
-/// Top-level keys that a reload (later: the cluster) replaces. All others belong to the node.
+/// Top-level keys that a reload replaces, and that several nodes share. All others belong to the node.
 pub(super) const REGISTRY: &[&str] = &["identity", "servers", "separator", "roles", "tenants"];
 
 const fn key(name: &'static str, kind: Kind, doc: &'static str) -> Key {

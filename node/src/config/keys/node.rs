@@ -25,6 +25,11 @@ pub(super) const FILE: &[Key] = &[
         r#""./lockgate-data""#,
         "Directory for keys, registry and spools. Created when missing.",
     ),
+    key(
+        "cluster",
+        Object(CLUSTER),
+        "Makes this node one of several. Without this section it is a cluster of one. `lockgate cluster init` makes the cluster; the registry (`identity`, `servers`, `separator`, `roles`, `tenants`) then lives in it, and this file's seeds it once.",
+    ),
     with(
         "allowed_hosts",
         List(&Text),
@@ -85,6 +90,46 @@ const ADMIN: &[Key] = &[with(
     r#""127.0.0.1:7778""#,
     "Address of the admin plane. Port 0 lets the system choose. Another address than loopback needs `identity.api_keys`.",
 )];
+
+const CLUSTER: &[Key] = &[
+    required(
+        "node",
+        Name,
+        "Name of this node. Its certificate bears it, and so do log and audit lines.",
+    ),
+    required(
+        "listen",
+        Address,
+        "Address for other nodes: TCP and UDP, both with mutual TLS. Port 0 lets the system choose.",
+    ),
+    key(
+        "advertise",
+        Text,
+        "Where other nodes reach this one: host and port. The default is its entry in `peers`, else `listen`.",
+    ),
+    with(
+        "peers",
+        Named(&Text),
+        "{}",
+        "Nodes by name, with host and port. A new node asks them to admit it; a certificate that bears a name of this list needs no token.",
+    ),
+    required("tls", Object(CLUSTER_TLS), "Certificates of this node."),
+];
+
+const CLUSTER_TLS: &[Key] = &[
+    required("ca", File, "CA of the cluster, PEM."),
+    required(
+        "cert",
+        File,
+        "Certificate of this node, PEM, with the name `spiffe://<trust domain>/node/<node>`. A node that joins with a token gets it then.",
+    ),
+    required("key", File, "Private key of this node, PEM, mode 0600."),
+    key(
+        "ca_key",
+        File,
+        "Private key of the CA, PEM, mode 0600. A node that has it signs the certificates of nodes that join with a token.",
+    ),
+];
 
 const TLS: &[Key] = &[
     required("cert", File, "Certificate chain, PEM."),

@@ -24,10 +24,6 @@ const REFUSED: &[RefusedKey] = &[
         "remove it: name a file on a synchronous mount in `audit.file` if every line has to reach the disk",
     ),
     row(
-        "cluster",
-        "remove the section: this version runs single nodes",
-    ),
-    row(
         "identity.api_keys.*.key",
         "put the key into an environment variable and name that in `key_env`",
     ),
@@ -112,7 +108,7 @@ mod tests {
 
     #[test]
     fn names_and_items_match_a_star() {
-        assert_eq!(path_of(&["cluster"], None), Some("cluster"));
+        assert_eq!(path_of(&["quotas"], None), Some("quotas"));
         assert_eq!(
             path_of(&["tenants", "acme", "quotas"], None),
             Some("tenants.*.quotas")

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use crate::config::check::exposure;
 use crate::config::checked::Config;
+use crate::config::document::document;
 use crate::config::load::Loaded;
 use crate::config::problem::{Problem, Problems};
 use crate::config::show::{node_changes, redacted};
@@ -27,6 +28,11 @@ impl Versioned {
     /// What the file says, with defaults, without secrets.
     pub fn redacted(&self) -> serde_json::Value {
         redacted(&self.written)
+    }
+
+    /// The registry part of what the file says.
+    pub fn document(&self) -> serde_json::Value {
+        document(&self.written)
     }
 }
 

@@ -59,7 +59,6 @@ audit: { mode: local, hmac_key_env: LOCKGATE_AUDIT_KEY }   # quorum | local | me
 #[test]
 fn what_is_not_enforced_is_refused_by_name() {
     insta::assert_snapshot!(refused(EXAMPLE), @"
-    lockgate.yaml:6: cluster: this key is not enforced by this version; remove the section: this version runs single nodes
     lockgate.yaml:16: identity.jwt: this key is not enforced by this version; give the callers keys in `identity.api_keys`, or check tokens in front of the gateway
     lockgate.yaml:18: identity.mtls: this key is not enforced by this version; give the callers keys in `identity.api_keys`, or end mutual TLS in front of the gateway
     lockgate.yaml:40: servers.market.tools.stock_thesis.action: `approve` is not enforced by this version; write `deny` until somebody may call it, or `allow`

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::good;
 use crate::config::keys::{FILE, Key, Kind};
 use crate::config::raw::{
-    Admin, ApiKey, Audit, Breaker, Bridge, File, Health, Identity, Limits, Otlp, Retry, Role,
-    Server, Session, Telemetry, Tenant, Tls, Tool, WeightedEndpoint,
+    Admin, ApiKey, Audit, Breaker, Bridge, Cluster, ClusterTls, File, Health, Identity, Limits,
+    Otlp, Retry, Role, Server, Session, Telemetry, Tenant, Tls, Tool, WeightedEndpoint,
 };
 use crate::config::unit::{Size, Time};
 use crate::config::{redacted, schema};
@@ -19,6 +19,8 @@ const RAW: &[(&str, &[&str])] = &[
     ("admin", Admin::KEYS),
     ("audit", Audit::KEYS),
     ("bridge", Bridge::KEYS),
+    ("cluster", Cluster::KEYS),
+    ("cluster.tls", ClusterTls::KEYS),
     ("identity", Identity::KEYS),
     ("identity.api_keys.*", ApiKey::KEYS),
     ("limits", Limits::KEYS),

@@ -1,0 +1,144 @@
+//! The node's place among others: how it starts there, and how a cluster begins.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, anyhow};
+use bytes::Bytes;
+use lockgate_cluster::{
+    Begin, ChangeNote, Cluster, ConfigChange, DevCerts, JoinToken, NetworkOptions, Options,
+    RegistryCommand, TlsFiles,
+};
+
+use crate::config::{self, ClusterNode, Loaded};
+
+use super::clock;
+
+/// Lets a node whose certificate is no peer's join.
+const JOIN_TOKEN: &str = "LOCKGATE_JOIN_TOKEN";
+
+/// How the node takes part, as its configuration says. `begin`: what to do when its data directory is new.
+pub(super) fn options(node: &config::Node, begin: Begin) -> Options {
+    let mut options = Options::alone(&node.data_dir, clock);
+    if let Some(cluster) = &node.cluster {
+        options.node = cluster.node.clone();
+        options.network = Some(network(cluster, begin));
+    }
+    options
+}
+
+fn network(cluster: &ClusterNode, begin: Begin) -> NetworkOptions {
+    NetworkOptions {
+        listen: cluster.listen.to_string(),
+        advertise: cluster.advertise.clone(),
+        peers: cluster.peers.clone(),
+        tls: TlsFiles {
+            ca: cluster.tls.ca.clone(),
+            cert: cluster.tls.cert.clone(),
+            key: cluster.tls.key.clone(),
+        },
+        ca_key: cluster.tls.ca_key.clone(),
+        begin,
+    }
+}
+
+/// A new node asks its peers to admit it, with the token of its environment if there is one.
+pub(super) fn join_from_environment(env: &config::Env) -> anyhow::Result<Begin> {
+    let token = env(JOIN_TOKEN).filter(|text| !text.is_empty());
+    let token = token.map(|text| text.parse::<JoinToken>()).transpose();
+    let token = token.with_context(|| format!("{JOIN_TOKEN} cannot be used"))?;
+    Ok(Begin::Join { token })
+}
+
+/// Opens the state; waits for the cluster as long as that may take, on a thread of its own.
+pub(super) async fn open(options: Options) -> anyhow::Result<Cluster> {
+    let opened = tokio::task::spawn_blocking(move || Cluster::start(options)).await;
+    let opened = opened.context("the cluster's thread has panicked")?;
+    opened.context("the node cannot take its place in the cluster")
+}
+
+/// `lockgate cluster init`: makes a cluster whose first member is this node, and seeds its registry with the file.
+pub(super) async fn init(path: &Path, settings: &config::Options) -> anyhow::Result<Founded> {
+    let loaded = config::load(path, settings)?;
+    let cluster = several(&loaded)?;
+    let name = cluster.node.to_string();
+    let state = open(options(&loaded.config.node, Begin::Found)).await?;
+    let seeded = match state.view().config() {
+        None => seed(&state, &loaded).await,
+        Some(_) => Err(anyhow!(
+            "`{}` belongs to a cluster already; start the node with `lockgate serve`",
+            loaded.config.node.data_dir.display()
+        )),
+    };
+    let id = state.view().cluster_id().unwrap_or_default();
+    state.close().await;
+    seeded?;
+    Ok(Founded {
+        cluster: id.iter().map(|byte| format!("{byte:02x}")).collect(),
+        node: name,
+    })
+}
+
+/// A cluster that was made.
+pub(super) struct Founded {
+    /// Its id, in hex.
+    pub(super) cluster: String,
+    /// Its first member.
+    pub(super) node: String,
+}
+
+/// `lockgate cluster join`: has the cluster admit this node, with a token. Returns its name.
+pub(super) async fn join(
+    path: &Path,
+    settings: &config::Options,
+    token: Option<&str>,
+) -> anyhow::Result<String> {
+    let loaded = config::load(path, settings)?;
+    let cluster = several(&loaded)?;
+    let begin = match token {
+        Some(text) => Begin::Join {
+            token: Some(text.parse()?),
+        },
+        None => join_from_environment(&settings.env)?,
+    };
+    let name = cluster.node.to_string();
+    let state = open(options(&loaded.config.node, begin)).await?;
+    state.close().await;
+    Ok(name)
+}
+
+/// `lockgate certs dev`: a CA and certificates of `nodes` in `dir`. Returns the files.
+pub(super) fn dev_certs(
+    dir: &Path,
+    trust_domain: &str,
+    nodes: &[String],
+) -> anyhow::Result<Vec<PathBuf>> {
+    let certs = DevCerts::create(dir, trust_domain, clock())?;
+    let mut files = vec![dir.join("ca.pem"), dir.join("ca.key")];
+    for name in nodes {
+        let of_node = certs.node(name, clock())?;
+        files.extend([of_node.cert, of_node.key]);
+    }
+    Ok(files)
+}
+
+fn several(loaded: &Loaded) -> anyhow::Result<&ClusterNode> {
+    let cluster = loaded.config.node.cluster.as_ref();
+    cluster.context("the file has no `cluster` section, so this node is a cluster of one")
+}
+
+async fn seed(state: &Cluster, loaded: &Loaded) -> anyhow::Result<()> {
+    let document = serde_json::to_vec(&config::document(&loaded.written))?;
+    let command = RegistryCommand::ApplyConfig {
+        change: ConfigChange {
+            expected_version: 0,
+            note: ChangeNote {
+                who: "cluster init".to_owned(),
+                why: "seed".to_owned(),
+            },
+        },
+        document: Bytes::from(document),
+        prune: false,
+    };
+    state.propose(command.into()).await?;
+    Ok(())
+}

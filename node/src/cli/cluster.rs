@@ -1,0 +1,217 @@
+//! `lockgate cluster`.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::Starts;
+use super::client::{Client, segment};
+use super::exit::{Exit, Failure};
+use super::out::Out;
+use super::sessions::{items, text};
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Verb {
+    /// Make a cluster whose first member is the node of this configuration. Its file seeds the registry.
+    Init(NodeArgs),
+    /// Have a running cluster admit the node of this configuration.
+    Join(JoinArgs),
+    #[command(flatten)]
+    Ask(Ask),
+}
+
+/// Verbs that ask a running node.
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Ask {
+    /// List the members.
+    Members,
+    /// Say whether the cluster can decide, and which node leads. Exit status 1 when it can not.
+    Health,
+    /// Give a learner a vote.
+    Promote {
+        /// Name of the node.
+        node: String,
+    },
+    /// Take a node out for ever; its name may return under a new number.
+    Remove {
+        /// Name of the node.
+        node: String,
+        /// Its disk is gone: what it alone held is lost.
+        #[arg(long)]
+        lost: bool,
+    },
+    /// Hand the leadership over.
+    TransferLeader {
+        /// Name of the node that is to lead. Any other voter if left out.
+        node: Option<String>,
+    },
+    /// Tokens with which nodes join.
+    #[command(subcommand)]
+    Token(Token),
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Token {
+    /// Make a token for one node and show it once.
+    Create {
+        /// What the node becomes.
+        #[arg(long, default_value = "voter", value_parser = ["voter", "learner"])]
+        role: String,
+        /// How long it may be used, in seconds.
+        #[arg(long, default_value_t = 600, value_name = "SECONDS")]
+        lifetime: u64,
+    },
+    /// List tokens that were not used; never their secrets.
+    List,
+    /// Make a token worthless.
+    Revoke {
+        /// Token's id.
+        id: String,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct NodeArgs {
+    /// Configuration file of the node.
+    #[arg(long, short, default_value = "lockgate.yaml", value_name = "FILE")]
+    config: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct JoinArgs {
+    #[command(flatten)]
+    node: NodeArgs,
+    /// Token of `lockgate cluster token create`. Without one the certificate must bear the name of a peer.
+    #[arg(long, env = "LOCKGATE_JOIN_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+}
+
+pub(super) fn init(args: &NodeArgs, starts: &dyn Starts, out: &mut Out) -> Result<Exit, Failure> {
+    let (cluster, node) = starts.cluster_init(&args.config)?;
+    let value = json!({ "cluster": cluster, "node": node });
+    out.done(
+        &format!("cluster {cluster} is made; {node} is its first member"),
+        &value,
+    );
+    if !out.json {
+        out.note("start it with `lockgate serve`, then the other nodes");
+    }
+    Ok(Exit::Done)
+}
+
+pub(super) fn join(args: &JoinArgs, starts: &dyn Starts, out: &mut Out) -> Result<Exit, Failure> {
+    let node = starts.cluster_join(&args.node.config, args.token.as_deref())?;
+    let value = json!({ "node": node, "joined": true });
+    out.done(
+        &format!("{node} is a member; start it with `lockgate serve`"),
+        &value,
+    );
+    Ok(Exit::Done)
+}
+
+pub(super) async fn run(verb: Ask, client: &Client, out: &mut Out) -> Result<Exit, Failure> {
+    match verb {
+        Ask::Members => {
+            let answer = client.get("cluster/members").await?;
+            let heads = [
+                "number", "name", "address", "state", "leader", "version", "applied",
+            ];
+            let rows: Vec<Vec<String>> = items(&answer, "members").iter().map(row).collect();
+            out.table(&heads, &rows, &answer);
+        }
+        Ask::Health => return health(client, out).await,
+        Ask::Promote { node } => {
+            let path = format!("cluster/members/{}/promote", segment(&node));
+            client.post(&path, None).await?;
+            out.done(
+                &format!("{node} has a vote"),
+                &json!({ "node": node, "voter": true }),
+            );
+        }
+        Ask::Remove { node, lost } => {
+            let path = format!("cluster/members/{}/remove", segment(&node));
+            client.post(&path, Some(&json!({ "lost": lost }))).await?;
+            out.done(
+                &format!("{node} is removed"),
+                &json!({ "node": node, "removed": true }),
+            );
+        }
+        Ask::TransferLeader { node } => {
+            let body = node.map_or_else(|| json!({}), |node| json!({ "to": node }));
+            let answer = client.post("cluster/transfer-leader", Some(&body)).await?;
+            out.done(&format!("{} leads", text(&answer["leader"])), &answer);
+        }
+        Ask::Token(verb) => return token(verb, client, out).await,
+    }
+    Ok(Exit::Done)
+}
+
+async fn health(client: &Client, out: &mut Out) -> Result<Exit, Failure> {
+    let answer = client.get("cluster/health").await?;
+    let rows: Vec<Vec<String>> = [
+        "healthy",
+        "node",
+        "role",
+        "leader",
+        "term",
+        "voters",
+        "commit_index",
+        "apply_index",
+        "lease",
+        "state_hash",
+    ]
+    .iter()
+    .map(|name| vec![(*name).to_owned(), text(&answer[*name])])
+    .collect();
+    out.table(&["what", "value"], &rows, &answer);
+    Ok(match answer["healthy"].as_bool() {
+        Some(true) => Exit::Done,
+        _ => Exit::Failed,
+    })
+}
+
+async fn token(verb: Token, client: &Client, out: &mut Out) -> Result<Exit, Failure> {
+    match verb {
+        Token::Create { role, lifetime } => {
+            let body = json!({ "role": role, "lifetime_s": lifetime });
+            let answer = client.post("cluster/tokens", Some(&body)).await?;
+            // Alone on standard output, so that `$(lockgate cluster token create)` takes it.
+            out.done(&text(&answer["token"]), &answer);
+            if !out.json {
+                out.note(&format!(
+                    "token `{}` for one node; it is not shown again",
+                    text(&answer["id"])
+                ));
+            }
+        }
+        Token::List => {
+            let answer = client.get("cluster/tokens").await?;
+            let row = |token: &Value| {
+                ["id", "role", "expires_at"]
+                    .map(|name| text(&token[name]))
+                    .to_vec()
+            };
+            let rows: Vec<Vec<String>> = items(&answer, "tokens").iter().map(row).collect();
+            out.table(&["id", "role", "expires"], &rows, &answer);
+        }
+        Token::Revoke { id } => {
+            client
+                .delete(&format!("cluster/tokens/{}", segment(&id)))
+                .await?;
+            out.done(
+                &format!("{id} is worthless"),
+                &json!({ "id": id, "revoked": true }),
+            );
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn row(member: &Value) -> Vec<String> {
+    [
+        "number", "name", "address", "state", "leader", "version", "applied",
+    ]
+    .iter()
+    .map(|name| text(&member[*name]))
+    .collect()
+}

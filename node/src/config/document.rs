@@ -1,0 +1,191 @@
+//! The registry as several nodes share it: the part of a file that all of them must see alike, `${VAR}` as written.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::{Map, Value};
+
+use super::checked::{Registry, Server, Unusable};
+use super::keys::REGISTRY;
+use super::load::{Options, parse_server, parse_tree};
+use super::problem::Problems;
+use super::tree::Tree;
+
+/// The registry part of what a file says.
+pub fn document(written: &Value) -> Value {
+    let kept = REGISTRY.iter().filter_map(|key| {
+        let value = written.get(*key)?;
+        Some(((*key).to_owned(), value.clone()))
+    });
+    Value::Object(kept.collect::<Map<_, _>>())
+}
+
+/// Checks a registry document and completes it with the variables of this node. Relative paths start at `dir`.
+///
+/// A server that can't be used here, for example because this node lacks a variable, is left out and stands in
+/// [`Registry::unusable`]; so is an API key whose variable is missing here, which is logged.
+///
+/// # Errors
+///
+/// Everything else that is wrong.
+pub fn parse_document(json: &Value, dir: &Path, options: &Options) -> Result<Registry, Problems> {
+    let mut json = json.clone();
+    let usable = take_servers(&mut json, dir, options);
+    let mut unusable = Vec::new();
+    let mut servers = Vec::new();
+    let mut kept = Map::new();
+    for (name, settings, server) in usable {
+        match server {
+            Ok(server) => {
+                servers.push(Arc::new(server));
+                kept.insert(name, settings);
+            }
+            Err(why) => unusable.push(why),
+        }
+    }
+    forget(&mut json, &unusable);
+    drop_keys_without_value(&mut json, options);
+    if !kept.is_empty() {
+        json["servers"] = Value::Object(kept);
+    }
+    let parsed = parse_tree(Tree::from_json(&json), None, dir, options)?;
+    let mut registry = parsed.config.registry;
+    registry.unusable = unusable;
+    Ok(registry)
+}
+
+type Taken = (String, Value, Result<Server, Unusable>);
+
+/// Takes the servers out, each checked for itself.
+fn take_servers(json: &mut Value, dir: &Path, options: &Options) -> Vec<Taken> {
+    let Some(Value::Object(servers)) = json.get_mut("servers") else {
+        // What is no mapping is refused with the rest.
+        return Vec::new();
+    };
+    let servers = std::mem::take(servers);
+    if let Value::Object(json) = json {
+        json.shift_remove("servers");
+    }
+    let checked = servers.into_iter().map(|(name, settings)| {
+        let lacks = Arc::new(Mutex::new(Vec::new()));
+        let watched = noting(options, Arc::clone(&lacks));
+        let server = parse_server(&name, &settings, dir, &watched);
+        let server = server.map_err(|problems| Unusable {
+            name: name.as_str().into(),
+            why: problems.to_string(),
+            lacks: std::mem::take(&mut *lacks.lock().unwrap_or_else(PoisonError::into_inner)),
+        });
+        (name, settings, server)
+    });
+    checked.collect()
+}
+
+/// The same options, noting which variables are missing.
+fn noting(options: &Options, lacks: Arc<Mutex<Vec<String>>>) -> Options {
+    let env = Arc::clone(&options.env);
+    Options {
+        unsafe_no_auth: options.unsafe_no_auth,
+        env: Arc::new(move |name| {
+            let value = env(name);
+            if value.is_none() {
+                let mut lacks = lacks.lock().unwrap_or_else(PoisonError::into_inner);
+                lacks.push(name.to_owned());
+            }
+            value
+        }),
+    }
+}
+
+/// Tenants may name servers that can't be used here.
+fn forget(json: &mut Value, unusable: &[Unusable]) {
+    let Some(Value::Object(tenants)) = json.get_mut("tenants") else {
+        return;
+    };
+    for tenant in tenants.values_mut() {
+        if let Some(Value::Array(names)) = tenant.get_mut("servers") {
+            names.retain(|name| {
+                let gone = |one: &Unusable| name.as_str() == Some(one.name.as_str());
+                !unusable.iter().any(gone)
+            });
+        }
+    }
+}
+
+/// A key without a value opens nothing here; the others still do.
+fn drop_keys_without_value(json: &mut Value, options: &Options) {
+    let Some(Value::Array(keys)) = json.pointer_mut("/identity/api_keys") else {
+        return;
+    };
+    keys.retain(|key| {
+        let variable = key.get("key_env").and_then(Value::as_str);
+        let lacking = variable.filter(|name| (options.env)(name).is_none());
+        if let Some(variable) = lacking {
+            let id = key.get("id").and_then(Value::as_str).unwrap_or_default();
+            tracing::warn!(id, variable, "this node lacks the variable of an API key");
+        }
+        lacking.is_none()
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn parse(json: &Value) -> Result<Registry, Problems> {
+        let options = Options {
+            unsafe_no_auth: false,
+            env: Arc::new(|name| (name == "HERE").then(|| "0123456789abcdef-here".to_owned())),
+        };
+        parse_document(json, Path::new("/"), &options)
+    }
+
+    #[test]
+    fn only_what_nodes_share_is_in_it() {
+        let written = json!({"listen": "127.0.0.1:1", "roles": {}, "audit": {}, "servers": {}});
+        assert_eq!(document(&written), json!({"servers": {}, "roles": {}}));
+    }
+
+    #[test]
+    fn what_this_node_lacks_takes_only_that_away() {
+        let registry = parse(&json!({
+            "identity": {"api_keys": [
+                {"id": "a", "key_env": "HERE", "principal": "p", "roles": ["r"]},
+                {"id": "b", "key_env": "ELSEWHERE", "principal": "p", "roles": ["r"]},
+            ]},
+            "servers": {
+                "b": {"url": "http://127.0.0.1:1/mcp", "headers": {"X": "${ELSEWHERE}"}},
+                "a": {"url": "http://127.0.0.1:1/mcp", "headers": {"X": "${HERE}"}},
+            },
+            "roles": {"r": {"allow": ["*"]}},
+            "tenants": {"t": {"servers": ["a", "b"]}},
+        }));
+        let registry = registry.unwrap();
+        assert_eq!(registry.servers.len(), 1);
+        assert_eq!(registry.servers[0].name.as_str(), "a");
+        assert_eq!(registry.unusable.len(), 1);
+        assert_eq!(registry.unusable[0].name.as_str(), "b");
+        assert_eq!(registry.unusable[0].lacks, ["ELSEWHERE"]);
+        assert_eq!(registry.identity.api_keys.len(), 1);
+        let tenant = registry.tenants.values().next().unwrap();
+        assert_eq!(tenant.servers.as_ref().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn servers_keep_their_order() {
+        let entry = json!({"url": "http://127.0.0.1:1/mcp"});
+        let registry = parse(&json!({"servers": {"z": entry, "a": entry, "m": entry}})).unwrap();
+        let names = registry.servers.iter().map(|server| server.name.as_str());
+        assert_eq!(names.collect::<Vec<_>>(), ["z", "a", "m"]);
+    }
+
+    #[test]
+    fn a_mistake_is_no_lack() {
+        let registry = parse(&json!({"servers": {"a": {"urls": "x"}}})).unwrap();
+        assert!(registry.unusable[0].lacks.is_empty());
+        assert!(parse(&json!({"roles": {"r": {"alow": []}}})).is_err());
+        assert!(parse(&json!({"listen": "127.0.0.1:70000"})).is_err());
+        assert!(parse(&json!([])).is_err());
+    }
+}
