@@ -11,9 +11,10 @@ use tokio::sync::{oneshot, watch};
 use crate::Clock;
 use crate::command::{Command, Reply};
 use crate::error::{OpenError, ProposeError, ReadError};
-use crate::net::{self, Fetcher, NetworkOptions, PeerFile};
+use crate::net::{self, Fetcher, NetworkOptions, PeerFile, Settler};
 use crate::plane::FetchError;
 use crate::raft::{self, AdminError, Alone, RaftStatus, Role, Running, StartOptions, Timing};
+use crate::serving::Serving;
 use crate::store::{self, Lock};
 use crate::view::View;
 
@@ -30,6 +31,9 @@ pub struct Cluster {
     running: Running,
     /// `None` in a cluster of one.
     fetcher: Option<Fetcher>,
+    serving: Serving,
+    /// `None` in a cluster of one.
+    settler: Option<Settler>,
 }
 
 /// What a node needs to take part in a cluster.
@@ -97,6 +101,8 @@ impl Cluster {
             return Ok(Self {
                 running,
                 fetcher: None,
+                serving: Serving::default(),
+                settler: None,
             });
         };
         let prepared = net::prepare(network, &dir, options.node.as_str(), clock)?;
@@ -114,6 +120,8 @@ impl Cluster {
         Ok(Self {
             running,
             fetcher: Some(prepared.fetcher),
+            serving: prepared.serving,
+            settler: Some(prepared.settler),
         })
     }
 
@@ -151,6 +159,28 @@ impl Cluster {
             None => return Err(ReadError::Closed),
         }
         Ok(self.view())
+    }
+
+    /// Waits until the entry at `index` binds every node that serves: each has applied it, or may not serve before it
+    /// has. A revocation is true then. Takes milliseconds, or one lease when a node is cut off.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] when no leader can tell. The entry counts all the same.
+    pub async fn settled(&self, index: u64) -> Result<(), ReadError> {
+        // Alone: what was answered is applied.
+        let Some(settler) = self.settler.clone() else {
+            return Ok(());
+        };
+        match self.on_runtime(async move { settler.settled(index).await }) {
+            Some(answer) => answer.await.unwrap_or(Err(ReadError::Closed)),
+            None => Err(ReadError::Closed),
+        }
+    }
+
+    /// Whether this node may serve. To be asked for each call.
+    pub fn serving(&self) -> &Serving {
+        &self.serving
     }
 
     /// The state as this node knows it. Never waits.

@@ -20,6 +20,7 @@ pub mod quota;
 mod raft;
 mod random;
 mod secret;
+mod serving;
 mod store;
 mod task;
 mod tls;
@@ -46,6 +47,7 @@ pub use self::placement::{Candidate, Pace, plan as plan_placement};
 pub use self::plane::FetchError;
 pub use self::raft::{AdminError, LATENCY_BOUNDS_US, Latency, RaftRole, RaftStatus, Seat};
 pub use self::secret::Secret;
+pub use self::serving::Serving;
 pub use self::store::StoreError;
 pub use self::tls::{
     Credentials, DevCertError, DevCerts, Identity, IdentityError, TlsError, TlsFiles,

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use http::{HeaderName, HeaderValue};
+use lockgate_cluster::Serving;
 use lockgate_proto::jsonrpc::{Frame, Splice};
 use lockgate_proto::mcp::{Era, Revision, headers, method};
 use tokio_util::sync::CancellationToken;
@@ -62,6 +63,8 @@ pub struct Pipeline {
     calls: Arc<AtomicUsize>,
     calls_max: usize,
     serial: AtomicU64,
+    /// Without the lease of its cluster a node can't know what was taken away meanwhile.
+    serving: Serving,
 }
 
 /// One client request, ready for its way.
@@ -151,6 +154,26 @@ impl Pipeline {
             calls: Arc::default(),
             calls_max,
             serial: AtomicU64::new(1),
+            serving: Serving::default(),
+        }
+    }
+
+    /// Refuses everything while `serving` is off.
+    #[must_use]
+    pub fn while_serving(mut self, serving: Serving) -> Self {
+        self.serving = serving;
+        self
+    }
+
+    /// Refuses when this node has lost its cluster.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::NoLease`].
+    pub fn check_lease(&self) -> Result<(), CallError> {
+        match self.serving.is_on() {
+            true => Ok(()),
+            false => Err(CallError::NoLease),
         }
     }
 
@@ -173,6 +196,7 @@ impl Pipeline {
     where
         L: AsyncFnOnce(usize) -> Result<Link, CallError>,
     {
+        self.check_lease()?;
         let planned = route::plan(
             incoming.table,
             incoming.scope,
@@ -237,6 +261,7 @@ impl Pipeline {
     ///
     /// Fails when the audit log cannot take the record.
     pub fn local(&self, incoming: &Incoming<'_>, target: &str) -> Result<(), CallError> {
+        self.check_lease()?;
         let subject = Subject {
             shown: target,
             object: Object::Method,
@@ -254,6 +279,7 @@ impl Pipeline {
     ///
     /// Fails when policy says no, or when the audit log cannot take the record.
     pub fn notification(&self, incoming: &Incoming<'_>, entry: &Entry) -> Result<Trail, CallError> {
+        self.check_lease()?;
         let method = incoming.frame.method();
         let subject = Subject {
             shown: &method,

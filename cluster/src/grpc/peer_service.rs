@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use lockgate_proto::peer::v1 as pb;
@@ -20,6 +21,18 @@ pub(crate) trait Handler: Clone + Send + Sync + 'static {
 
     /// Up to where a node must have applied the log to answer a linearizable read.
     fn read_index(&self) -> impl Future<Output = Result<u64, PeerError>> + Send;
+
+    /// Lets the member serve for so long from before it asked, as that life of it (`boot`) has applied the log up to
+    /// `applied`.
+    fn renew_lease(
+        &self,
+        node: RaftId,
+        boot: u64,
+        applied: u64,
+    ) -> impl Future<Output = Result<Duration, PeerError>> + Send;
+
+    /// Whether every node has applied the entry at `index`, or may not serve before it has.
+    fn is_past(&self, index: u64) -> impl Future<Output = Result<bool, PeerError>> + Send;
 
     /// Admits a node, or refuses it. `identity`: what its certificate proves, if it has one.
     fn join(
@@ -87,6 +100,44 @@ impl<H: Handler> Peer for PeerService<H> {
             Err(unknown) => return Err(Status::aborted(unknown.to_string())),
         };
         Ok(Response::new(pb::ReadIndexResponse {
+            result: Some(answer),
+        }))
+    }
+
+    async fn renew_lease(
+        &self,
+        request: Request<pb::RenewLeaseRequest>,
+    ) -> Result<Response<pb::RenewLeaseResponse>, Status> {
+        use pb::renew_lease_response::Result as Answer;
+
+        let node = self.member(&request, |it| it.sender.as_ref())?;
+        let pb::RenewLeaseRequest { boot, applied, .. } = request.into_inner();
+        let answer = match self.handler.renew_lease(node, boot, applied).await {
+            Ok(lasting) => {
+                Answer::LastingUs(u64::try_from(lasting.as_micros()).unwrap_or(u64::MAX))
+            }
+            Err(PeerError::NotLeader { leader }) => Answer::NotLeader(pb::NotLeader { leader }),
+            Err(PeerError::Refused(why)) => Answer::Denied(why),
+            Err(unknown) => return Err(Status::aborted(unknown.to_string())),
+        };
+        Ok(Response::new(pb::RenewLeaseResponse {
+            result: Some(answer),
+        }))
+    }
+
+    async fn is_past(
+        &self,
+        request: Request<pb::IsPastRequest>,
+    ) -> Result<Response<pb::IsPastResponse>, Status> {
+        use pb::is_past_response::Result as Answer;
+
+        self.member(&request, |it| it.sender.as_ref())?;
+        let answer = match self.handler.is_past(request.into_inner().index).await {
+            Ok(past) => Answer::Past(past),
+            Err(PeerError::NotLeader { leader }) => Answer::NotLeader(pb::NotLeader { leader }),
+            Err(unknown) => return Err(Status::aborted(unknown.to_string())),
+        };
+        Ok(Response::new(pb::IsPastResponse {
             result: Some(answer),
         }))
     }

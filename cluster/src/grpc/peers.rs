@@ -42,6 +42,50 @@ impl Peers {
         call(limit, client.status(pb::StatusRequest { sender })).await
     }
 
+    /// Asks the leader for the right to serve, and says how long it lasts from before it was asked.
+    pub(crate) async fn renew_lease(
+        &self,
+        (leader, member): (RaftId, &Member),
+        (boot, applied): (u64, u64),
+        limit: Duration,
+    ) -> Result<Duration, PeerError> {
+        use pb::renew_lease_response::Result as Answer;
+
+        let sender = Some(self.links.sender());
+        let request = pb::RenewLeaseRequest {
+            sender,
+            boot,
+            applied,
+        };
+        let mut client = self.client(leader, member);
+        let answer = call(limit, client.renew_lease(request)).await?;
+        match answer.result {
+            Some(Answer::LastingUs(us)) => Ok(Duration::from_micros(us)),
+            Some(Answer::NotLeader(it)) => Err(PeerError::NotLeader { leader: it.leader }),
+            Some(Answer::Denied(why)) => Err(PeerError::Refused(why)),
+            None => Err(malformed()),
+        }
+    }
+
+    /// Asks the leader whether every node has applied the entry at `index`, or may not serve before it has.
+    pub(crate) async fn is_past(
+        &self,
+        (leader, member): (RaftId, &Member),
+        index: u64,
+    ) -> Result<bool, PeerError> {
+        use pb::is_past_response::Result as Answer;
+
+        let sender = Some(self.links.sender());
+        let mut client = self.client(leader, member);
+        let request = pb::IsPastRequest { sender, index };
+        let answer = call(ANSWER_MAX, client.is_past(request)).await?;
+        match answer.result {
+            Some(Answer::Past(past)) => Ok(past),
+            Some(Answer::NotLeader(it)) => Err(PeerError::NotLeader { leader: it.leader }),
+            None => Err(malformed()),
+        }
+    }
+
     fn client(&self, raft_id: RaftId, member: &Member) -> PeerClient<Channel> {
         let channel = self.links.channel(raft_id, member, Lane::Calls);
         PeerClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX)

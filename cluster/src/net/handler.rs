@@ -9,6 +9,7 @@ use lockgate_proto::peer::v1 as pb;
 use openraft::async_runtime::WatchReceiver;
 use tokio::time::{Instant, sleep};
 
+use super::leases::Leases;
 use crate::Clock;
 use crate::command::{Entry, NodesCommand, Outcome, Reply, wire};
 use crate::grpc::{Handler, Peers, membership_to_wire};
@@ -28,15 +29,23 @@ pub(super) struct EngineHandler {
     engine: Engine,
     peers: Peers,
     admission: Admission,
+    leases: Leases,
     clock: Clock,
 }
 
 impl EngineHandler {
-    pub(super) fn new(engine: Engine, peers: Peers, admission: Admission, clock: Clock) -> Self {
+    pub(super) fn new(
+        engine: Engine,
+        peers: Peers,
+        admission: Admission,
+        leases: Leases,
+        clock: Clock,
+    ) -> Self {
         Self {
             engine,
             peers,
             admission,
+            leases,
             clock,
         }
     }
@@ -107,6 +116,19 @@ impl Handler for EngineHandler {
 
     async fn read_index(&self) -> Result<u64, PeerError> {
         self.engine.read_index_here().await
+    }
+
+    async fn renew_lease(
+        &self,
+        node: RaftId,
+        boot: u64,
+        applied: u64,
+    ) -> Result<Duration, PeerError> {
+        self.leases.grant(node, boot, applied)
+    }
+
+    async fn is_past(&self, index: u64) -> Result<bool, PeerError> {
+        self.leases.is_past(index)
     }
 
     async fn join(

@@ -11,12 +11,14 @@ use tokio::sync::watch;
 use super::fetcher::Fetcher;
 use super::files::Files;
 use super::handler::EngineHandler;
+use super::leases::{self, Leases, Settler};
 use super::{keeper, roster};
 use crate::grpc::{Guard, Links, Listener, Members, NetworkFactory, Peers, Roster};
 use crate::join::{Admission, Record};
 use crate::plane::{FileSource, Plane};
 use crate::raft::{self, Engine};
 use crate::secret::Secret;
+use crate::serving::Serving;
 use crate::task::spawn_named;
 use crate::tls::{Authority, Credentials};
 
@@ -32,6 +34,9 @@ pub(super) struct NetParts {
     pub(super) peers: BTreeSet<String>,
     pub(super) authority: Option<Arc<Authority>>,
     pub(super) key: Secret,
+    /// Told about the lease of this node.
+    pub(super) serving: Serving,
+    pub(super) settler: Settler,
     pub(super) tcp: TcpListener,
     pub(super) udp: UdpSocket,
 }
@@ -98,10 +103,12 @@ impl raft::Network for Net {
             authority: parts.authority,
             key: parts.key,
         };
+        let leases = Leases::new(engine.clone());
         let handler = EngineHandler::new(
             engine.clone(),
             peers.clone(),
             admission,
+            leases.clone(),
             credentials.clock(),
         );
         let (stop, stopped) = watch::channel(false);
@@ -128,6 +135,11 @@ impl raft::Network for Net {
             plane.close().await;
             drop(stop);
         });
+        parts
+            .settler
+            .serve(engine.clone(), leases.clone(), peers.clone());
+        let renewing = leases::renew(engine.clone(), leases, peers.clone(), parts.serving);
+        let _leasing = spawn_named("peer-lease", renewing);
         let vouching = roster::ask_about_newcomers(guard, roster, peers, engine.id());
         let _vouching = spawn_named("peer-newcomers", vouching);
         let _keeping = spawn_named("peer-keeper", keeper::keep(engine));

@@ -10,6 +10,7 @@ use lockgate_proto::peer::v1 as pb;
 
 use super::error::NetworkError;
 use super::fetcher::Fetcher;
+use super::leases::Settler;
 use super::network::{Net, NetParts};
 use super::options::{Begin, NetworkOptions};
 use crate::Clock;
@@ -19,6 +20,7 @@ use crate::join::{JoinOptions, Papers, Record, RecordError, ask};
 use crate::raft::Role;
 use crate::random::random;
 use crate::secret::Secret;
+use crate::serving::Serving;
 use crate::store;
 use crate::tls::{Authority, Credentials, SigningRequest};
 
@@ -39,6 +41,10 @@ pub(crate) struct Prepared {
     pub(crate) address: String,
     /// Opens the secrets in the replicated state.
     pub(crate) key: Secret,
+    /// Whether it may serve.
+    pub(crate) serving: Serving,
+    /// Waits until entries bind every node.
+    pub(crate) settler: Settler,
 }
 
 /// Prepares node `name`, whose files are in `dir`. Blocks: a new node waits until the cluster has admitted it.
@@ -68,6 +74,7 @@ pub(crate) fn prepare(
         id if id == NodesCommand::FIRST.0 => Role::Founder,
         id => Role::Joined(id),
     };
+    let (serving, settler) = (Serving::leased(), Settler::default());
     let parts = NetParts {
         dir: dir.to_owned(),
         authority: authority(options)?.map(Arc::new),
@@ -76,6 +83,8 @@ pub(crate) fn prepare(
         boot,
         peers: options.peers.keys().cloned().collect(),
         key: key.clone(),
+        serving: serving.clone(),
+        settler: settler.clone(),
         tcp,
         udp,
     };
@@ -86,6 +95,8 @@ pub(crate) fn prepare(
         role,
         address,
         key,
+        serving,
+        settler,
     })
 }
 

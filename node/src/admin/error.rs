@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use http::StatusCode;
-use lockgate_cluster::{ProposeError, Refusal};
+use lockgate_cluster::{ProposeError, ReadError, Refusal};
 
 use crate::error::CallError;
 
@@ -88,12 +88,34 @@ impl From<ProposeError> for ApiError {
     fn from(error: ProposeError) -> Self {
         match error {
             ProposeError::Refused(refusal) => refusal.into(),
+            // Told apart by its status: here the change may have been made.
+            ProposeError::Unknown => Self::new(
+                StatusCode::GATEWAY_TIMEOUT,
+                "outcome_unknown",
+                ProposeError::Unknown.to_string(),
+                "look before you repeat it",
+            ),
+            ProposeError::NoLeader => Self::unavailable(
+                "no_leader",
+                ProposeError::NoLeader.to_string(),
+                "see `lockgate cluster health`",
+            ),
             other => Self::unavailable(
                 "store_unavailable",
                 other.to_string(),
                 "see the node's log, then restart the node",
             ),
         }
+    }
+}
+
+impl From<ReadError> for ApiError {
+    fn from(error: ReadError) -> Self {
+        Self::unavailable(
+            "no_leader",
+            error.to_string(),
+            "see `lockgate cluster health`",
+        )
     }
 }
 
@@ -110,6 +132,15 @@ impl From<Refusal> for ApiError {
             Refusal::KeyExists { .. } => Self::conflict("key_exists", message, ""),
             Refusal::KeyRevoked { .. } => Self::conflict("key_revoked", message, ""),
             Refusal::ServerExists { .. } => Self::conflict("server_exists", message, ""),
+            Refusal::StaleRegister { .. } => Self::conflict("stale_register", message, ""),
+            Refusal::StaleConfig { .. } => Self::conflict("stale_config", message, ""),
+            Refusal::UnknownVersion { .. } => Self::not_found("unknown_version", message, ""),
+            Refusal::UnknownToken { .. } => Self::not_found("unknown_token", message, ""),
+            Refusal::UnknownNode { .. } | Refusal::UnknownNodeName { .. } => {
+                Self::not_found("unknown_node", message, "see `lockgate cluster members`")
+            }
+            Refusal::HoldsShards { .. } => Self::conflict("holds_shards", message, ""),
+            Refusal::LastVoter => Self::conflict("last_voter", message, ""),
             Refusal::BadLength { .. } => Self::invalid("bad_length", message, ""),
             _ => Self::conflict("refused", message, ""),
         }

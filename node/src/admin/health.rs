@@ -15,12 +15,14 @@ pub(super) fn alive() -> Answer {
     answer::plain(StatusCode::OK, "text/plain; charset=utf-8", "ok\n")
 }
 
-/// Whether the node takes new sessions. A server that is down does not change that, a log that takes no lines does:
-/// without it no call is made. Details are for operators.
+/// Whether the node takes new sessions. A server that is down does not change that. A log that takes no lines does,
+/// and so does the loss of the cluster: without them no call is made. Details are for operators.
 pub(super) fn ready(parts: &Parts, with_details: bool) -> Answer {
     let readiness = *parts.readiness.borrow();
     let audited = parts.pipeline.audit.is_healthy();
+    let serves = parts.cluster.serving().is_on();
     let (status, word) = match (readiness, audited) {
+        (Readiness::Ready, _) if !serves => (StatusCode::SERVICE_UNAVAILABLE, "no_lease"),
         (Readiness::Ready, true) => (StatusCode::OK, readiness.as_str()),
         (Readiness::Ready, false) => (StatusCode::SERVICE_UNAVAILABLE, "audit_unavailable"),
         (Readiness::Starting | Readiness::Draining, _) => {
@@ -37,6 +39,7 @@ pub(super) fn ready(parts: &Parts, with_details: bool) -> Answer {
             )
             .collect();
         body["audit"] = json!({ "healthy": audited });
+        body["cluster"] = json!({ "lease": serves });
     }
     answer::json(status, &body)
 }

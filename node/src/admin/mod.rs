@@ -8,12 +8,14 @@
 mod access;
 mod answer;
 mod body;
+mod cluster;
 mod error;
 mod health;
 mod keys;
 mod listener;
 mod parts;
 mod path;
+mod registers;
 mod route;
 mod servers;
 mod service;
@@ -23,7 +25,7 @@ mod status;
 mod tools;
 
 pub use self::listener::Listener;
-pub use self::parts::{ApplyFuture, Parts, Readiness};
+pub use self::parts::{ApplyFuture, CaHash, Parts, Readiness};
 pub use self::service::Service;
 
 #[cfg(test)]

@@ -42,6 +42,9 @@ impl Readiness {
 /// Outcome of [`Parts::apply`]; an error says what could not be made effective.
 pub type ApplyFuture = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
+/// Reads the hash of the cluster's CA; an error says why it can't be read.
+pub type CaHash = Arc<dyn Fn() -> Result<[u8; 32], String> + Send + Sync>;
+
 /// Handles of everything that the admin plane shows or changes. Made once, by `app`.
 #[derive(Clone)]
 pub struct Parts {
@@ -73,6 +76,8 @@ pub struct Parts {
     pub readiness: watch::Receiver<Readiness>,
     /// Open connections of clients.
     pub connections: Arc<dyn Fn() -> usize + Send + Sync>,
+    /// Hash of the CA that join tokens pin. `None` in a cluster of one.
+    pub ca_sha256: Option<CaHash>,
     /// Makes file and registry effective on this node as they are now, and resolves when they are. An answer to a
     /// change is sent after that, so that a revoked key opens nothing any more.
     pub apply: Arc<dyn Fn() -> ApplyFuture + Send + Sync>,

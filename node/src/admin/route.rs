@@ -27,6 +27,15 @@ pub(super) enum Operation {
     SessionEnd,
     ConfigShow,
     ConfigReload,
+    Members,
+    ClusterHealth,
+    MemberRemove,
+    TransferLeader,
+    TokensList,
+    TokenCreate,
+    TokenRevoke,
+    RegisterShow,
+    RegisterWrite,
 }
 
 /// All paths. `{…}` stands for one part, percent-encoded in the request.
@@ -70,6 +79,43 @@ pub(super) const ROUTES: &[(Method, &str, Operation)] = &[
         Method::POST,
         "/api/v1/config/reload",
         Operation::ConfigReload,
+    ),
+    (Method::GET, "/api/v1/cluster/members", Operation::Members),
+    (
+        Method::GET,
+        "/api/v1/cluster/health",
+        Operation::ClusterHealth,
+    ),
+    (
+        Method::POST,
+        "/api/v1/cluster/members/{name}/remove",
+        Operation::MemberRemove,
+    ),
+    (
+        Method::POST,
+        "/api/v1/cluster/transfer-leader",
+        Operation::TransferLeader,
+    ),
+    (Method::GET, "/api/v1/cluster/tokens", Operation::TokensList),
+    (
+        Method::POST,
+        "/api/v1/cluster/tokens",
+        Operation::TokenCreate,
+    ),
+    (
+        Method::DELETE,
+        "/api/v1/cluster/tokens/{id}",
+        Operation::TokenRevoke,
+    ),
+    (
+        Method::GET,
+        "/api/v1/registers/{key}",
+        Operation::RegisterShow,
+    ),
+    (
+        Method::PUT,
+        "/api/v1/registers/{key}",
+        Operation::RegisterWrite,
     ),
 ];
 

@@ -15,7 +15,7 @@ use super::body;
 use super::error::ApiError;
 use super::parts::Parts;
 use super::route::{self, Found, Operation};
-use super::{health, keys, servers, sessions, settings, status, tools};
+use super::{cluster, health, keys, registers, servers, sessions, settings, status, tools};
 
 /// Longest time for an answer. What was stored by then stays stored.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
@@ -113,7 +113,12 @@ impl Service {
             }
         };
         let body = match operation {
-            Operation::KeyCreate | Operation::ServerAdd => body::read(body).await?,
+            Operation::KeyCreate
+            | Operation::ServerAdd
+            | Operation::MemberRemove
+            | Operation::TransferLeader
+            | Operation::TokenCreate
+            | Operation::RegisterWrite => body::read(body).await?,
             _ => Bytes::new(),
         };
         let acting = Acting {
@@ -161,5 +166,14 @@ async fn perform(
         Operation::SessionEnd => sessions::end(acting, part).await,
         Operation::ConfigShow => settings::show(parts),
         Operation::ConfigReload => settings::reload(acting).await,
+        Operation::Members => Ok(cluster::members(parts)),
+        Operation::ClusterHealth => Ok(cluster::health(parts).await),
+        Operation::MemberRemove => cluster::remove(acting, part, body).await,
+        Operation::TransferLeader => cluster::transfer_leader(acting, body).await,
+        Operation::TokensList => Ok(cluster::tokens(parts)),
+        Operation::TokenCreate => cluster::create_token(acting, body).await,
+        Operation::TokenRevoke => cluster::revoke_token(acting, part).await,
+        Operation::RegisterShow => registers::show(parts, part, query).await,
+        Operation::RegisterWrite => registers::write(acting, part, body).await,
     }
 }

@@ -1,15 +1,17 @@
 //! The node's place among others: how it starts there, and how a cluster begins.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
 use bytes::Bytes;
 use lockgate_cluster::{
-    Begin, ChangeNote, Cluster, ConfigChange, DevCerts, JoinToken, NetworkOptions, Options,
-    RegistryCommand, TlsFiles,
+    Begin, ChangeNote, Cluster, ConfigChange, Credentials, DevCerts, JoinToken, NetworkOptions,
+    Options, RegistryCommand, TlsFiles,
 };
 
-use crate::config::{self, ClusterNode, Loaded};
+use crate::admin::CaHash;
+use crate::config::{self, ClusterNode, ClusterTls, Loaded};
 
 use super::clock;
 
@@ -31,11 +33,7 @@ fn network(cluster: &ClusterNode, begin: Begin) -> NetworkOptions {
         listen: cluster.listen.to_string(),
         advertise: cluster.advertise.clone(),
         peers: cluster.peers.clone(),
-        tls: TlsFiles {
-            ca: cluster.tls.ca.clone(),
-            cert: cluster.tls.cert.clone(),
-            key: cluster.tls.key.clone(),
-        },
+        tls: tls_files(&cluster.tls),
         ca_key: cluster.tls.ca_key.clone(),
         begin,
     }
@@ -104,6 +102,25 @@ pub(super) async fn join(
     let state = open(options(&loaded.config.node, begin)).await?;
     state.close().await;
     Ok(name)
+}
+
+/// Reads what join tokens pin, anew each time: the CA may change.
+pub(super) fn ca_sha256(node: &config::Node) -> Option<CaHash> {
+    let cluster = node.cluster.as_ref()?;
+    let (files, name) = (tls_files(&cluster.tls), cluster.node.to_string());
+    Some(Arc::new(move || {
+        let credentials = Credentials::load(files.clone(), &name, clock);
+        let credentials = credentials.map_err(|error| error.to_string())?;
+        Ok(credentials.ca_sha256())
+    }))
+}
+
+fn tls_files(tls: &ClusterTls) -> TlsFiles {
+    TlsFiles {
+        ca: tls.ca.clone(),
+        cert: tls.cert.clone(),
+        key: tls.key.clone(),
+    }
 }
 
 /// `lockgate certs dev`: a CA and certificates of `nodes` in `dir`. Returns the files.

@@ -93,13 +93,14 @@ impl App {
         let metrics = Arc::new(Metrics::default());
         let limits = config.node.limits;
         let identities = Arc::new(Identities::new(Identity::new(&base, &view)?));
-        let pipeline = Arc::new(Pipeline::new(
+        let pipeline = Pipeline::new(
             Arc::clone(&identities),
             Arc::clone(&audit),
             Arc::clone(&metrics),
             telemetry.tracer(),
             limits.calls_max,
-        ));
+        );
+        let pipeline = Arc::new(pipeline.while_serving(cluster.serving().clone()));
         let room = WaitingRoom::new(Arc::clone(&sealer), config.node.bridge);
         let room = Some(Arc::new(room));
         let upstreams = Upstreams::new(view.node(), limits.answer_bytes_max, room)
@@ -116,6 +117,7 @@ impl App {
             audit: Arc::clone(&audit),
             metrics,
             limits,
+            serving: cluster.serving().clone(),
             closing: stop.clone(),
             grace: GRACE,
         });

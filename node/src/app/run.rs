@@ -20,7 +20,7 @@ use crate::ingress::tls::Acceptor;
 use crate::ingress::{Guard, Service};
 use crate::task::spawn_named;
 
-use super::{App, GRACE, clock, signals};
+use super::{App, GRACE, clock, membership, signals};
 
 /// Connections whose calls were cut off have this long to say so and to close.
 const FAREWELL_MAX: Duration = Duration::from_secs(10);
@@ -135,6 +135,7 @@ where
         server_options: options,
         readiness: seen,
         connections: Arc::new(listener.connections()),
+        ca_sha256: membership::ca_sha256(node),
     };
     let admin_stop = CancellationToken::new();
     let operating = spawn_named(

@@ -27,11 +27,6 @@ pub(super) enum Ask {
     Members,
     /// Say whether the cluster can decide, and which node leads. Exit status 1 when it can not.
     Health,
-    /// Give a learner a vote.
-    Promote {
-        /// Name of the node.
-        node: String,
-    },
     /// Take a node out for ever; its name may return under a new number.
     Remove {
         /// Name of the node.
@@ -120,14 +115,6 @@ pub(super) async fn run(verb: Ask, client: &Client, out: &mut Out) -> Result<Exi
             out.table(&heads, &rows, &answer);
         }
         Ask::Health => return health(client, out).await,
-        Ask::Promote { node } => {
-            let path = format!("cluster/members/{}/promote", segment(&node));
-            client.post(&path, None).await?;
-            out.done(
-                &format!("{node} has a vote"),
-                &json!({ "node": node, "voter": true }),
-            );
-        }
         Ask::Remove { node, lost } => {
             let path = format!("cluster/members/{}/remove", segment(&node));
             client.post(&path, Some(&json!({ "lost": lost }))).await?;

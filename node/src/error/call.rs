@@ -132,6 +132,9 @@ pub enum CallError {
     /// This node is going away; nothing was started.
     #[error("this node is shutting down")]
     Draining,
+    /// This node has lost the cluster, so it can't know what was taken away meanwhile.
+    #[error("this node is cut off from its cluster and serves nothing until it is back")]
+    NoLease,
     /// Without an audit line no call is made.
     #[error("the audit log cannot take another record")]
     AuditUnavailable,
@@ -214,6 +217,7 @@ impl CallError {
             Self::Overloaded { .. } | Self::Draining => {
                 (503, 503, own_code::OVERLOADED, "overloaded")
             }
+            Self::NoLease => (503, 503, own_code::OVERLOADED, "no_lease"),
             Self::AuditUnavailable => (503, 503, own_code::OVERLOADED, "no_audit"),
             Self::Cancelled => (200, 200, own_code::CANCELLED, "cancelled"),
             Self::SessionEnded => (200, 200, own_code::SESSION, "no_session"),
@@ -245,7 +249,9 @@ impl CallError {
     /// Seconds for `Retry-After`.
     pub fn retry_after_secs(&self) -> Option<u64> {
         match self {
-            Self::Overloaded { .. } | Self::Draining | Self::AuditUnavailable => Some(1),
+            Self::Overloaded { .. } | Self::Draining | Self::NoLease | Self::AuditUnavailable => {
+                Some(1)
+            }
             Self::Upstream(UpstreamError::BreakerOpen { retry_after, .. }) => {
                 Some(retry_after.as_secs().max(1))
             }

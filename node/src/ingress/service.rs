@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
+use lockgate_cluster::Serving;
 use lockgate_proto::id::Tenant;
 use lockgate_proto::jsonrpc::Batch;
 use lockgate_proto::mcp::{Era, Revision, headers};
@@ -55,6 +56,8 @@ pub struct Gateway {
     pub metrics: Arc<Metrics>,
     /// Bounds.
     pub limits: config::Limits,
+    /// Whether this node may serve.
+    pub serving: Serving,
     /// Fires when streams that carry no call have to end.
     pub closing: CancellationToken,
     /// Calls in flight then have this long.
@@ -203,6 +206,9 @@ impl Service {
         let identity = self.gateway.identities.load();
         let open = identity.anonymous().is_some();
         self.guard.check(&head.uri, &head.headers, open)?;
+        if !self.gateway.serving.is_on() {
+            return Err(CallError::NoLease);
+        }
         let who = visitor.shown.recognise(&identity, &head.headers);
         drop(identity);
         self.enter(who, tenant.as_ref(), (visitor.peer, head.uri.path()))

@@ -123,6 +123,19 @@ impl Engine for FakeNode {
 }
 
 impl Handler for FakeNode {
+    async fn renew_lease(
+        &self,
+        _node: RaftId,
+        _boot: u64,
+        _applied: u64,
+    ) -> Result<Duration, PeerError> {
+        Err(PeerError::NotLeader { leader: None })
+    }
+
+    async fn is_past(&self, _index: u64) -> Result<bool, PeerError> {
+        Err(PeerError::NotLeader { leader: None })
+    }
+
     async fn propose(&self, entry: Bytes) -> Result<Bytes, PeerError> {
         if entry.starts_with(b"lead") {
             return Err(PeerError::NotLeader { leader: Some(3) });

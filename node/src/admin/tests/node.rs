@@ -127,6 +127,7 @@ impl Node {
             server_options: options(),
             readiness: seen,
             connections: Arc::new(|| 5),
+            ca_sha256: None,
         };
         Self {
             service: Service::new(parts.clone()),

@@ -1,6 +1,7 @@
 //! Whole command lines in, text and exit status out.
 
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use super::*;
@@ -44,6 +45,28 @@ impl Starts for Asked {
 
     fn demo_server(&self) -> Result<(), Failure> {
         Err(Failure::new("demo server", ""))
+    }
+
+    fn cluster_init(&self, config: &Path) -> Result<(String, String), Failure> {
+        Err(Failure::new(format!("init {}", config.display()), ""))
+    }
+
+    fn cluster_join(&self, config: &Path, token: Option<&str>) -> Result<String, Failure> {
+        let config = config.display();
+        Err(Failure::new(format!("join {config} {token:?}"), ""))
+    }
+
+    fn dev_certs(
+        &self,
+        dir: &Path,
+        trust_domain: &str,
+        nodes: &[String],
+    ) -> Result<Vec<PathBuf>, Failure> {
+        let dir = dir.display();
+        Err(Failure::new(
+            format!("certs {dir} {trust_domain} {nodes:?}"),
+            "",
+        ))
     }
 }
 

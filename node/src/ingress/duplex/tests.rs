@@ -52,6 +52,7 @@ impl Node {
         let (limits, lives) = (loaded.config.node.limits, loaded.config.node.session);
         let closing = CancellationToken::new();
         let gateway = Gateway {
+            serving: lockgate_cluster::Serving::default(),
             identities,
             sessions: session::Door::new(
                 Arc::clone(&pipeline),
