@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::raft::boot_time_us;
+
 /// Whether a node may serve: it holds a lease, or is alone. Cheap to clone, and to ask.
 #[derive(Clone, Debug, Default)]
 pub struct Serving {
@@ -44,8 +46,5 @@ impl Serving {
 
 /// Time since the machine was started; it goes on while the machine sleeps.
 pub(crate) fn boot_time() -> Duration {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
-    let nanos = u32::try_from(now.tv_nsec).unwrap_or_default();
-    Duration::new(seconds, nanos)
+    Duration::from_micros(boot_time_us())
 }

@@ -51,7 +51,7 @@ impl Peers {
     ) -> Result<Duration, PeerError> {
         use pb::renew_lease_response::Result as Answer;
 
-        let sender = Some(self.links.sender());
+        let sender = Some(self.links.sender(leader));
         let request = pb::RenewLeaseRequest {
             sender,
             boot,
@@ -75,7 +75,7 @@ impl Peers {
     ) -> Result<bool, PeerError> {
         use pb::is_past_response::Result as Answer;
 
-        let sender = Some(self.links.sender());
+        let sender = Some(self.links.sender(leader));
         let mut client = self.client(leader, member);
         let request = pb::IsPastRequest { sender, index };
         let answer = call(ANSWER_MAX, client.is_past(request)).await?;

@@ -3,9 +3,9 @@
 //! One part a file.
 
 mod approvals;
+pub(crate) mod audit;
 mod hashes;
 mod limits;
-pub(crate) mod audit;
 mod nodes;
 mod once;
 pub(crate) mod quota;

@@ -17,7 +17,6 @@ use super::snapshot::Snapshots;
 use super::types::{Payload, RaftId, TypeConfig};
 use crate::Clock;
 use crate::command::wire;
-use crate::serving::boot_time;
 
 /// The engine of one node. Cheap to clone.
 #[derive(Clone)]

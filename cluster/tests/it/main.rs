@@ -5,8 +5,8 @@
     reason = "what fails in a test should panic with a backtrace"
 )]
 
-mod crash;
 mod audit;
+mod crash;
 mod damage;
 mod restart;
 

@@ -2,7 +2,7 @@
 
 use aws_lc_rs::rand;
 use http::StatusCode;
-use lockgate_cluster::{KeyMac, NewKey, RegistryCommand};
+use lockgate_cluster::{KeyMac, NewKey, RegistryCommand, Reply};
 use lockgate_proto::id::{Principal, RoleName, Tenant};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -97,14 +97,18 @@ pub(super) async fn create(acting: &Acting<'_>, body: &[u8]) -> Result<Answer, A
     Ok(shown_once(StatusCode::CREATED, &id, &value))
 }
 
-/// Ends a key. When the answer is sent, the key opens nothing on this node any more.
+/// Ends a key. When the answer is sent, the key opens nothing on any node any more: each has applied it, or is cut
+/// off and serves nothing.
 pub(super) async fn revoke(acting: &Acting<'_>, id: &str) -> Result<Answer, ApiError> {
     let remedy = "take it out of the configuration file";
     refuse_file_key(&acting.parts.registry.load(), id, "file_key", remedy)?;
     acting.record("keys.revoke", id)?;
     let command = RegistryCommand::RevokeKey { id: id.to_owned() };
-    acting.parts.cluster.propose(command.into()).await?;
+    let reply = acting.parts.cluster.propose(command.into()).await?;
     acting.apply().await?;
+    if let Reply::Revoked { index } = reply {
+        acting.settle(index).await?;
+    }
     Ok(answer::done())
 }
 

@@ -16,6 +16,7 @@ mod listener;
 mod parts;
 mod path;
 mod registers;
+mod registry;
 mod route;
 mod servers;
 mod service;

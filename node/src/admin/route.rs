@@ -27,6 +27,9 @@ pub(super) enum Operation {
     SessionEnd,
     ConfigShow,
     ConfigReload,
+    ConfigApply,
+    ConfigHistory,
+    ConfigRollback,
     Members,
     ClusterHealth,
     MemberRemove,
@@ -79,6 +82,17 @@ pub(super) const ROUTES: &[(Method, &str, Operation)] = &[
         Method::POST,
         "/api/v1/config/reload",
         Operation::ConfigReload,
+    ),
+    (Method::POST, "/api/v1/config/apply", Operation::ConfigApply),
+    (
+        Method::GET,
+        "/api/v1/config/history",
+        Operation::ConfigHistory,
+    ),
+    (
+        Method::POST,
+        "/api/v1/config/rollback",
+        Operation::ConfigRollback,
     ),
     (Method::GET, "/api/v1/cluster/members", Operation::Members),
     (

@@ -15,7 +15,9 @@ use super::body;
 use super::error::ApiError;
 use super::parts::Parts;
 use super::route::{self, Found, Operation};
-use super::{cluster, health, keys, registers, servers, sessions, settings, status, tools};
+use super::{
+    cluster, health, keys, registers, registry, servers, sessions, settings, status, tools,
+};
 
 /// Longest time for an answer. What was stored by then stays stored.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
@@ -48,6 +50,15 @@ impl Acting<'_> {
         (self.parts.apply)().await.map_err(|cause| {
             tracing::error!(cause, "a change could not be applied");
             ApiError::not_applied(&cause)
+        })
+    }
+
+    /// Waits until the entry at `index` binds every node that serves.
+    pub(super) async fn settle(&self, index: u64) -> Result<(), ApiError> {
+        let settled = self.parts.cluster.settled(index).await;
+        settled.map_err(|error| {
+            let message = format!("the change is made, and not yet certain on every node: {error}");
+            ApiError::unavailable("not_settled", message, "see `lockgate cluster health`")
         })
     }
 }
@@ -118,7 +129,9 @@ impl Service {
             | Operation::MemberRemove
             | Operation::TransferLeader
             | Operation::TokenCreate
-            | Operation::RegisterWrite => body::read(body).await?,
+            | Operation::RegisterWrite
+            | Operation::ConfigApply
+            | Operation::ConfigRollback => body::read(body).await?,
             _ => Bytes::new(),
         };
         let acting = Acting {
@@ -166,6 +179,9 @@ async fn perform(
         Operation::SessionEnd => sessions::end(acting, part).await,
         Operation::ConfigShow => settings::show(parts),
         Operation::ConfigReload => settings::reload(acting).await,
+        Operation::ConfigApply => registry::apply(acting, body).await,
+        Operation::ConfigHistory => registry::history(parts),
+        Operation::ConfigRollback => registry::roll_back(acting, body).await,
         Operation::Members => Ok(cluster::members(parts)),
         Operation::ClusterHealth => Ok(cluster::health(parts).await),
         Operation::MemberRemove => cluster::remove(acting, part, body).await,

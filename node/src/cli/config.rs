@@ -9,7 +9,8 @@ use super::doctor::{self, Verdict};
 use super::exit::{Exit, Failure};
 use super::out::Out;
 use super::probe;
-use crate::config::{Loaded, Options, import, load, redacted, reference, schema};
+use super::sessions::{items, text};
+use crate::config::{Loaded, Options, import, load, read_written, redacted, reference, schema};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Verb {
@@ -21,6 +22,12 @@ pub(super) enum Verb {
     Schema,
     /// Print the reference of all keys, as Markdown.
     Reference,
+    /// Put the registry part of a file in force on all nodes of a cluster.
+    Apply(ApplyArgs),
+    /// List the versions of the cluster's registry.
+    History,
+    /// Put an older version of the cluster's registry in force again, as a new one.
+    Rollback(RollbackArgs),
     /// Turn a desktop client's `mcpServers` into a lockgate.yaml on standard output.
     Import(ImportArgs),
 }
@@ -46,6 +53,37 @@ pub(super) struct ShowArgs {
 }
 
 #[derive(Debug, clap::Args)]
+pub(super) struct ApplyArgs {
+    /// Configuration file; only what nodes share is taken from it.
+    #[arg(default_value = "lockgate.yaml")]
+    file: PathBuf,
+    /// Only say what would change.
+    #[arg(long)]
+    dry_run: bool,
+    /// Also end keys and servers that were added beside the file.
+    #[arg(long)]
+    prune: bool,
+    /// Refuse when another version is in force by now.
+    #[arg(long, value_name = "VERSION")]
+    expected_version: Option<u64>,
+    /// Why, for the history.
+    #[arg(long, short, default_value = "", value_name = "TEXT")]
+    message: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct RollbackArgs {
+    /// Version whose registry is to be in force again.
+    version: u64,
+    /// Refuse when another version is in force by now.
+    #[arg(long, value_name = "VERSION")]
+    expected_version: Option<u64>,
+    /// Why, for the history.
+    #[arg(long, short, default_value = "", value_name = "TEXT")]
+    message: String,
+}
+
+#[derive(Debug, clap::Args)]
 pub(super) struct ImportArgs {
     /// `claude_desktop_config.json`, `.mcp.json`, `mcp.json` of VS Code or Cursor.
     file: PathBuf,
@@ -63,6 +101,9 @@ pub(super) async fn run(verb: Verb, client: &Client, out: &mut Out) -> Result<Ex
             out.text(&reference());
             Ok(Exit::Done)
         }
+        Verb::Apply(args) => apply(args, client, out).await,
+        Verb::History => history(client, out).await,
+        Verb::Rollback(args) => roll_back(args, client, out).await,
         Verb::Import(args) => take(&args, out),
     }
 }
@@ -149,6 +190,58 @@ async fn show(args: &ShowArgs, client: &Client, out: &mut Out) -> Result<Exit, F
     if let Some(error) = shown_error(&config["last_error"]) {
         out.note(&format!("# the file as it is now was refused: {error}"));
     }
+    Ok(Exit::Done)
+}
+
+async fn apply(args: ApplyArgs, client: &Client, out: &mut Out) -> Result<Exit, Failure> {
+    let body = json!({
+        "document": read_written(&args.file)?, "dry_run": args.dry_run, "prune": args.prune,
+        "expected_version": args.expected_version, "why": args.message,
+    });
+    let answer = client.post("config/apply", Some(&body)).await?;
+    if !out.json {
+        for change in items(&answer, "changes") {
+            out.text(&format!(
+                "{:8} {}",
+                text(&change["what"]),
+                text(&change["path"])
+            ));
+        }
+        for warning in items(&answer, "warnings") {
+            out.note(&format!("warning: {}", text(warning)));
+        }
+    }
+    let version = text(&answer["version"]);
+    let line = match (args.dry_run, answer["changed"] == true) {
+        (true, true) => format!("version {version} would be replaced"),
+        (false, true) => format!("version {version} is in force"),
+        (_, false) => format!("version {version} says the same"),
+    };
+    out.done(&line, &answer);
+    Ok(Exit::Done)
+}
+
+async fn history(client: &Client, out: &mut Out) -> Result<Exit, Failure> {
+    let answer = client.get("config/history").await?;
+    let names = ["version", "at", "who", "why", "rolled_back_to", "sha256"];
+    let row = |version: &Value| names.map(|name| text(&version[name])).to_vec();
+    let rows: Vec<Vec<String>> = items(&answer, "versions").iter().map(row).collect();
+    let heads = ["version", "at", "who", "why", "rollback to", "sha256"];
+    out.table(&heads, &rows, &answer);
+    Ok(Exit::Done)
+}
+
+async fn roll_back(args: RollbackArgs, client: &Client, out: &mut Out) -> Result<Exit, Failure> {
+    let body = json!({
+        "to": args.version, "expected_version": args.expected_version, "why": args.message,
+    });
+    let answer = client.post("config/rollback", Some(&body)).await?;
+    let version = text(&answer["version"]);
+    let line = format!(
+        "version {version} is in force, as version {} was",
+        args.version
+    );
+    out.done(&line, &answer);
     Ok(Exit::Done)
 }
 
