@@ -6,6 +6,7 @@ mod bridge_asks;
 mod bridge_down;
 mod bridge_up;
 mod children;
+mod cluster;
 mod decisions;
 mod event_stream;
 mod extensions;

@@ -2,6 +2,7 @@
 
 mod answer;
 mod client;
+mod fleet;
 mod gateway;
 mod process;
 mod socket;
@@ -12,7 +13,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub(crate) use self::answer::{Answer, Events};
-pub(crate) use self::client::Client;
+pub(crate) use self::client::{Client, LATEST};
+pub(crate) use self::fleet::{Fleet, Node as FleetNode, succeeded};
 pub(crate) use self::gateway::{BINARY, DEMO, Gateway};
 pub(crate) use self::process::Process;
 pub(crate) use self::socket::{Socket, text_frame};

@@ -1,0 +1,199 @@
+//! Three gateways that are one cluster.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::support::{BINARY, Fleet, FleetNode, LATEST, eventually, succeeded};
+
+/// A sound cluster shows a change everywhere within 100 ms; a machine that is busy testing takes longer.
+const SPREAD_MAX: Duration = Duration::from_secs(2);
+
+fn registry() -> String {
+    format!(
+        "identity: {{ anonymous: deny }}\nroles: {{ all: {{ allow: [\"*\"] }} }}\n\
+         servers:\n  demo: {{ command: \"{BINARY}\", args: [demo-server] }}\n"
+    )
+}
+
+async fn create_key(node: &FleetNode, id: &str) -> String {
+    let args = [
+        "keys",
+        "create",
+        "--principal",
+        "p",
+        "--role",
+        "all",
+        "--id",
+        id,
+    ];
+    let answer = succeeded(&node.cli(&args).await);
+    answer["key"].as_str().unwrap().to_owned()
+}
+
+/// Status of a stateless `tools/list` with that key.
+async fn status(node: &FleetNode, key: &str) -> u16 {
+    let client = node.client().key(key);
+    client.stateless("tools/list", json!({})).await.status
+}
+
+fn server_names(answer: &Value) -> Vec<&str> {
+    let servers = answer["servers"].as_array().unwrap();
+    servers
+        .iter()
+        .filter_map(|server| server["name"].as_str())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_node_was_told_all_nodes_know() {
+    let fleet = Fleet::start(&registry()).await;
+    let [n1, n2, n3] = &fleet.nodes[..] else {
+        panic!("three nodes")
+    };
+    let leaders: Vec<Value> = [n1.health().await, n2.health().await, n3.health().await]
+        .into_iter()
+        .map(|health| {
+            assert_eq!(health["healthy"], true, "{health}");
+            health["leader"].clone()
+        })
+        .collect();
+    assert!(
+        leaders.iter().all(|leader| *leader == leaders[0]),
+        "{leaders:?}"
+    );
+
+    // A key that was made at one node opens all of them, and after its revocation none.
+    let key = create_key(n2, "k").await;
+    for node in &fleet.nodes {
+        eventually("the key works", async || status(node, &key).await == 200).await;
+    }
+    succeeded(&n3.cli(&["keys", "revoke", "k"]).await);
+    for node in &fleet.nodes {
+        assert_eq!(status(node, &key).await, 401, "{}", node.name);
+    }
+
+    // A session stays on the node that it was opened on; another says so at once.
+    let key = create_key(n1, "session").await;
+    eventually("the key works", async || status(n2, &key).await == 200).await;
+    let session = n1.client().key(&key).open().await;
+    let elsewhere = n2.client().key(&key);
+    let elsewhere = elsewhere
+        .with("mcp-session-id", session.session_id())
+        .with("mcp-protocol-version", LATEST);
+    let ping = elsewhere.message("ping", &json!({})).to_string();
+    assert_eq!(elsewhere.post(ping).await.status, 404);
+
+    // Registers: compared and set at any node, read as new as the question at any other.
+    let put = async |node: &FleetNode, body: &str| {
+        let answer = node.admin(Method::PUT, "/api/v1/registers/r", body).await;
+        answer.status
+    };
+    assert_eq!(put(n1, r#"{"value":"a","expected":"absent"}"#).await, 200);
+    assert_eq!(put(n2, r#"{"value":"b","expected":"absent"}"#).await, 409);
+    assert_eq!(
+        put(n3, r#"{"value":"b","expected":{"value":"a"}}"#).await,
+        200
+    );
+    assert_eq!(n1.get("/api/v1/registers/r").await["value"], "b");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_applied_at_one_node_is_served_by_all() {
+    let fleet = Fleet::start(&registry()).await;
+    let [n1, n2, n3] = &fleet.nodes[..] else {
+        panic!("three nodes")
+    };
+    let file = fleet.file("n2");
+    let text = fs::read_to_string(&file).unwrap();
+    let more = format!("{text}  more: {{ url: \"http://127.0.0.1:9/mcp\" }}\n");
+    fs::write(&file, &more).unwrap();
+
+    let dry = succeeded(&n2.cli(&["config", "apply", &file, "--dry-run"]).await);
+    assert_eq!(
+        dry["changes"],
+        json!([{"path": "servers.more", "what": "added"}])
+    );
+    let applied = succeeded(&n2.cli(&["config", "apply", &file]).await);
+    assert_eq!(applied["version"], 2);
+    for node in &fleet.nodes {
+        eventually("the server is there", async || {
+            server_names(&node.get("/api/v1/servers").await).contains(&"more")
+        })
+        .await;
+    }
+    let stale = [
+        "config",
+        "apply",
+        &file,
+        "--expected-version",
+        "1",
+        "--prune",
+    ];
+    assert_eq!(n3.cli(&stale).await.status.code(), Some(1));
+    succeeded(&n1.cli(&["config", "rollback", "1"]).await);
+    let history = succeeded(&n3.cli(&["config", "history"]).await);
+    assert_eq!(history["versions"].as_array().unwrap().len(), 3);
+    eventually("the server is gone", async || {
+        server_names(&n3.get("/api/v1/servers").await) == ["demo"]
+    })
+    .await;
+
+    // How long until a change at one node is served by another.
+    let mut took = Vec::new();
+    for round in 0..9 {
+        let name = format!("added{round}");
+        let begun = Instant::now();
+        let body = json!({"name": name, "url": "http://127.0.0.1:9/mcp"}).to_string();
+        let answer = n1.admin(Method::POST, "/api/v1/servers", &body).await;
+        assert_eq!(answer.status, 201);
+        eventually("added", async || {
+            server_names(&n3.get("/api/v1/servers").await).contains(&&*name)
+        })
+        .await;
+        took.push(begun.elapsed());
+    }
+    took.sort();
+    println!(
+        "a change is served by another node after {:?} (median)",
+        took[4]
+    );
+    assert!(took[4] < SPREAD_MAX, "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_go_on_without_the_leader_and_one_alone_serves_nothing() {
+    let mut fleet = Fleet::start(&registry()).await;
+    let key = create_key(&fleet.nodes[0], "k").await;
+    let leader = fleet.nodes[0].health().await["leader"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    fleet.kill(&leader).await;
+    eventually("the others go on", async || {
+        fleet.nodes[0].health().await["healthy"] == true
+            && fleet.nodes[1].health().await["healthy"] == true
+    })
+    .await;
+    let write = r#"{"value":"after"}"#;
+    let answer = fleet.nodes[0].admin(Method::PUT, "/api/v1/registers/r", write);
+    assert_eq!(answer.await.status, 200);
+    assert_eq!(status(&fleet.nodes[1], &key).await, 200);
+
+    // The killed one comes back and has what it missed.
+    let back = fleet.run(&leader).await;
+    assert_eq!(back.get("/api/v1/registers/r").await["value"], "after");
+    eventually("it serves", async || status(&back, &key).await == 200).await;
+
+    let others: Vec<String> = fleet.nodes.iter().map(|node| node.name.clone()).collect();
+    for name in others {
+        fleet.kill(&name).await;
+    }
+    eventually("alone it serves nothing", async || {
+        status(&back, &key).await == 503
+    })
+    .await;
+    assert_eq!(back.get("/readyz").await["status"], "no_lease");
+}

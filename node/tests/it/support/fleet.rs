@@ -1,0 +1,171 @@
+//! Several gateways that make one cluster, as processes on loopback.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::process::{Output, Stdio};
+
+use http::Method;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+
+use super::answer::Answer;
+use super::client::Client;
+use super::gateway::BINARY;
+use super::{eventually, within};
+
+/// A cluster of three; its processes are killed when it is dropped.
+pub(crate) struct Fleet {
+    pub(crate) nodes: Vec<Node>,
+    dir: TempDir,
+}
+
+/// One process.
+pub(crate) struct Node {
+    pub(crate) name: String,
+    pub(crate) address: SocketAddr,
+    admin: SocketAddr,
+    child: Child,
+    _stdout: Lines<BufReader<ChildStdout>>,
+}
+
+impl Fleet {
+    /// Three voters whose registry is `registry`.
+    pub(crate) async fn start(registry: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let names = ["n1", "n2", "n3"];
+        let certs = dir.path().join("certs");
+        let certs = certs.to_str().unwrap();
+        succeeded(&lockgate(&["certs", "dev", "--dir", certs, "n1", "n2", "n3"]).await);
+        let peers: Vec<(&str, SocketAddr)> = names.map(|name| (name, free_port())).to_vec();
+        for (name, address) in &peers {
+            let text = config(dir.path().to_str().unwrap(), name, *address, &peers);
+            fs::write(dir.path().join(format!("{name}.yaml")), text + registry).unwrap();
+        }
+        let mut fleet = Self {
+            nodes: Vec::new(),
+            dir,
+        };
+        let first = fleet.file("n1");
+        succeeded(&lockgate(&["cluster", "init", "--config", &first]).await);
+        for name in names {
+            let node = fleet.run(name).await;
+            fleet.nodes.push(node);
+        }
+        let last = &fleet.nodes[2];
+        eventually("three voters", async || last.health().await["voters"] == 3).await;
+        fleet
+    }
+
+    /// Configuration file of a node.
+    pub(crate) fn file(&self, name: &str) -> String {
+        let path = self.dir.path().join(format!("{name}.yaml"));
+        path.to_str().unwrap().to_owned()
+    }
+
+    /// Kills a node at once.
+    pub(crate) async fn kill(&mut self, name: &str) {
+        let at = self.nodes.iter().position(|node| node.name == name);
+        let mut node = self.nodes.remove(at.unwrap());
+        node.child.kill().await.unwrap();
+    }
+
+    /// Starts a node, for the first time or again.
+    pub(crate) async fn run(&self, name: &str) -> Node {
+        let log = self.dir.path().join(format!("{name}.log"));
+        let log = fs::File::options().create(true).append(true).open(log);
+        let mut child = Command::new(BINARY)
+            .args(["serve", "--ready-json", "--config", &self.file(name)])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log.unwrap())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
+        let line = within("ready line", stdout.next_line()).await.unwrap();
+        let line = line.unwrap_or_else(|| panic!("{name} did not start:\n{}", self.log(name)));
+        let ready: Value = serde_json::from_str(&line).unwrap();
+        let address = |key: &str| ready[key].as_str().unwrap().parse().unwrap();
+        Node {
+            name: name.to_owned(),
+            address: address("listen"),
+            admin: address("admin"),
+            child,
+            _stdout: stdout,
+        }
+    }
+
+    fn log(&self, name: &str) -> String {
+        fs::read_to_string(self.dir.path().join(format!("{name}.log"))).unwrap()
+    }
+}
+
+impl Node {
+    pub(crate) fn client(&self) -> Client {
+        Client::new(self.address)
+    }
+
+    pub(crate) async fn admin(&self, method: Method, path: &str, body: &str) -> Answer {
+        Client::new(self.admin)
+            .at(path)
+            .send(method, &[], body.to_owned())
+            .await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Value {
+        self.admin(Method::GET, path, "").await.json().await
+    }
+
+    pub(crate) async fn health(&self) -> Value {
+        self.get("/api/v1/cluster/health").await
+    }
+
+    /// A verb of the command line that asks this node.
+    pub(crate) async fn cli(&self, args: &[&str]) -> Output {
+        let admin = format!("http://{}", self.admin);
+        let mut all = vec!["--json", "--admin", &admin];
+        all.extend(args);
+        lockgate(&all).await
+    }
+}
+
+/// The JSON that a verb printed.
+#[track_caller]
+pub(crate) fn succeeded(output: &Output) -> Value {
+    let error = String::from_utf8_lossy(&output.stderr);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{error}{text}");
+    serde_json::from_str(&text).unwrap_or_default()
+}
+
+async fn lockgate(args: &[&str]) -> Output {
+    let run = Command::new(BINARY).args(args).output();
+    within("verb", run).await.unwrap()
+}
+
+/// A port that the system says is free, for TCP and UDP.
+fn free_port() -> SocketAddr {
+    loop {
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = tcp.local_addr().unwrap();
+        if UdpSocket::bind(address).is_ok() {
+            return address;
+        }
+    }
+}
+
+fn config(dir: &str, name: &str, listen: SocketAddr, peers: &[(&str, SocketAddr)]) -> String {
+    let peers: Vec<String> = peers
+        .iter()
+        .map(|(name, address)| format!("{name}: \"{address}\""))
+        .collect();
+    let peers = peers.join(", ");
+    format!(
+        "listen: 127.0.0.1:0\nadmin: {{ listen: 127.0.0.1:0 }}\ndata_dir: {dir}/{name}\n\
+         audit: {{ file: {dir}/{name}.audit.jsonl }}\n\
+         cluster:\n  node: {name}\n  listen: \"{listen}\"\n  peers: {{ {peers} }}\n  \
+         tls: {{ ca: certs/ca.pem, cert: certs/{name}.pem, key: certs/{name}.key }}\n"
+    )
+}
