@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use http::StatusCode;
+use lockgate_cluster::{LATENCY_BOUNDS_US, Latency};
 use serde_json::json;
 
 use super::answer::{self, Answer};
 use super::error::ApiError;
 use super::parts::{Parts, Readiness};
-use crate::telemetry::{EndpointGauge, Gauges, Metrics, Process, ServerGauge};
+use crate::telemetry::{
+    EndpointGauge, Gauges, LatencyGauge, Metrics, Process, RaftGauges, ServerGauge,
+};
 
 /// The process answers.
 pub(super) fn alive() -> Answer {
@@ -80,5 +83,31 @@ fn gauges(parts: &Parts) -> Gauges {
         waiting_bytes: waiting.bytes,
         waiting_refused: waiting.refused,
         servers: servers.collect(),
+        raft: raft_gauges(parts),
+    }
+}
+
+fn raft_gauges(parts: &Parts) -> RaftGauges {
+    let status = parts.cluster.raft_status();
+    let voters = status.seats.iter().filter(|seat| seat.votes).count();
+    let latency = |latency: Latency| LatencyGauge {
+        counts: latency.counts.to_vec(),
+        sum_us: latency.sum_us,
+    };
+    RaftGauges {
+        term: status.term,
+        leads: status.leader == Some(status.id),
+        has_leader: status.leader.is_some(),
+        lease: parts.cluster.serving().is_on(),
+        voters,
+        learners: status.seats.len() - voters,
+        last_log: status.last_log,
+        committed: status.committed,
+        applied: status.applied,
+        snapshot: status.snapshot,
+        snapshot_bytes: status.snapshot_bytes,
+        bounds_us: &LATENCY_BOUNDS_US,
+        append: latency(status.append),
+        sync: latency(status.sync),
     }
 }

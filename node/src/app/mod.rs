@@ -1,5 +1,6 @@
 //! The only place where the parts are put together, and the only one that reads the clock.
 
+mod demo_fleet;
 mod keep;
 mod membership;
 mod replicated;

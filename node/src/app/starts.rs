@@ -9,6 +9,7 @@ use crate::cli::{DemoOptions, Failure, ServeOptions, Starts, StdioOptions};
 use crate::config;
 use crate::demo;
 
+use super::demo_fleet::DemoFleet;
 use super::{membership, run};
 
 /// Starts nodes for [`crate::cli::run`].
@@ -32,7 +33,12 @@ impl Starts for Node {
     }
 
     fn demo(&self, options: DemoOptions) -> Result<(), Failure> {
-        block_on(async { run_demo(&options).await })
+        block_on(async {
+            match options.nodes {
+                1 => run_demo(&options).await,
+                n => run_fleet(&options, usize::from(n)).await,
+            }
+        })
     }
 
     fn cluster_init(&self, config: &Path) -> Result<(String, String), Failure> {
@@ -91,6 +97,28 @@ async fn run_demo(options: &DemoOptions) -> anyhow::Result<()> {
     // The demo leaves nothing behind.
     let _already_gone = std::fs::remove_dir_all(&data_dir);
     served
+}
+
+async fn run_fleet(options: &DemoOptions, n_nodes: usize) -> anyhow::Result<()> {
+    let program = std::env::current_exe().context("this program does not know its own path")?;
+    let dir = std::env::temp_dir().join(format!("lockgate-demo-{}", std::process::id()));
+    let fleet = DemoFleet::start(&program, dir, n_nodes).await?;
+    let called = fleet.call_round_robin().await?;
+    if options.ready_json {
+        let nodes = fleet.nodes.iter().map(|node| {
+            serde_json::json!({ "name": node.name, "listen": node.listen, "admin": node.admin })
+        });
+        let nodes: Vec<_> = nodes.collect();
+        let ready = serde_json::json!({ "event": "ready", "nodes": nodes });
+        print(&format!("{ready}\n"));
+    } else {
+        let here = std::env::current_dir().ok();
+        let typed = demo::typed(&program, here.as_deref());
+        print(&demo::fleet_instructions(&typed, &fleet.nodes));
+        print(&format!("\n{called}"));
+    }
+    fleet.run_to_end().await;
+    Ok(())
 }
 
 fn print_ready(listen: SocketAddr, admin: SocketAddr) {

@@ -1,9 +1,13 @@
 //! `lockgate demo`: a gateway on loopback with a small server of its own behind it, so that a first try needs nothing else.
 
+mod caller;
+mod fleet;
 mod server;
 
 use std::path::Path;
 
+pub use self::caller::add;
+pub use self::fleet::{Running, Seat, fleet_config, fleet_instructions};
 pub use self::server::serve as serve_stdio;
 
 /// Where the command line looks for the admin plane when it is not told.

@@ -48,7 +48,7 @@ impl Exposition {
     }
 
     /// All samples of one histogram of the family.
-    pub(super) fn histogram(&mut self, labels: &[(&str, &str)], reading: &Reading) {
+    pub(super) fn histogram(&mut self, labels: &[(&str, &str)], reading: &Reading<'_>) {
         for (le, count) in &reading.cumulative {
             self.line("_bucket", labels, Some(le), count);
         }

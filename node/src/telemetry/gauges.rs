@@ -19,6 +19,50 @@ pub struct Gauges {
     pub waiting_refused: u64,
     /// Every configured server.
     pub servers: Vec<ServerGauge>,
+    /// The engine that replicates the registry.
+    pub raft: RaftGauges,
+}
+
+/// State of the engine that replicates the registry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RaftGauges {
+    /// Its term.
+    pub term: u64,
+    /// Whether this node leads.
+    pub leads: bool,
+    /// Whether it knows a leader.
+    pub has_leader: bool,
+    /// Whether it may serve.
+    pub lease: bool,
+    /// Members with a vote, and without one.
+    pub voters: usize,
+    /// See above.
+    pub learners: usize,
+    /// Last entry of its log.
+    pub last_log: u64,
+    /// Up to where that is committed, as far as it knows.
+    pub committed: u64,
+    /// Up to where it has applied it.
+    pub applied: u64,
+    /// Last entry in its newest snapshot.
+    pub snapshot: u64,
+    /// Bytes of that.
+    pub snapshot_bytes: u64,
+    /// Upper bounds of the buckets of the two below, in microseconds.
+    pub bounds_us: &'static [u64],
+    /// From handing entries to the log until they are on the disk.
+    pub append: LatencyGauge,
+    /// Writes of the log with their sync.
+    pub sync: LatencyGauge,
+}
+
+/// Durations that were counted elsewhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LatencyGauge {
+    /// How many fell into each bucket, and behind them those beyond the last bound.
+    pub counts: Vec<u64>,
+    /// All together, in microseconds.
+    pub sum_us: u64,
 }
 
 /// State of one server.

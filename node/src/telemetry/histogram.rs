@@ -82,9 +82,9 @@ struct Shard {
 
 /// A histogram at one moment, as the text format wants it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Reading {
+pub(super) struct Reading<'a> {
     /// `le` and how many values were not larger; without `+Inf`.
-    pub(super) cumulative: Vec<(&'static str, u64)>,
+    pub(super) cumulative: Vec<(&'a str, u64)>,
     /// All values.
     pub(super) count: u64,
     /// Their sum in the unit of `le`.
@@ -113,7 +113,7 @@ impl Histogram {
     }
 
     /// Reads all shards. Count and buckets agree with each other, whatever is written meanwhile.
-    pub(super) fn read(&self) -> Reading {
+    pub(super) fn read(&self) -> Reading<'static> {
         let mut counts = [0; BUCKETS_MAX];
         let mut sum: u64 = 0;
         for shard in &self.shards {

@@ -12,6 +12,7 @@ use super::gauges::Gauges;
 use super::histogram::{DURATION, Histogram};
 use super::names;
 use super::process::Process;
+use super::raft;
 use super::series::{Calls, nanos};
 
 /// Servers whose latency is measured. Servers come and go by the API, series stay; beyond this many names, new ones
@@ -90,6 +91,7 @@ impl Metrics {
         self.render_refusals(&mut out, gauges);
         render_waiting(&mut out, gauges);
         render_sessions(&mut out, gauges);
+        raft::render(&mut out, &gauges.raft);
         render_process(&mut out, gauges, process);
         out.finish()
     }

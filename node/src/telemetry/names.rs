@@ -30,3 +30,29 @@ pub const PROCESS_RESIDENT_MEMORY: &str = "process_resident_memory_bytes";
 pub const PROCESS_OPEN_FDS: &str = "process_open_fds";
 /// Start of this process. Seconds since 1970.
 pub const PROCESS_START_TIME: &str = "process_start_time_seconds";
+/// Term of the cluster. Gauge.
+pub const RAFT_TERM: &str = "lockgate_raft_term";
+/// Whether this node leads. Gauge.
+pub const RAFT_IS_LEADER: &str = "lockgate_raft_is_leader";
+/// Whether this node knows a leader. Gauge.
+pub const RAFT_HAS_LEADER: &str = "lockgate_raft_has_leader";
+/// Whether this node may serve. Gauge.
+pub const RAFT_LEASE: &str = "lockgate_raft_lease";
+/// Members with a vote. Gauge.
+pub const RAFT_VOTERS: &str = "lockgate_raft_voters";
+/// Members without a vote. Gauge.
+pub const RAFT_LEARNERS: &str = "lockgate_raft_learners";
+/// Last entry of the log. Gauge.
+pub const RAFT_LAST_LOG: &str = "lockgate_raft_last_log_index";
+/// Up to where the log is committed. Gauge.
+pub const RAFT_COMMIT: &str = "lockgate_raft_commit_index";
+/// Up to where the log is applied. Gauge.
+pub const RAFT_APPLY: &str = "lockgate_raft_apply_index";
+/// Last entry in the newest snapshot. Gauge.
+pub const RAFT_SNAPSHOT: &str = "lockgate_raft_snapshot_index";
+/// Size of the newest snapshot. Bytes.
+pub const RAFT_SNAPSHOT_BYTES: &str = "lockgate_raft_snapshot_bytes";
+/// From handing entries to the log until they are on the disk. Seconds.
+pub const RAFT_APPEND: &str = "lockgate_raft_append_seconds";
+/// One write of the log with its sync. Seconds.
+pub const RAFT_FSYNC: &str = "lockgate_raft_fsync_seconds";

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use lockgate_proto::id::{ServerName, Tenant};
 
 use super::metrics::CallLabels;
-use super::{EndpointGauge, Gauges, Metrics, Process, ServerGauge};
+use super::{EndpointGauge, Gauges, Metrics, Process, RaftGauges, ServerGauge};
 
 fn gauges() -> Gauges {
     let endpoint = |breaker| EndpointGauge {
@@ -26,6 +26,7 @@ fn gauges() -> Gauges {
             hidden: 2,
             endpoints: vec![endpoint("closed"), endpoint("open"), endpoint("half_open")],
         }],
+        raft: RaftGauges::default(),
     }
 }
 
