@@ -165,16 +165,9 @@ impl Pipeline {
         self
     }
 
-    /// Refuses when this node has lost its cluster.
-    ///
-    /// # Errors
-    ///
-    /// [`CallError::NoLease`].
-    pub fn check_lease(&self) -> Result<(), CallError> {
-        match self.serving.is_on() {
-            true => Ok(()),
-            false => Err(CallError::NoLease),
-        }
+    fn check_lease(&self) -> Result<(), CallError> {
+        let serves = self.serving.is_on();
+        serves.then_some(()).ok_or(CallError::NoLease)
     }
 
     /// Calls in flight.

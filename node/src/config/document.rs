@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Map, Value};
 
-use super::checked::{Registry, Server, Unusable};
+use super::checked::{Registry, Unusable};
 use super::keys::REGISTRY;
 use super::load::{Options, parse_server, parse_tree};
 use super::problem::Problems;
@@ -30,17 +30,15 @@ pub fn document(written: &Value) -> Value {
 /// Everything else that is wrong.
 pub fn parse_document(json: &Value, dir: &Path, options: &Options) -> Result<Registry, Problems> {
     let mut json = json.clone();
-    let usable = take_servers(&mut json, dir, options);
+    let taken = take_servers(&mut json, dir, options);
     let mut unusable = Vec::new();
-    let mut servers = Vec::new();
     let mut kept = Map::new();
-    for (name, settings, server) in usable {
-        match server {
-            Ok(server) => {
-                servers.push(Arc::new(server));
+    for (name, settings, why_not) in taken {
+        match why_not {
+            None => {
                 kept.insert(name, settings);
             }
-            Err(why) => unusable.push(why),
+            Some(why) => unusable.push(why),
         }
     }
     forget(&mut json, &unusable);
@@ -54,7 +52,8 @@ pub fn parse_document(json: &Value, dir: &Path, options: &Options) -> Result<Reg
     Ok(registry)
 }
 
-type Taken = (String, Value, Result<Server, Unusable>);
+/// Name, settings, and why it can't be used.
+type Taken = (String, Value, Option<Unusable>);
 
 /// Takes the servers out, each checked for itself.
 fn take_servers(json: &mut Value, dir: &Path, options: &Options) -> Vec<Taken> {
@@ -70,12 +69,12 @@ fn take_servers(json: &mut Value, dir: &Path, options: &Options) -> Vec<Taken> {
         let lacks = Arc::new(Mutex::new(Vec::new()));
         let watched = noting(options, Arc::clone(&lacks));
         let server = parse_server(&name, &settings, dir, &watched);
-        let server = server.map_err(|problems| Unusable {
+        let why_not = server.err().map(|problems| Unusable {
             name: name.as_str().into(),
             why: problems.to_string(),
             lacks: std::mem::take(&mut *lacks.lock().unwrap_or_else(PoisonError::into_inner)),
         });
-        (name, settings, server)
+        (name, settings, why_not)
     });
     checked.collect()
 }
