@@ -27,13 +27,15 @@ pub enum UpstreamError {
         /// Time until trial calls pass.
         retry_after: Duration,
     },
-    /// Too many calls in flight: nothing was sent.
-    #[error("server `{server}` has {limit} calls in flight, its limit")]
+    /// Too many calls in flight, or of what else a call takes up: nothing was sent.
+    #[error("server `{server}` has {limit} {what}, its limit")]
     AtLimit {
         /// Which.
         server: ServerName,
         /// Limit.
         limit: usize,
+        /// Of what.
+        what: &'static str,
     },
     /// The server said nothing for too long. It may have acted.
     #[error("no answer from server `{server}` within {limit:?}")]

@@ -161,20 +161,20 @@ impl Table {
         self.prompts.get(name).copied()
     }
 
-    /// Server of a resource: listed, else named by a tool, else by template, else the only one with that scheme, else
+    /// Server of a resource: listed, else by template, else named by a tool, else the only one with that scheme, else
     /// the only one that has resources at all.
     pub fn resource(&self, uri: &str) -> Option<usize> {
         if let Some(target) = self.resources.get(uri) {
             return Some(target.server);
-        }
-        if let Some(server) = self.apps.get(uri) {
-            return Some(*server);
         }
         if let Some((_, server)) = self
             .templates
             .iter()
             .find(|(template, _)| template.matches(uri))
         {
+            return Some(*server);
+        }
+        if let Some(server) = self.apps.get(uri) {
             return Some(*server);
         }
         let scheme = uri.split_once(':').map(|(scheme, _)| scheme)?;
@@ -252,13 +252,14 @@ fn index(servers: &[Entry], kind: ListKind, hidden: &mut Vec<Hidden>) -> ByName 
     found
 }
 
-/// Interfaces of tools, by their URIs as clients see them. The server that stands first keeps one.
+/// Interfaces of tools, by their URIs as clients see them. The server that stands first keeps one. They are `ui://`
+/// ("URI MUST start with `ui://`"): a server must not draw what is another's to itself by naming it.
 fn apps(servers: &[Entry]) -> HashMap<Box<str>, usize, RandomState> {
     let mut found = HashMap::default();
     for (at, entry) in servers.iter().enumerate() {
         for tool in entry.items(ListKind::Tools) {
             let text = std::str::from_utf8(&tool.raw).unwrap_or_default();
-            for uri in ui_uris(text) {
+            for uri in ui_uris(text).filter(|uri| uri.starts_with("ui://")) {
                 let shown = entry.settings.shown_uri(&uri);
                 found.entry(shown.into()).or_insert(at);
             }

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use lockgate_proto::jsonrpc::{Frame, Kind, decode_str, find_path};
+use lockgate_proto::id::ServerName;
+use lockgate_proto::jsonrpc::{Frame, Kind, Limits, decode_str, find_path};
 use lockgate_proto::mcp::{Revision, method};
 
-use crate::error::CallError;
+use crate::error::{CallError, UpstreamError};
 use crate::route::{self, Entry, Scope, TaskRef};
 use crate::seal::Sealer;
 
 use super::door::Ask;
-use super::task_id::TaskId;
+use super::task_id::{TaskId, TooLong};
 use super::validate::CAPABILITIES_KEY;
 
 /// Name of the tasks extension.
@@ -102,13 +103,29 @@ impl Look {
         );
         // It was planned when it was sent.
         let Ok(plan) = plan else { return frame };
+        let server = &ask.table.servers[plan.server].settings.name;
         let id = TaskId {
-            server: ask.table.servers[plan.server].settings.name.to_string(),
+            server: server.to_string(),
             tool: plan.shown.into_owned(),
             own: own.into_owned(),
         };
-        frame.with_string(at, &id.seal(&self.sealer, &ask.who.caller, ask.scope))
+        match id.seal(&self.sealer, &ask.who.caller, ask.scope) {
+            Ok(sealed) => frame.with_string(at, &sealed),
+            Err(TooLong) => unnamed(&frame, server),
+        }
     }
+}
+
+/// The answer in place of a task that no client could name.
+fn unnamed(frame: &Frame, server: &ServerName) -> Frame {
+    let error = CallError::Upstream(UpstreamError::Garbage {
+        server: server.clone(),
+        what: "a task with too long an id".to_owned(),
+    });
+    let (id, error) = (frame.id().unwrap_or("null"), error.body());
+    let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#);
+    // JSON put together from JSON is JSON.
+    Frame::parse(text.into(), &Limits::default()).unwrap_or_else(|_| frame.clone())
 }
 
 /// Whether a request names a task.

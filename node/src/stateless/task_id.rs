@@ -8,6 +8,14 @@ use crate::seal::Sealer;
 /// Layout of the sealed fields.
 const VERSION: u8 = 1;
 
+/// Longest id that a server may give a task. Source: sealed, and with the names of server and tool, it must fit a header
+/// (`Mcp-Name`) at every peer; common servers take 8 KiB of headers.
+const OWN_BYTES_MAX: usize = 1_024;
+
+/// A server's id that is too long to be given to a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TooLong;
+
 /// What a sealed id says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TaskId {
@@ -21,12 +29,24 @@ pub(super) struct TaskId {
 
 impl TaskId {
     /// Seals it for one caller and route. The text is no longer than a header may be.
-    pub(super) fn seal(&self, sealer: &Sealer, who: &Caller, scope: Scope) -> String {
+    ///
+    /// # Errors
+    ///
+    /// [`TooLong`].
+    pub(super) fn seal(
+        &self,
+        sealer: &Sealer,
+        who: &Caller,
+        scope: Scope,
+    ) -> Result<String, TooLong> {
+        if self.own.len() > OWN_BYTES_MAX {
+            return Err(TooLong);
+        }
         let mut plain = vec![VERSION];
         for part in [&self.server, &self.tool, &self.own] {
             put(&mut plain, part);
         }
-        sealer.seal(&bound_to(who, scope), &plain)
+        Ok(sealer.seal(&bound_to(who, scope), &plain))
     }
 
     /// Opens an id. `None` for anything that was not sealed here for this caller and route.
@@ -113,7 +133,7 @@ mod tests {
     fn it_opens_for_its_caller_and_route_alone() {
         let sealer = sealer();
         let ann = who(None, "ann");
-        let text = id().seal(&sealer, &ann, Scope::All);
+        let text = id().seal(&sealer, &ann, Scope::All).unwrap();
         let open = |who: &Caller, scope| TaskId::open(&sealer, who, scope, &text);
         assert_eq!(open(&ann, Scope::All), Some(id()));
         assert_eq!(open(&ann, Scope::Server(0)), None);
@@ -122,12 +142,22 @@ mod tests {
         assert_eq!(open(&who(Some("t"), "ann"), Scope::All), None);
     }
 
+    #[test]
+    fn an_id_that_fits_no_header_is_not_given_out() {
+        let (sealer, ann) = (sealer(), who(None, "ann"));
+        for (length, expected) in [(OWN_BYTES_MAX, true), (OWN_BYTES_MAX + 1, false)] {
+            let own = "x".repeat(length);
+            let sealed = TaskId { own, ..id() }.seal(&sealer, &ann, Scope::All);
+            assert_eq!(sealed.is_ok(), expected, "{length}");
+        }
+    }
+
     proptest! {
         #[test]
         fn any_id_comes_back_whole_and_can_be_a_header(server: String, tool: String, own: String) {
             let (sealer, ann) = (sealer(), who(Some("t"), "ann"));
             let id = TaskId { server, tool, own };
-            let text = id.seal(&sealer, &ann, Scope::Server(1));
+            let text = id.seal(&sealer, &ann, Scope::Server(1)).unwrap();
             prop_assert!(text.bytes().all(|byte| byte.is_ascii_graphic()));
             prop_assert_eq!(TaskId::open(&sealer, &ann, Scope::Server(1), &text), Some(id));
         }

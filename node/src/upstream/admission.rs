@@ -53,6 +53,7 @@ impl Place {
             return Err(UpstreamError::AtLimit {
                 server: shared.settings.name.clone(),
                 limit,
+                what: "calls in flight",
             });
         }
         Ok(place)

@@ -32,6 +32,8 @@ struct State {
     /// The server's silence is counted from here.
     since: Instant,
     has_begun: bool,
+    /// Whether an attempt holds nothing from its beginning.
+    is_unmeasured: bool,
 }
 
 impl Pause {
@@ -42,8 +44,21 @@ impl Pause {
                 held: None,
                 since: Instant::now(),
                 has_begun: false,
+                is_unmeasured: false,
             }),
         }
+    }
+
+    /// Of a request that waits for somebody else from its beginning. It holds nothing, and says nothing about its
+    /// server, whatever becomes of it.
+    pub(super) fn from_the_beginning() -> Self {
+        let pause = Self::new();
+        {
+            let mut state = pause.state.lock();
+            state.is_unmeasured = true;
+            state.has_begun = true;
+        }
+        pause
     }
 
     /// The call is sent from now on.
@@ -81,7 +96,7 @@ impl Pause {
     ) -> (Result<Reply, UpstreamError>, Option<Held>) {
         {
             let mut state = self.state.lock();
-            state.held = Some(held);
+            state.held = (!state.is_unmeasured).then_some(held);
             state.since = Instant::now();
         }
         let limit = out.timeout;

@@ -170,7 +170,11 @@ mod tests {
                 server,
                 status: 404,
             },
-            "limit" => UpstreamError::AtLimit { server, limit: 1 },
+            "limit" => UpstreamError::AtLimit {
+                server,
+                limit: 1,
+                what: "calls in flight",
+            },
             "lost" => UpstreamError::SessionLost { server },
             other => panic!("unknown failure {other:?}"),
         }

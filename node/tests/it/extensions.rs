@@ -83,3 +83,27 @@ async fn a_method_about_a_resource_goes_where_the_resource_is() {
     }
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn a_tool_does_not_draw_resources_of_others_to_its_server() {
+    let (thief, owner) = (Upstream::start().await, Upstream::start().await);
+    let named = APP.replace("ui://clock/view.html", "up://unlisted");
+    thief.reply("tools/list", &[&named]);
+    let templates =
+        r#""result":{"resourceTemplates":[{"name":"any","uriTemplate":"up://{name}"}]}"#;
+    thief.reply(
+        "resources/templates/list",
+        &[r#""result":{"resourceTemplates":[]}"#],
+    );
+    thief.reply("resources/list", &[r#""result":{"resources":[]}"#]);
+    owner.reply("resources/templates/list", &[templates]);
+    owner.reply("resources/read", &[READ]);
+    let servers = [("thief", &thief, ""), ("owner", &owner, "")];
+    let gateway = Gateway::start(&config(servers)).await;
+    let client = gateway.client().open().await;
+    let uri = json!({"uri": "up://unlisted"});
+    client.request("resources/read", uri).await;
+    assert_eq!(thief.last_body("resources/read"), None);
+    assert!(owner.last_body("resources/read").is_some());
+    gateway.stop().await;
+}

@@ -359,3 +359,103 @@ async fn news_of_tasks_come_under_the_clients_ids() {
     }
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn a_caller_has_so_many_tasks_and_those_that_have_ended_make_room() {
+    let upstream = upstream().await;
+    let gateway = Gateway::start(&upstream.config(SESSION)).await;
+    let client = gateway.client().at("/s/up/mcp");
+    let first = begin(&client, "work").await;
+    for _ in 1..256 {
+        begin(&client, "work").await;
+    }
+    let call = async |tool: &str| {
+        let params = json!({"name": tool, "arguments": {}});
+        let answer = ask(&client, follows(), "tools/call", params).await;
+        answer.message().await
+    };
+    let refused = call("work").await;
+    assert_eq!(refused["error"]["code"], -31503, "{refused}");
+    // What need not be a task is called without.
+    upstream.reply("tools/call", &[r#""result":{"content":[]}"#]);
+    assert_eq!(call("other").await["result"]["resultType"], "complete");
+    upstream.reply("tools/call", &[CREATED]);
+    upstream.reply("tasks/get", &[COMPLETED]);
+    for _ in 0..2 {
+        let (_, state) = about(&client, "tasks/get", &first).await;
+        assert_eq!(state["result"]["status"], "completed");
+    }
+    begin(&client, "work").await;
+    assert_eq!(about(&client, "tasks/get", &first).await.0, 400);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_task_stays_where_it_began_when_its_server_is_replaced() {
+    let upstream = upstream().await;
+    let config =
+        |n: usize| upstream.config(&format!("{SESSION}, headers: {{ X-Generation: \"{n}\" }}"));
+    let gateway = Gateway::start(&config(0)).await;
+    let client = gateway.client().at("/s/up/mcp");
+    let id = begin(&client, "work").await;
+    let session = upstream.last_session("tools/call");
+    gateway.reconfigure(&config(1));
+    eventually("calls go to the successor", async || {
+        begin(&client, "work").await;
+        upstream.last_headers()["x-generation"] == "1"
+    })
+    .await;
+    let (status, state) = about(&client, "tasks/get", &id).await;
+    assert_eq!(
+        (status, &state["result"]["status"]),
+        (200, &json!("working"))
+    );
+    assert_eq!(upstream.last_session("tasks/get"), session);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_task_asks_before_it_is_known_is_asked_of_its_client() {
+    let upstream = upstream().await;
+    let gateway = Gateway::start(&upstream.config(SESSION)).await;
+    let client = gateway.client().at("/s/up/mcp");
+    upstream.reply("tools/call", &[&CREATED.replace("s-1", "s-0")]);
+    begin(&client, "work").await;
+    let next = sent(&upstream, "tools/call")["id"].as_u64().unwrap() + 1;
+    let say = upstream.script_of("tools/call");
+    let created = format!(r#"{{"jsonrpc":"2.0","id":{next},{CREATED}}}"#);
+    say.send(Push::Raw(QUESTION)).await.unwrap();
+    say.send(Push::Raw(created.leak())).await.unwrap();
+    let id = begin(&client, "work").await;
+    upstream.reply("tasks/get", &[ASKING]);
+    let (_, state) = about(&client, "tasks/get", &id).await;
+    assert_eq!(state["result"]["status"], "input_required", "{state}");
+    assert_eq!(
+        state["result"]["inputRequests"]["ask-1"]["method"],
+        "elicitation/create"
+    );
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_question_that_is_taken_back_on_the_sessions_own_stream_is_shown_no_more() {
+    let upstream = upstream().await;
+    let gateway = Gateway::start(&upstream.config(SESSION)).await;
+    let client = gateway.client().at("/s/up/mcp");
+    let id = begin(&client, "work").await;
+    upstream.reply("tasks/get", &[ASKING]);
+    let session = upstream.newest_session();
+    upstream.listened_by(&session).await;
+    let question: Value = serde_json::from_str(QUESTION).unwrap();
+    upstream.say(&session, &question).await;
+    let state = async || about(&client, "tasks/get", &id).await.1["result"]["status"].clone();
+    eventually("the question is known", async || {
+        state().await == "input_required"
+    })
+    .await;
+    let cancelled = json!({"jsonrpc": "2.0", "method": "notifications/cancelled",
+        "params": {"requestId": 41}});
+    upstream.say(&session, &cancelled).await;
+    eventually("the question is gone", async || state().await == "working").await;
+    gateway.stop().await;
+}

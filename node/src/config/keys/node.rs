@@ -256,13 +256,13 @@ const BRIDGE: &[Key] = &[
         "memory_max",
         Size("1MiB", "1024GiB"),
         r#""256MiB""#,
-        "Most memory of all calls that wait for their clients on this node.",
+        "Most memory of all calls and tasks that wait for their clients on this node, and of results that are held for clients which wanted a task.",
     ),
     with(
         "memory_principal_max",
         Size("64KiB", "1024GiB"),
         r#""32MiB""#,
-        "Most memory of the calls of one principal that wait for their clients on this node.",
+        "The same of one principal.",
     ),
 ];
 

@@ -75,6 +75,11 @@ pub(super) fn support(tool: &str) -> Support {
     }
 }
 
+/// Whether a raw result is that of a tool which has failed.
+pub(super) fn is_error(result: &str) -> bool {
+    find(result, "isError").is_some_and(|at| at.of(result) == "true")
+}
+
 /// A raw task of the extension, or a result that is one, as a raw `Task` of 2025-11-25.
 pub(super) fn to_session(task: &str) -> String {
     let mut members = state(task, |key| {
@@ -86,6 +91,14 @@ pub(super) fn to_session(task: &str) -> String {
     if find(task, "ttlMs").is_none() {
         // Required there; nobody has set a limit.
         members.push_str(r#","ttl":null"#);
+    }
+    if find(task, "result").is_some_and(|result| is_error(result.of(task))) {
+        // "If the tool result has `isError` set to `true`, the task should reach `failed` status"; the extension calls
+        // it completed.
+        let object = format!("{{{members}}}");
+        let mut splice = Splice::new(&object);
+        splice.set_member(Span::new(0, object.len()), "status", r#""failed""#);
+        return String::from_utf8_lossy(&splice.finish()).into_owned();
     }
     format!("{{{members}}}")
 }
@@ -165,6 +178,20 @@ mod tests {
             r#"{{"resultType":"complete",{STATELESS},"result":{{}},"error":{{}},"inputRequests":{{}},"_meta":{{}}}}"#
         );
         assert_eq!(to_session(&detailed), SESSION);
+    }
+
+    #[test]
+    fn a_tool_that_failed_is_a_failed_task_in_a_session() {
+        for (result, status) in [
+            (r#"{"content":[],"isError":true}"#, "failed"),
+            (r#"{"content":[],"isError":false}"#, "completed"),
+            ("{}", "completed"),
+        ] {
+            let task =
+                format!(r#"{{"taskId":"a","status":"completed","ttlMs":1,"result":{result}}}"#);
+            let expected = format!(r#"{{"taskId":"a","status":"{status}","ttl":1}}"#);
+            assert_eq!(to_session(&task), expected);
+        }
     }
 
     #[test]

@@ -16,7 +16,8 @@ use crate::upstream::{BoundSession, Owner, SessionKey};
 
 use super::abilities::Abilities;
 use super::bridge::Bridge;
-use super::owned::{Hold, Key, Manner, Owned, Turned};
+use super::hold::Hold;
+use super::owned::{Key, Manner, Owned, Turned};
 use super::sweep::{close_all, give_up};
 use super::turn::Envelope;
 
@@ -146,5 +147,6 @@ fn at_limit(shared: &Shared) -> UpstreamError {
     UpstreamError::AtLimit {
         server: shared.settings.name.clone(),
         limit: usize::from(LANES_MAX),
+        what: "sessions of this caller",
     }
 }

@@ -1,8 +1,12 @@
 //! One request of a server, on its way to the client and back.
 
+use std::borrow::Cow;
+
 use lockgate_proto::jsonrpc::{Frame, Span, Splice, decode_str, encode_str, find};
 use lockgate_proto::mcp::method;
 use serde::{Deserialize, Serialize};
+
+use crate::upstream::bridge::tasks::{RELATED, related};
 
 use super::answer;
 
@@ -17,6 +21,8 @@ pub(super) struct Asked {
     pub(super) method: Box<str>,
     /// Raw parameters, without what only the session era has.
     params: Option<Box<str>>,
+    /// Raw id of the task that the server asks for.
+    task: Option<Box<str>>,
 }
 
 /// The client's answer has not the shape that the request wants.
@@ -34,6 +40,9 @@ impl Asked {
             id: request.id().unwrap_or("null").into(),
             method: request.method().into(),
             params: request.params().map(without_session_parts),
+            task: request
+                .param(&["_meta", RELATED, "taskId"])
+                .map(|id| id.of(request.text()).into()),
         }
     }
 
@@ -44,18 +53,24 @@ impl Asked {
             id: "null".into(),
             method: method::ELICITATION.into(),
             params: Some(without_session_parts(elicitation)),
+            task: None,
         }
     }
 
     /// How much of it is kept.
     pub(super) fn n_bytes(&self) -> usize {
-        self.id.len() + self.method.len() + self.params.as_deref().map_or(0, str::len)
+        let others = [&self.params, &self.task].into_iter().flatten();
+        self.id.len() + self.method.len() + others.map(|text| text.len()).sum::<usize>()
     }
 
     /// As the server asked it, but for what only the session era has.
     pub(super) fn request(&self) -> Frame {
         let method = encode_str(&self.method);
         let params = self.params.as_deref();
+        let params = match &self.task {
+            Some(task) => Some(Cow::Owned(related(params.unwrap_or("{}"), task))),
+            None => params.map(Cow::Borrowed),
+        };
         let params = params.map(|params| format!(r#","params":{params}"#));
         answer::own(&format!(
             r#"{{"jsonrpc":"2.0","id":{},"method":{method}{}}}"#,
@@ -160,6 +175,13 @@ mod tests {
         assert_eq!(
             elicit.member(),
             r#""ask-1":{"method":"elicitation/create","params":{"mode":"url","url":"u","x":1.0}}"#
+        );
+        // Who asked is known again when the question is passed on.
+        let tie = r#","params":{"message":"m","_meta":{"io.modelcontextprotocol/related-task":{"taskId":"t"}}}"#;
+        let of_task = asked("elicitation/create", tie).request();
+        assert_eq!(
+            of_task.text(),
+            format!(r#"{{"jsonrpc":"2.0","id":"q","method":"elicitation/create"{tie}}}"#)
         );
         let roots = asked("roots/list", "");
         assert_eq!(roots.member(), r#""ask-1":{"method":"roots/list"}"#);

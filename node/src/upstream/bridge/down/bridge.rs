@@ -13,18 +13,19 @@ use crate::upstream::admission::Place;
 use crate::upstream::guarded::GuardedStream;
 use crate::upstream::link::{Outgoing, Reply};
 use crate::upstream::shared::Shared;
-use crate::upstream::{CallClass, Owner};
+use crate::upstream::{CallClass, Owner, SessionKey};
 
 use super::answer;
 use super::call::{Call, Step};
 use super::digest;
 use super::discover;
+use super::hold::Hold;
 use super::listen::ListenStream;
 use super::own_catalog::OwnCatalog;
-use super::owned::{Hold, Owned};
+use super::owned::Owned;
 use super::parking::{Bearer, Refused, Retry};
 use super::registry::Registry;
-use super::room::{NoRoom, WaitingRoom};
+use super::room::{NoRoom, Seat, WaitingRoom};
 use super::shelf::{Found, Line, Running, Shelf};
 use super::source::Source;
 use super::stream::{BridgedStream, CallStream};
@@ -53,15 +54,11 @@ pub(in crate::upstream) struct Bridge {
 impl Bridge {
     /// Without sessions yet. Without a room no call can wait for its client.
     pub(in crate::upstream) fn new(room: Option<Arc<WaitingRoom>>) -> Self {
+        let shelf = Shelf::new(room);
         Self {
             registry: Registry::default(),
-            desk: Desk::new(
-                room.as_ref()
-                    .map(|room| room.limits)
-                    .unwrap_or_default()
-                    .wait,
-            ),
-            shelf: Shelf::new(room),
+            desk: Desk::new(shelf.life(), shelf.room().cloned()),
+            shelf,
             sweeping: AtomicBool::new(false),
         }
     }
@@ -71,15 +68,26 @@ impl Bridge {
         self.shelf.open(server);
     }
 
-    /// Whether a request goes on with a call that waits on this node: at this server, or at one that it has replaced.
+    /// Whether a request goes on with a call that waits on this node, or is about a task: at this server, or at one
+    /// that it has replaced.
     pub(in crate::upstream) fn has_call_of(&self, request: &Frame, server: &ServerName) -> bool {
+        if is_about_task(&request.method()) {
+            let task = request.param_str(&["taskId"]);
+            return task.is_some_and(|task| self.keeper_of_task(server, &task).is_some());
+        }
         let state = request.param_str(&["requestState"]);
         state.is_some_and(|state| self.shelf.keeper(server, &state).is_some())
     }
 
-    /// Waits until no call waits for its client.
+    /// Where the task runs that one of `server`'s clients knows by this id.
+    pub(super) fn keeper_of_task(&self, server: &ServerName, task: &str) -> Option<Arc<Shared>> {
+        self.shelf.server(server, Desk::life_of(task)?)
+    }
+
+    /// Waits until no call waits for its client, and every task has ended.
     pub(in crate::upstream) async fn until_none_waits(&self) {
         self.shelf.until_empty().await;
+        self.desk.until_none_is_open().await;
     }
 
     /// Sends a request by `owner`.
@@ -128,7 +136,7 @@ impl Bridge {
                 let stream = ListenStream::open(owned, &out.frame).await;
                 return Ok(BridgedStream::of_listen(stream));
             }
-            method::TASKS_GET | method::TASKS_UPDATE | method::TASKS_CANCEL => {
+            name if is_about_task(name) => {
                 return self.task_call(&ask, turn).await;
             }
             _ => {}
@@ -137,14 +145,17 @@ impl Bridge {
             let responses = envelope.responses.unwrap_or("{}");
             return self.resume(&ask, turn, (state, responses)).await;
         }
-        let manner = self.manner(shared, &ask);
-        if manner == Manner::Unfollowed {
-            return Ok(undeclared(id));
-        }
-        let hold = self
+        let manner = self.manner(shared, &ask)?;
+        let place = match manner {
+            Manner::Call => None,
+            Manner::Task(place) => Some(place),
+            Manner::Unfollowed => return Ok(undeclared(id)),
+        };
+        let mut hold = self
             .hold(shared, owner, envelope, !is_quiet(&method))
             .await?;
-        self.begin(&ask, turn, hold, manner == Manner::Task).await
+        hold.place = place.map(Box::new);
+        self.begin(&ask, turn, hold).await
     }
 
     /// What `owner` is offered, as the capabilities in `request` have it. `None` when it declares none: then it is
@@ -173,7 +184,6 @@ impl Bridge {
         ask: &Ask<'_>,
         turn: Turn,
         mut hold: Hold,
-        as_task: bool,
     ) -> Result<Reply, UpstreamError> {
         let Ask {
             shared, out, class, ..
@@ -182,6 +192,7 @@ impl Bridge {
             hold.owned.raise(level).await;
         }
         let n = hold.owned.number();
+        let as_task = hold.place.is_some();
         let frame =
             ask.envelope
                 .for_session(n, as_task)
@@ -205,8 +216,9 @@ impl Bridge {
         let stream = match reply {
             Ok(Reply::Stream(stream)) => stream,
             Ok(Reply::Single { status, frame }) => {
+                let reply = self.single(shared, &mut call, (status, frame), &mut hold);
                 hold.end();
-                return Ok(self.single(shared, &mut call, (status, frame), &hold.owned));
+                return Ok(reply);
             }
             Err(error) => {
                 if !matches!(error, UpstreamError::Timeout { .. }) {
@@ -232,11 +244,12 @@ impl Bridge {
         shared: &Arc<Shared>,
         call: &mut Call,
         (status, frame): (u16, Frame),
-        owned: &Arc<Owned>,
+        hold: &mut Hold,
     ) -> Reply {
-        let (status, frame) = match call.on_message(frame.clone(), owned.server_info.as_deref()) {
+        let info = hold.owned.server_info.clone();
+        let (status, frame) = match call.on_message(frame.clone(), info.as_deref()) {
             Step::Finish { status, frame } => (status, frame),
-            Step::Task(frame) => match self.created(shared, call, owned, &frame) {
+            Step::Task(frame) => match self.created(shared, call, hold, &frame) {
                 Some(created) => created,
                 None => (status, frame),
             },
@@ -277,8 +290,13 @@ impl Bridge {
         };
         for answer in answers {
             // A call whose answers are lost is given up: it is never begun again, and nobody is asked again.
-            let sent = running.line.hold.owned.send(answer).await;
-            sent.map_err(|error| begun(error, shared))?;
+            let owned = &running.line.hold.owned;
+            if let Err(error) = owned.send(answer).await {
+                if matches!(error, UpstreamError::SessionLost { .. }) {
+                    shared.down.forget(owned);
+                }
+                return Err(begun(error, shared));
+            }
         }
         // A call that is only sent now takes a place of its own.
         let place = (!running.line.source.is_unsent()).then_some(place);
@@ -300,6 +318,25 @@ impl Bridge {
         let question = self.shelf.park(running, bearer, &shared.settings.name)?;
         self.keep_swept(shared);
         Ok(question)
+    }
+
+    /// A place for what is kept for a session of the session era.
+    ///
+    /// # Errors
+    ///
+    /// [`NoRoom`]; also where nothing can wait for a client.
+    pub(in crate::upstream::bridge) fn seat(
+        &self,
+        key: &SessionKey,
+        bytes: usize,
+    ) -> Result<Seat, NoRoom> {
+        let room = self.shelf.room().ok_or(NoRoom::Node)?;
+        let owner = Owner {
+            tenant: key.tenant.as_ref(),
+            principal: &key.principal,
+            scoped: false,
+        };
+        room.seat(digest::of_caller(&owner), bytes)
     }
 
     /// A session that its server lost is not used again.
@@ -363,6 +400,13 @@ fn kept_headers(headers: &[(HeaderName, HeaderValue)]) -> Vec<(HeaderName, Heade
         .iter()
         .filter(|(name, _)| !name.as_str().starts_with("mcp-"));
     kept.cloned().collect()
+}
+
+fn is_about_task(name: &str) -> bool {
+    matches!(
+        name,
+        method::TASKS_GET | method::TASKS_UPDATE | method::TASKS_CANCEL
+    )
 }
 
 /// Lists run no code of a tool: no question belongs to them.

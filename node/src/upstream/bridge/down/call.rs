@@ -244,11 +244,9 @@ impl Call {
         answer::input_required(id, &self.asked, Some(state), server)
     }
 
-    /// Takes out what the client was to be asked, as the server asked it: the requests for roots, which are no matter of
-    /// one call, and the rest.
-    pub(super) fn take_asked(&mut self) -> (Vec<Frame>, Vec<Frame>) {
-        let asked = self.asked.drain(..).map(|asked| asked.request());
-        asked.partition(|request| request.method() == method::ROOTS_LIST)
+    /// Takes out what the client was to be asked, as the server asked it.
+    pub(super) fn take_asked(&mut self) -> Vec<Frame> {
+        self.asked.drain(..).map(|asked| asked.request()).collect()
     }
 
     /// Refuses what the client was to be asked.

@@ -50,13 +50,13 @@ enum Of {
 
 impl Floor {
     /// The call runs.
-    pub(super) fn enter(&mut self, inbox: &Arc<Inbox>) {
+    pub(super) fn enter(&mut self, inbox: &Arc<Inbox>, now: Instant) {
         self.running.push(Arc::clone(inbox));
-        self.settle();
+        self.settle(now);
     }
 
     /// The call has ended, or waits for its client.
-    pub(super) fn leave(&mut self, inbox: &Arc<Inbox>) {
+    pub(super) fn leave(&mut self, inbox: &Arc<Inbox>, now: Instant) {
         let stays = |other: &Arc<Inbox>| !Arc::ptr_eq(other, inbox);
         self.running.retain(stays);
         for held in &mut self.held {
@@ -64,7 +64,7 @@ impl Floor {
                 candidates.retain(stays);
             }
         }
-        self.settle();
+        self.settle(now);
     }
 
     /// A question of the server; it is held until `until` at most.
@@ -130,10 +130,15 @@ impl Floor {
         nobodys
     }
 
-    /// Gives each question away whose call is known by now.
-    fn settle(&mut self) {
+    /// Gives each question away whose call is known by now. One that was held for too long is nobody's: a call that
+    /// comes later has nothing to do with it.
+    fn settle(&mut self, now: Instant) {
         let first = self.running.iter().find(|inbox| inbox.can_ask).cloned();
         for held in std::mem::take(&mut self.held) {
+            if held.until <= now {
+                self.nobodys.push(held.question);
+                continue;
+            }
             let to = match &held.of {
                 Of::Any => first.clone(),
                 Of::One(candidates) => match &**candidates {

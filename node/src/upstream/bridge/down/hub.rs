@@ -117,13 +117,13 @@ impl Hub {
 
     /// The call runs: what belongs to no stream may be about it.
     pub(super) fn enter(&self, inbox: &Arc<Inbox>) {
-        self.floor.lock().enter(inbox);
+        self.floor.lock().enter(inbox, Instant::now());
         self.moved.notify_one();
     }
 
     /// The call has ended, or waits for its client.
     pub(super) fn leave(&self, inbox: &Arc<Inbox>) {
-        self.floor.lock().leave(inbox);
+        self.floor.lock().leave(inbox, Instant::now());
         self.moved.notify_one();
     }
 
@@ -171,6 +171,15 @@ impl Hub {
         tasks.iter().find(|task| task.is_meant(frame)).cloned()
     }
 
+    /// The server takes a question back: it may be a task's, wherever it says so.
+    pub(super) fn take_back(&self, cancelled: &Frame) {
+        let tasks = self.tasks.lock().clone();
+        for task in tasks {
+            // A task answers nothing to this.
+            let _none = task.hear(cancelled);
+        }
+    }
+
     /// A message of the session's own stream. Returns what the server is answered at once.
     pub(super) fn hear(&self, frame: Frame) -> Option<Frame> {
         match frame.kind() {
@@ -216,6 +225,7 @@ impl Hub {
                 let _full = call.is_some_and(|inbox| inbox.put(frame));
             }
             method::CANCELLED => {
+                self.take_back(&frame);
                 let id = frame.param(&["requestId"]);
                 let mut floor = self.floor.lock();
                 floor.withdraw(id.map_or("", |span| span.of(frame.text())));

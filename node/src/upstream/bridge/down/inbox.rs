@@ -66,6 +66,11 @@ impl Inbox {
         }
     }
 
+    /// Takes out what nobody will read here.
+    pub(super) fn drain(&self) -> Vec<Frame> {
+        self.frames.lock().drain(..).collect()
+    }
+
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.frames.lock().len()

@@ -10,6 +10,7 @@ use lockgate_proto::jsonrpc::{Frame, Kind, encode_str, find, find_path};
 use lockgate_proto::mcp::method;
 use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep};
+use tokio_util::sync::DropGuard;
 
 use crate::error::UpstreamError;
 use crate::task::spawn_named;
@@ -19,9 +20,7 @@ use crate::upstream::{BoundSession, CallClass, Owner};
 
 use super::abilities::Abilities;
 use super::answer;
-use super::call::Call;
 use super::hub::{Hub, News};
-use super::inbox::Inbox;
 use super::level::Level;
 
 /// First wait before a stream that ended is opened again; doubles up to [`AGAIN_MAX`].
@@ -88,7 +87,7 @@ pub(super) struct Owned {
     /// What comes beside the calls.
     pub(super) hub: Arc<Hub>,
     /// Whether a question of the server says by its stream which call it is about.
-    asks_in_place: bool,
+    pub(super) asks_in_place: bool,
     /// Set when the server asks otherwise; shared by its sessions.
     asks_apart: Arc<AtomicBool>,
     /// What the server offered when it was asked last, and when that was, in changes.
@@ -97,6 +96,8 @@ pub(super) struct Owned {
     subscriptions: Mutex<HashMap<String, usize>>,
     opened: Instant,
     used_ms: AtomicU64,
+    /// Whoever serves the session ends with it, also where nobody has closed it.
+    _ends: DropGuard,
 }
 
 /// One call at a time, where nothing tells whose a question of the server is.
@@ -136,6 +137,8 @@ impl Owned {
         let abilities = Abilities::of(&key.capabilities);
         // Before the server, or the call that it is about, has waited too long.
         let hold = session.settings().timeout / 2;
+        let hub = Arc::new(Hub::new(abilities, hold));
+        let _ends = hub.ended.clone().drop_guard();
         Self {
             key,
             server_info: info.map(|span| span.of(&introduction).into()),
@@ -150,7 +153,8 @@ impl Owned {
                 parked: AtomicBool::new(false),
                 news: Notify::new(),
             },
-            hub: Arc::new(Hub::new(abilities, hold)),
+            hub,
+            _ends,
             asks_in_place: !manner.asks_apart,
             asks_apart: manner.has_asked_apart,
             catalog: Mutex::default(),
@@ -214,9 +218,16 @@ impl Owned {
     /// Follows the server's own stream for as long as the session lives, if nobody does so yet.
     pub(super) fn follow(self: &Arc<Self>) {
         if self.hub.begin_following() {
-            let owned = Arc::downgrade(self);
-            // Ends with the session.
-            drop(spawn_named("stream of an owned session", follow(owned)));
+            let (owned, hub) = (Arc::downgrade(self), Arc::clone(&self.hub));
+            // Both end with the session; the second also serves one whose server has no stream of its own.
+            drop(spawn_named(
+                "stream of an owned session",
+                follow(Weak::clone(&owned)),
+            ));
+            drop(spawn_named(
+                "refusals of an owned session",
+                refuse_nobodys(owned, hub),
+            ));
         }
     }
 
@@ -351,7 +362,6 @@ async fn follow(owned: Weak<Owned>) {
                 tokio::select! {
                     () = hub.ended.cancelled() => return,
                     () = hear_all(&owned, &mut stream) => {}
-                    () = refuse_nobodys(&owned, &hub) => return,
                 }
             }
             Ok(None) => {
@@ -371,9 +381,12 @@ async fn follow(owned: Weak<Owned>) {
 }
 
 /// Refuses what nobody can be asked, for as long as the session lives.
-async fn refuse_nobodys(owned: &Weak<Owned>, hub: &Hub) {
+async fn refuse_nobodys(owned: Weak<Owned>, hub: Arc<Hub>) {
     loop {
-        let refusals = hub.refusals().await;
+        let refusals = tokio::select! {
+            () = hub.ended.cancelled() => return,
+            refusals = hub.refusals() => refusals,
+        };
         let Some(owned) = owned.upgrade() else { return };
         for refusal in refusals {
             let _server_gone = owned.send(refusal).await;
@@ -386,85 +399,5 @@ async fn hear_all(owned: &Weak<Owned>, stream: &mut MessageStream) {
     while let Ok(Some(frame)) = stream.next().await {
         let Some(owned) = owned.upgrade() else { return };
         owned.hear(frame).await;
-    }
-}
-
-/// A call's hold on its session. Dropped before the call has ended, it tells the server that nobody waits any more.
-#[derive(Debug)]
-pub(super) struct Hold {
-    pub(super) owned: Arc<Owned>,
-    turn: Option<OwnedSemaphorePermit>,
-    /// Number of the call, while it runs.
-    running: Option<u64>,
-    /// For what comes on the session's own stream.
-    pub(super) inbox: Option<Arc<Inbox>>,
-}
-
-impl Hold {
-    /// For a call that was not sent yet.
-    pub(super) fn new(owned: Arc<Owned>, turn: Option<OwnedSemaphorePermit>) -> Self {
-        Self {
-            owned,
-            turn,
-            running: None,
-            inbox: None,
-        }
-    }
-
-    /// The call is on its way. `can_ask`: it can be answered with a question.
-    pub(super) fn begin(&mut self, n: u64, can_ask: bool) {
-        self.running = Some(n);
-        let hub = &self.owned.hub;
-        if !self.owned.asks_in_place || hub.is_followed() {
-            hub.enter(self.inbox.insert(Inbox::new(n, can_ask)));
-        }
-    }
-
-    /// The call waits for its client: what the server asks meanwhile is about another.
-    pub(super) fn pause(&self) {
-        if let Some(inbox) = &self.inbox {
-            self.owned.hub.leave(inbox);
-        }
-        self.owned.set_parked(true);
-    }
-
-    /// The call goes on.
-    pub(super) fn go_on(&self) {
-        if let Some(inbox) = &self.inbox {
-            self.owned.hub.enter(inbox);
-        }
-        self.owned.set_parked(false);
-    }
-
-    /// The call has ended.
-    pub(super) fn end(&mut self) {
-        self.running = None;
-        if let Some(inbox) = self.inbox.take() {
-            self.owned.hub.leave(&inbox);
-        }
-        self.turn = None;
-        self.owned.touch();
-    }
-}
-
-/// Disconnection is cancellation in the stateless era (2026-07-28, "Cancellation"), and a dropped call is how a
-/// disconnection shows: there is no other place to see it.
-impl Drop for Hold {
-    fn drop(&mut self) {
-        if let Some(inbox) = self.inbox.take() {
-            self.owned.hub.leave(&inbox);
-        }
-        let Some(n) = self.running.take() else {
-            return;
-        };
-        let (owned, turn) = (Arc::clone(&self.owned), self.turn.take());
-        if tokio::runtime::Handle::try_current().is_ok() {
-            // Ends when the server has taken it, within the limit of every notification.
-            drop(spawn_named("cancel of a bridged call", async move {
-                let _server_gone = owned.send(Call::cancelled(n, "client left")).await;
-                owned.touch();
-                drop(turn);
-            }));
-        }
     }
 }

@@ -67,7 +67,7 @@ impl Share {
 
 /// Whose bound is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NoRoom {
+pub(in crate::upstream::bridge) enum NoRoom {
     Caller,
     Node,
 }
@@ -84,7 +84,7 @@ impl NoRoom {
 
 /// One call's place, given back when this is dropped.
 #[derive(Debug)]
-pub(super) struct Seat {
+pub(in crate::upstream::bridge) struct Seat {
     room: Arc<WaitingRoom>,
     caller: Digest,
     bytes: usize,
@@ -149,16 +149,42 @@ impl WaitingRoom {
         })
     }
 
-    fn take(&self, caller: Digest, bytes: usize) -> Result<(), NoRoom> {
+    /// What one caller may use, and what all may together.
+    fn bounds(&self) -> (Share, Share) {
         let limits = &self.limits;
-        let of_node = Share {
-            calls: limits.waiting_max,
-            bytes: limits.memory_bytes_max,
-        };
         let of_caller = Share {
             calls: limits.waiting_principal_max,
             bytes: limits.memory_principal_bytes_max,
         };
+        let of_node = Share {
+            calls: limits.waiting_max,
+            bytes: limits.memory_bytes_max,
+        };
+        (of_caller, of_node)
+    }
+
+    fn resize(&self, caller: Digest, before: usize, bytes: usize) -> Result<(), NoRoom> {
+        let (of_caller, of_node) = self.bounds();
+        let mut used = self.used.lock();
+        let Used { all, callers } = &mut *used;
+        let mine = callers.entry(caller).or_default();
+        let (mut all_after, mut mine_after) = (*all, *mine);
+        all_after.take_off(before);
+        mine_after.take_off(before);
+        if bytes > before && !mine_after.has_room(bytes, of_caller) {
+            return Err(NoRoom::Caller);
+        }
+        if bytes > before && !all_after.has_room(bytes, of_node) {
+            return Err(NoRoom::Node);
+        }
+        all_after.add(bytes);
+        mine_after.add(bytes);
+        (*all, *mine) = (all_after, mine_after);
+        Ok(())
+    }
+
+    fn take(&self, caller: Digest, bytes: usize) -> Result<(), NoRoom> {
+        let (of_caller, of_node) = self.bounds();
         let mut used = self.used.lock();
         let mine = used.callers.get(&caller).copied().unwrap_or_default();
         if !mine.has_room(bytes, of_caller) {
@@ -170,6 +196,24 @@ impl WaitingRoom {
         used.all.add(bytes);
         used.callers.entry(caller).or_default().add(bytes);
         Ok(())
+    }
+}
+
+impl Seat {
+    /// What waits here weighs so many bytes from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`NoRoom`]; nothing has changed then, and it is counted. Never when it is less than before.
+    pub(in crate::upstream::bridge) fn resize(&mut self, bytes: usize) -> Result<(), NoRoom> {
+        let taken = self.room.resize(self.caller, self.bytes, bytes);
+        match taken {
+            Ok(()) => self.bytes = bytes,
+            Err(_) => {
+                self.room.refused.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        taken
     }
 }
 
@@ -219,6 +263,24 @@ mod tests {
         drop(seats);
         let used = room.used.lock();
         assert_eq!((used.all, used.callers.len()), (Share::default(), 0));
+    }
+
+    #[test]
+    fn what_a_seat_holds_grows_within_the_same_bounds() {
+        let room = room();
+        let mut ann = room.seat(ANN, 10).unwrap();
+        let bob = room.seat(BOB, 50).unwrap();
+        for (bytes, expected, used) in [
+            (50, Ok(()), 100),
+            (51, Err(NoRoom::Node), 100),
+            (61, Err(NoRoom::Caller), 100),
+            (0, Ok(()), 50),
+        ] {
+            assert_eq!(ann.resize(bytes), expected, "{bytes}");
+            assert_eq!(room.usage().bytes, used, "{bytes}");
+        }
+        drop((ann, bob));
+        assert_eq!(room.usage().bytes + room.usage().calls, 0);
     }
 
     #[test]

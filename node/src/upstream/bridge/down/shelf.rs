@@ -14,7 +14,8 @@ use crate::upstream::shared::Shared;
 
 use super::call::{Allowance, Call};
 use super::digest;
-use super::owned::{Hold, Key};
+use super::hold::Hold;
+use super::owned::Key;
 use super::parking::{Bearer, Parking, Refused, Resumed, Retry};
 use super::room::{NoRoom, Seat, WaitingRoom};
 use super::source::Source;
@@ -89,6 +90,22 @@ impl Shelf {
         if let Some(room) = &self.room {
             room.open(self.life, server);
         }
+    }
+
+    /// Names what this server has given out: states, and ids of tasks.
+    pub(super) fn life(&self) -> u64 {
+        self.life
+    }
+
+    /// Where what clients are asked has its place.
+    pub(super) fn room(&self) -> Option<&Arc<WaitingRoom>> {
+        self.room.as_ref()
+    }
+
+    /// Where the task runs whose id names `life`, one of `server`'s. `None` where no such server is known here.
+    pub(super) fn server(&self, server: &ServerName, life: u64) -> Option<Arc<Shared>> {
+        let found = self.room.as_ref()?.server(life)?;
+        (found.settings.name == *server).then_some(found)
     }
 
     /// The server has ended.
@@ -188,7 +205,7 @@ impl Shelf {
         let id = parking.oldest(mine.map(|(id, _)| *id))?;
         let call = Box::new(parking.take(id)?);
         let (line, _seat) = lines.remove(&id)?;
-        line.hold.go_on();
+        line.hold.stop_waiting();
         self.taken.notify_waiters();
         Some(Running { call, line })
     }
@@ -211,7 +228,7 @@ impl Shelf {
         self.taken.notify_waiters();
         over.filter_map(|(id, call)| {
             let (line, _seat) = lines.remove(&id)?;
-            line.hold.go_on();
+            line.hold.stop_waiting();
             let call = Box::new(call);
             Some(Running { call, line })
         })

@@ -5,18 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lockgate_proto::jsonrpc::{Frame, Kind};
-use lockgate_proto::mcp::code;
+use lockgate_proto::mcp::method;
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::UpstreamError;
-use crate::task::spawn_named;
 use crate::upstream::admission::Place;
 use crate::upstream::link::{MessageStream, Reply};
 use crate::upstream::shared::Shared;
 
-use super::answer;
 use super::call::Step;
 use super::digest;
+use super::hold::pass_on;
 use super::hub::News;
 use super::listen::ListenStream;
 use super::parking::Bearer;
@@ -189,6 +188,9 @@ impl CallStream {
             self.outbox.extend(task.hear(&frame));
             return None;
         }
+        if frame.kind() == Kind::Notification && frame.method() == method::CANCELLED {
+            owned.hub.take_back(&frame);
+        }
         match running.call.on_message(frame, owned.server_info.as_deref()) {
             Step::Tell(frame) => Some(frame),
             Step::Send(frame) => {
@@ -206,10 +208,9 @@ impl CallStream {
                 Some(frame)
             }
             Step::Task(frame) => {
-                let created = self
-                    .shared
-                    .down
-                    .created(&self.shared, &running.call, owned, &frame);
+                let down = &self.shared.down;
+                let hold = &mut running.line.hold;
+                let created = down.created(&self.shared, &running.call, hold, &frame);
                 let (status, frame) = created.unwrap_or((200, frame));
                 self.status = status;
                 self.end();
@@ -248,7 +249,8 @@ impl CallStream {
     fn end(&mut self) {
         if let Some(mut running) = self.running.take() {
             running.line.hold.end();
-            pass_on(running);
+            // What the client was not asked any more.
+            pass_on(&running.line.hold.owned, running.call.take_asked());
         }
     }
 
@@ -262,31 +264,10 @@ impl CallStream {
         }
         if matches!(error, UpstreamError::SessionLost { .. }) {
             self.shared.down.forget(&running.line.hold.owned);
+            return;
         }
+        pass_on(&running.line.hold.owned, running.call.take_asked());
     }
-}
-
-/// What the client was not asked any more before its call ended: roots are asked of the next call, of the rest the
-/// server learns that it asks in vain.
-fn pass_on(mut running: Running) {
-    let (roots, rest) = running.call.take_asked();
-    if roots.is_empty() && rest.is_empty() {
-        return;
-    }
-    let owned = Arc::clone(&running.line.hold.owned);
-    owned.follow();
-    // Ends when the server has taken it, within the limit of every notification.
-    drop(spawn_named("questions of an ended call", async move {
-        for request in roots {
-            owned.hear(request).await;
-        }
-        for request in rest {
-            let id = request.id().unwrap_or("null");
-            let message = "the call has ended";
-            let refusal = answer::refusal(id, code::INTERNAL_ERROR, message, None);
-            let _server_gone = owned.send(refusal).await;
-        }
-    }));
 }
 
 fn is_answer(frame: &Frame) -> bool {

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::error::UpstreamError;
+use crate::upstream::bridge::down::{NoRoom, Seat};
 use crate::upstream::bridge::tasks::offers_extension;
 use crate::upstream::catalog::{Catalog, ServerInfo};
 use crate::upstream::link::{Outgoing, Reply, SessionInit};
@@ -46,6 +47,8 @@ struct Inner {
     /// What goes with every request; follows the log level.
     metas: ArcSwap<Metas>,
     state: Mutex<State>,
+    /// Place of the tasks that the state remembers.
+    seat: Mutex<Option<Seat>>,
     /// Woken when something has happened to a call.
     wakers: Mutex<HashMap<Serial, Arc<Notify>>>,
     ear: Ear,
@@ -105,6 +108,7 @@ impl Session {
                     rounds: Rounds::default(),
                     tasks: Tasks::default(),
                 }),
+                seat: Mutex::default(),
                 wakers: Mutex::default(),
                 ear: Ear::default(),
                 began: Instant::now(),
@@ -223,6 +227,22 @@ impl Session {
     /// Revision of the session.
     pub(in crate::upstream) fn revision(&self) -> Revision {
         self.inner.revision
+    }
+
+    /// Makes the place of what is remembered of tasks as large as that is.
+    ///
+    /// # Errors
+    ///
+    /// [`NoRoom`] of this caller, or on this node. Never when it is less than before.
+    pub(super) fn weigh(&self, tasks: &Tasks) -> Result<(), NoRoom> {
+        let inner = &self.inner;
+        let mut seat = inner.seat.lock();
+        match (tasks.n_bytes(), &mut *seat) {
+            (0, _) => *seat = None,
+            (bytes, Some(seat)) => seat.resize(bytes)?,
+            (bytes, None) => *seat = Some(inner.shared.down.seat(&inner.key, bytes)?),
+        }
+        Ok(())
     }
 
     /// Whether the server makes tasks of calls.

@@ -165,6 +165,7 @@ impl Pool {
                 TryAcquireError::NoPermits => UpstreamError::AtLimit {
                     server: self.settings.server.clone(),
                     limit: self.children_max as usize,
+                    what: "children",
                 },
                 TryAcquireError::Closed => self.unreachable(io::Error::new(
                     io::ErrorKind::NotConnected,

@@ -6,12 +6,13 @@ use super::*;
 
 /// Plays a script and says what became of the questions.
 ///
-/// `+a` a call that can ask enters, `-a` leaves, `*l` a list enters, `?` a form is asked, `/` roots are, `t` time is over.
+/// `+a` a call that can ask enters, `-a` leaves, `*l` a list enters, `?` a form is asked, `/` roots are, `t` time is over,
+/// `>` it is and nobody looks.
 /// Seen: `a` the call got a question, `!` it was given back at once, `0` it turned out to be nobody's.
 fn check(script: &str, expected: &str) {
     let mut floor = Floor::default();
     let (mut calls, mut seen) = (Vec::<(char, Arc<Inbox>)>::new(), String::new());
-    let now = Instant::now();
+    let mut now = Instant::now();
     let mut counts = std::collections::HashMap::new();
     let mut words = script.chars();
     while let Some(word) = words.next() {
@@ -19,18 +20,22 @@ fn check(script: &str, expected: &str) {
             '+' | '*' => {
                 let name = words.next().unwrap();
                 let inbox = Inbox::new(u64::from(name), word == '+');
-                floor.enter(&inbox);
+                floor.enter(&inbox, now);
                 calls.push((name, inbox));
                 Ok(())
             }
             '-' => {
                 let name = words.next().unwrap();
                 let (_, inbox) = calls.iter().find(|(other, _)| *other == name).unwrap();
-                floor.leave(inbox);
+                floor.leave(inbox, now);
                 Ok(())
             }
             '?' => floor.ask(frame("elicitation/create"), now + Duration::from_secs(1)),
             '/' => floor.ask(frame("roots/list"), now + Duration::from_secs(1)),
+            '>' => {
+                now += Duration::from_secs(1);
+                continue;
+            }
             't' => {
                 let late = floor.take_nobodys(now + Duration::from_secs(1));
                 seen.push_str(&"0".repeat(late.len()));
@@ -87,6 +92,9 @@ fn roots_are_any_calls() {
     check("/*l", "");
     check("/*l+a", "a");
     check("/t+a", "0");
+    // Nobody has looked in between.
+    check("/>+a", "0");
+    check("+a+b?>-a", "0");
 }
 
 #[test]

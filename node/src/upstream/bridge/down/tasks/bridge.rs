@@ -14,19 +14,21 @@ use super::super::answer::{self as reading, Question};
 use super::super::bridge::{Ask, Bridge, refused};
 use super::super::call::Call;
 use super::super::digest;
+use super::super::hold::Hold;
 use super::super::owned::Owned;
 use super::super::turn::{Envelope, Turn};
 use super::answer::{self, Detail, Status};
-use super::desk::Kept;
+use super::desk::{Desk, Kept};
+use super::places::{Place, TASKS_OWNER_MAX};
 use super::task::Task;
 
 /// Whether a call becomes a task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(in super::super) enum Manner {
     /// It is answered when it is done.
     Call,
-    /// It becomes one.
-    Task,
+    /// It becomes one, for which there is a place.
+    Task(Place),
     /// It cannot be called otherwise, and its client cannot follow it.
     Unfollowed,
 }
@@ -34,19 +36,33 @@ pub(in super::super) enum Manner {
 impl Bridge {
     /// How a request is sent: "the server decides on a per-request basis whether to materialize a task", and to the
     /// client that is the gateway. Where both can, it does: the result outlives the connection.
-    pub(in super::super) fn manner(&self, shared: &Shared, ask: &Ask<'_>) -> Manner {
+    ///
+    /// # Errors
+    ///
+    /// `AtLimit` where it must become a task and there is no place for another.
+    pub(in super::super) fn manner(
+        &self,
+        shared: &Shared,
+        ask: &Ask<'_>,
+    ) -> Result<Manner, UpstreamError> {
         let frame = &ask.out.frame;
         if frame.method() != method::TOOLS_CALL {
-            return Manner::Call;
+            return Ok(Manner::Call);
         }
         let follows = declares(ask.envelope.capabilities);
+        let place = || self.desk.reserve(&digest::of_owner(ask.owner));
         match (supported(shared, frame), follows) {
-            (Support::Optional, true) if self.desk.has_room(&digest::of_owner(ask.owner)) => {
-                Manner::Task
-            }
-            (Support::Required, true) => Manner::Task,
-            (Support::Required, false) => Manner::Unfollowed,
-            _ => Manner::Call,
+            (Support::Forbidden, _) | (Support::Optional, false) => Ok(Manner::Call),
+            (Support::Optional, true) => Ok(place().map_or(Manner::Call, Manner::Task)),
+            (Support::Required, false) => Ok(Manner::Unfollowed),
+            (Support::Required, true) => match place() {
+                Some(place) => Ok(Manner::Task(place)),
+                None => Err(UpstreamError::AtLimit {
+                    server: shared.settings.name.clone(),
+                    limit: TASKS_OWNER_MAX,
+                    what: "tasks of this caller",
+                }),
+            },
         }
     }
 
@@ -55,7 +71,7 @@ impl Bridge {
         &self,
         shared: &Arc<Shared>,
         call: &Call,
-        owned: &Arc<Owned>,
+        hold: &mut Hold,
         frame: &Frame,
     ) -> Option<(u16, Frame)> {
         if frame.kind() != Kind::Result {
@@ -65,9 +81,13 @@ impl Bridge {
         let raw = find(result, "task").map(|at| at.of(result))?;
         let at = find(raw, "taskId")?;
         let server_id = decode_str(at.of(raw))?.into_owned();
+        // Every call that is sent as a task holds one.
+        let place = *hold.place.take()?;
+        let owned = &hold.owned;
         let owner = digest::of_owner(&owned.key.owner());
-        let task = Task::new(owner, server_id, call.turn.abilities);
-        let kept = self.desk.keep(owned, task);
+        let allowance = self.shelf.allowance;
+        let task = Task::new(owner, server_id, call.turn.abilities, allowance);
+        let kept = self.desk.keep(owned, task, place);
         self.keep_swept(shared);
         let created = answer::with(&answer::created(result, raw, &kept.id));
         Some(told(&call.turn, owned, &created))
@@ -85,25 +105,29 @@ impl Bridge {
     ) -> Result<Reply, UpstreamError> {
         let called = ask.out.frame.method();
         let id = &*turn.id;
-        if !offers(ask.shared) {
+        let named = ask.out.frame.param_str(&["taskId"]).unwrap_or_default();
+        // A server that was replaced keeps its tasks until they have ended.
+        let keeper = self.keeper_of_task(&ask.shared.settings.name, &named);
+        let shared = keeper.as_ref().unwrap_or(ask.shared);
+        let desk = &shared.down.desk;
+        if keeper.is_none() && !offers(shared) {
             return Ok(refused(404, id, code::METHOD_NOT_FOUND, "Method not found"));
         }
         if !declares(ask.envelope.capabilities) {
             return Ok(undeclared(id));
         }
         let owner = digest::of_owner(ask.owner);
-        let named = ask.out.frame.param_str(&["taskId"]);
-        let Some(kept) = named.and_then(|named| self.desk.find(&named, &owner)) else {
+        let Some(kept) = desk.find(&named, &owner) else {
             return Ok(refused(400, id, code::INVALID_PARAMS, "no such task"));
         };
         let done = match &*called {
             method::TASKS_UPDATE => update(&kept, &ask.envelope).await,
             method::TASKS_CANCEL => cancel(&kept).await,
-            _ => state(&kept).await,
+            _ => state(desk, &kept).await,
         };
         if let Err(UpstreamError::SessionLost { .. }) = &done {
-            self.desk.forget_session(&kept.owned);
-            self.forget(&kept.owned);
+            desk.forget_session(&kept.owned);
+            shared.down.forget(&kept.owned);
         }
         let (status, frame) = told(&turn, &kept.owned, &done?);
         Ok(Reply::Single { status, frame })
@@ -153,16 +177,23 @@ fn told(turn: &Turn, owned: &Owned, frame: &Frame) -> (u16, Frame) {
 }
 
 /// The state of a task, with what belongs to it.
-async fn state(kept: &Kept) -> Result<Frame, UpstreamError> {
+async fn state(desk: &Desk, kept: &Kept) -> Result<Frame, UpstreamError> {
     let answer = about(kept, method::TASKS_GET).await?;
     if answer.kind() == Kind::Error {
+        if error_code(&answer) == Some(code::INVALID_PARAMS) {
+            // Its server knows it no more.
+            desk.note_told(kept);
+        }
         return Ok(answer);
     }
     let task = answer.body().unwrap_or("{}");
     let (questions, ended);
     let detail = match Status::of(task) {
         Status::Working => Detail::Only("working"),
-        Status::Cancelled => Detail::Only("cancelled"),
+        Status::Cancelled => {
+            desk.note_told(kept);
+            Detail::Only("cancelled")
+        }
         Status::InputRequired => {
             questions = kept.following.questions(&kept.owned).await;
             // Until the server has asked, there is nothing that the client could do.
@@ -174,6 +205,7 @@ async fn state(kept: &Kept) -> Result<Frame, UpstreamError> {
         Status::Ended => {
             ended = about(kept, method::TASKS_RESULT).await?;
             kept.following.stop();
+            desk.note_told(kept);
             Detail::Answer(&ended)
         }
     };
@@ -203,9 +235,7 @@ async fn update(kept: &Kept, envelope: &Envelope<'_>) -> Result<Frame, UpstreamE
 /// Cancels a task, as far as its server lets it be: "it is only obligated to acknowledge the request".
 async fn cancel(kept: &Kept) -> Result<Frame, UpstreamError> {
     let answer = about(kept, method::TASKS_CANCEL).await?;
-    let code = answer.body().filter(|_| answer.kind() == Kind::Error);
-    let code = code.and_then(|error| find_path(error, &["code"])?.of(error).parse::<i32>().ok());
-    match code {
+    match error_code(&answer) {
         // It has ended already, or cannot be cancelled.
         None | Some(code::INVALID_PARAMS | code::METHOD_NOT_FOUND) => {}
         Some(_) => return Ok(answer),
@@ -214,6 +244,11 @@ async fn cancel(kept: &Kept) -> Result<Frame, UpstreamError> {
         let _server_gone = kept.owned.send(refusal).await;
     }
     Ok(answer::with("{}"))
+}
+
+fn error_code(answer: &Frame) -> Option<i32> {
+    let error = answer.body().filter(|_| answer.kind() == Kind::Error)?;
+    find_path(error, &["code"])?.of(error).parse().ok()
 }
 
 /// One question to the server about a task; gives its answer.

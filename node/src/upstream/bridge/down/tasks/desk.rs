@@ -1,120 +1,146 @@
 //! The tasks that stateless clients have begun at one server, and the sessions that they run in.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use aws_lc_rs::rand;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio::time::{Duration, Instant};
 
-use super::super::digest::Digest;
+use super::super::digest::{self, Digest};
 use super::super::owned::Owned;
+use super::super::room::WaitingRoom;
 use super::follow::Following;
+use super::places::{Full, Place, Places};
 use super::task::Task;
 
-/// Tasks of one server.
-const TASKS_MAX: usize = 4_096;
-/// Tasks of one caller at one server, so that no caller takes all places.
-const TASKS_OWNER_MAX: usize = 256;
-/// A task that nobody asks for is forgotten after this, in milliseconds; its session may end then. Servers tell of
-/// lifetimes of minutes.
-const IDLE_MS: u64 = 3_600_000;
+/// A task that nobody asks for is forgotten after this; its session may end then. Servers tell of lifetimes of minutes.
+const IDLE_MAX: Duration = Duration::from_secs(3_600);
+/// A task that has ended is forgotten so long after its client was told how: it may ask again, where the answer was
+/// lost on its way.
+const TOLD_MAX: Duration = Duration::from_secs(60);
 
 /// Tasks by number.
 #[derive(Debug)]
 pub(in super::super) struct Desk {
-    /// Drawn at random: ids of another life of this node are nobody's.
+    /// Names the server here. Ids of another life of this node are nobody's.
     life: u64,
-    epoch: Instant,
-    /// How long a client may take to answer.
-    wait: Duration,
+    /// Where questions have their place.
+    room: Option<Arc<WaitingRoom>>,
+    places: Places,
     state: Mutex<State>,
+    /// Tells of every task that has ended, or is forgotten.
+    ended: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
     last: u64,
     kept: BTreeMap<u64, Kept>,
-    /// Tasks of each owner.
-    owners: HashMap<Digest, usize>,
 }
 
 /// A task, and what it runs on.
 #[derive(Clone, Debug)]
 pub(super) struct Kept {
+    n: u64,
     /// As clients know it.
     pub(super) id: Arc<str>,
     owner: Digest,
     pub(super) owned: Arc<Owned>,
     pub(super) following: Arc<Following>,
-    used_ms: u64,
+    used: Instant,
+    /// When its client was told how it has ended.
+    told: Option<Instant>,
+    _place: Arc<Place>,
 }
 
 impl Desk {
-    pub(in super::super) fn new(wait: Duration) -> Self {
-        let mut life = [0; 8];
-        // Without randomness ids are still of use to their owners alone.
-        let _drawn = rand::fill(&mut life);
+    pub(in super::super) fn new(life: u64, room: Option<Arc<WaitingRoom>>) -> Self {
         Self {
-            life: u64::from_be_bytes(life),
-            epoch: Instant::now(),
-            wait,
+            life,
+            room,
+            places: Places::default(),
             state: Mutex::default(),
+            ended: Notify::new(),
         }
     }
 
-    fn now_ms(&self) -> u64 {
-        u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX)
+    /// The life that an id names.
+    pub(in super::super) fn life_of(id: &str) -> Option<u64> {
+        let (life, _) = id.split_at_checked(16)?;
+        u64::from_str_radix(life, 16).ok()
     }
 
-    /// Whether this owner may begin another task.
-    pub(super) fn has_room(&self, owner: &Digest) -> bool {
-        let state = self.state.lock();
-        let mine = state.owners.get(owner).copied().unwrap_or_default();
-        mine < TASKS_OWNER_MAX && state.kept.len() < TASKS_MAX
+    /// A place for another task of `owner`. `None` when it, or the server, has as many as there may be; those that have
+    /// ended make room.
+    pub(super) fn reserve(&self, owner: &Digest) -> Option<Place> {
+        let full = match self.places.take(owner) {
+            Ok(place) => return Some(place),
+            Err(full) => full,
+        };
+        let oldest = {
+            let state = self.state.lock();
+            let ended = state.kept.values().filter(|kept| kept.told.is_some());
+            let ended = ended.filter(|kept| full == Full::Server || kept.owner == *owner);
+            ended.min_by_key(|kept| kept.told).map(|kept| kept.n)
+        };
+        let oldest = oldest?;
+        self.forget(|kept| kept.n == oldest);
+        self.places.take(owner).ok()
     }
 
     /// Keeps a task that the server has begun in `owned`.
-    pub(super) fn keep(&self, owned: &Arc<Owned>, task: Task) -> Kept {
-        let now_ms = self.now_ms();
+    pub(super) fn keep(&self, owned: &Arc<Owned>, task: Task, place: Place) -> Kept {
         let owner = task.owner;
-        let following = Following::new(task, self.wait);
+        let caller = digest::of_caller(&owned.key.owner());
+        let following = Following::new(task, caller, self.room.clone());
         owned.hub.begin_task(&following);
         let mut state = self.state.lock();
         state.last += 1;
         let n = state.last;
         let kept = Kept {
+            n,
             id: format!("{:016x}{n:x}", self.life).into(),
             owner,
             owned: Arc::clone(owned),
             following,
-            used_ms: now_ms,
+            used: Instant::now(),
+            told: None,
+            _place: Arc::new(place),
         };
         state.kept.insert(n, kept.clone());
-        *state.owners.entry(owner).or_default() += 1;
         kept
+    }
+
+    /// The client of a task was told how it has ended.
+    pub(super) fn note_told(&self, task: &Kept) {
+        if let Some(kept) = self.state.lock().kept.get_mut(&task.n) {
+            kept.told.get_or_insert_with(Instant::now);
+        }
+        self.ended.notify_waiters();
     }
 
     /// The task that `owner` knows by this id.
     pub(super) fn find(&self, id: &str, owner: &Digest) -> Option<Kept> {
-        let (life, n) = id.split_at_checked(16)?;
+        let (_, n) = id.split_at_checked(16)?;
         let n = u64::from_str_radix(n, 16).ok()?;
-        let now_ms = self.now_ms();
         let mut state = self.state.lock();
         let kept = state.kept.get_mut(&n)?;
         // Another spelling is another id.
-        if *kept.id != *id || kept.owner != *owner || u64::from_str_radix(life, 16) != Ok(self.life)
-        {
+        if *kept.id != *id || kept.owner != *owner {
             return None;
         }
-        kept.used_ms = now_ms;
+        kept.used = Instant::now();
         Some(kept.clone())
     }
 
-    /// Forgets the tasks that nobody has asked for in a long time.
+    /// Forgets the tasks that nobody has asked for in a long time, and those that have ended.
     pub(in super::super) fn expire(&self) {
-        let now_ms = self.now_ms();
-        self.forget(|kept| now_ms.saturating_sub(kept.used_ms) >= IDLE_MS);
+        let now = Instant::now();
+        self.forget(|kept| {
+            let is_told = kept.told.is_some_and(|told| now - told >= TOLD_MAX);
+            is_told || now - kept.used >= IDLE_MAX
+        });
     }
 
     /// Forgets the tasks of a session that is over.
@@ -130,23 +156,15 @@ impl Desk {
     fn forget(&self, is_over: impl Fn(&Kept) -> bool) {
         let mut over = Vec::new();
         let mut state = self.state.lock();
-        let State { kept, owners, .. } = &mut *state;
-        kept.retain(|_, task| {
+        state.kept.retain(|_, task| {
             let goes = is_over(task);
             if goes {
                 over.push(task.clone());
             }
             !goes
         });
-        for task in &over {
-            if let Some(n) = owners.get_mut(&task.owner) {
-                *n -= 1;
-                if *n == 0 {
-                    owners.remove(&task.owner);
-                }
-            }
-        }
         drop(state);
+        self.ended.notify_waiters();
         for task in over {
             task.owned.hub.end_task(&task.following);
             task.following.stop();
@@ -156,5 +174,23 @@ impl Desk {
     /// Whether there are none.
     pub(in super::super) fn is_empty(&self) -> bool {
         self.state.lock().kept.is_empty()
+    }
+    /// Waits until every task has ended, as far as its client has asked.
+    pub(in super::super) async fn until_none_is_open(&self) {
+        loop {
+            let mut ended = std::pin::pin!(self.ended.notified());
+            // Registered before the look, so that the last task cannot end in between unseen.
+            ended.as_mut().enable();
+            if self
+                .state
+                .lock()
+                .kept
+                .values()
+                .all(|kept| kept.told.is_some())
+            {
+                return;
+            }
+            ended.await;
+        }
     }
 }

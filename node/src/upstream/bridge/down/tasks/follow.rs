@@ -14,11 +14,14 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::task::spawn_named;
 use crate::upstream::CallClass;
 use crate::upstream::guarded::GuardedStream;
-use crate::upstream::link::{Outgoing, Reply};
+use crate::upstream::link::{Outgoing, Reply, SEND_WAIT};
+use crate::upstream::pause::Pause;
 
 use super::super::answer;
 use super::super::asked::WrongShape;
+use super::super::digest::Digest;
 use super::super::owned::Owned;
+use super::super::room::{NoRoom, Seat, WaitingRoom};
 use super::task::{Step, Task};
 
 /// Longest wait for the first question of a task that wants input. A client that is told of none asks again.
@@ -29,19 +32,29 @@ const GATHER_WAIT: Duration = Duration::from_millis(20);
 /// A task, and whoever listens for its questions.
 #[derive(Debug)]
 pub(in super::super) struct Following {
-    task: Mutex<Task>,
+    asking: Mutex<Asking>,
     news: Notify,
-    /// How long its server may be silent while its questions are read.
-    patience: Duration,
+    /// Whose the questions are.
+    caller: Digest,
+    /// Where they have their place. Without one, nothing can be asked.
+    room: Option<Arc<WaitingRoom>>,
     /// Reads `tasks/result`.
     reader: Mutex<Option<AbortOnDropHandle<()>>>,
 }
 
+/// A task, and the place of what it asks.
+#[derive(Debug)]
+struct Asking {
+    task: Task,
+    seat: Option<Seat>,
+}
+
 impl Following {
-    pub(super) fn new(task: Task, patience: Duration) -> Arc<Self> {
+    pub(super) fn new(task: Task, caller: Digest, room: Option<Arc<WaitingRoom>>) -> Arc<Self> {
         Arc::new(Self {
-            task: Mutex::new(task),
-            patience,
+            asking: Mutex::new(Asking { task, seat: None }),
+            caller,
+            room,
             news: Notify::new(),
             reader: Mutex::default(),
         })
@@ -49,25 +62,49 @@ impl Following {
 
     /// Id that the server gave it.
     pub(super) fn server_id(&self) -> String {
-        self.task.lock().server_id.clone()
+        self.asking.lock().task.server_id.clone()
     }
 
     /// Whether a message is about this task.
     pub(in super::super) fn is_meant(&self, frame: &Frame) -> bool {
-        self.task.lock().is_meant(frame)
+        self.asking.lock().task.is_meant(frame)
     }
 
     /// A message about this task. Returns what the server is answered at once.
     pub(in super::super) fn hear(&self, frame: &Frame) -> Option<Frame> {
-        let step = self.task.lock().on_message(frame);
+        let mut asking = self.asking.lock();
+        let step = asking.task.on_message(frame);
         match step {
             Step::Send(frame) => Some(frame),
             Step::News => {
+                if let Err(why) = self.seat(&mut asking) {
+                    // Only a question makes it more than before.
+                    return asking.task.refuse_newest(why.as_str());
+                }
                 self.news.notify_one();
                 None
             }
             Step::Over | Step::Drop => None,
         }
+    }
+
+    /// Makes the place of the open questions as large as they are.
+    fn seat(&self, asking: &mut Asking) -> Result<(), NoRoom> {
+        let bytes = asking.task.asked_bytes();
+        if !asking.task.is_asking() {
+            asking.seat = None;
+            return Ok(());
+        }
+        if let Some(seat) = &mut asking.seat {
+            return seat.resize(bytes);
+        }
+        let room = self.room.as_ref().ok_or(NoRoom::Node)?;
+        asking.seat = Some(room.seat(self.caller, bytes)?);
+        Ok(())
+    }
+
+    fn is_asking(&self) -> bool {
+        self.asking.lock().task.is_asking()
     }
 
     /// Raw `inputRequests` of a task that wants input; `None` when its server has asked nothing so far.
@@ -78,18 +115,19 @@ impl Following {
     pub(super) async fn questions(self: &Arc<Self>, owned: &Arc<Owned>) -> Option<String> {
         self.read(owned);
         let mut until = Instant::now() + QUESTION_WAIT;
-        let mut is_gathering = self.task.lock().is_asking();
-        if is_gathering {
-            return Some(self.task.lock().questions());
+        let mut is_gathering = false;
+        if self.is_asking() {
+            return Some(self.asking.lock().task.questions());
         }
         while timeout_at(until, self.news.notified()).await.is_ok() {
-            if !is_gathering && self.task.lock().is_asking() {
+            if !is_gathering && self.is_asking() {
                 is_gathering = true;
                 until = Instant::now() + GATHER_WAIT;
             }
         }
-        let task = self.task.lock();
-        task.is_asking().then(|| task.questions())
+        let asking = self.asking.lock();
+        let is_asking = asking.task.is_asking();
+        is_asking.then(|| asking.task.questions())
     }
 
     /// Opens the stream of the task's result, where its questions come, if nobody reads it.
@@ -99,7 +137,9 @@ impl Following {
             return;
         }
         let (following, owned) = (Arc::downgrade(self), Arc::downgrade(owned));
-        let (server_id, patience) = (self.server_id(), self.patience);
+        // As long as a client may take: a server that is silent for longer is asked again.
+        let wait = self.room.as_ref().map(|room| room.wait());
+        let (server_id, patience) = (self.server_id(), wait.unwrap_or(SEND_WAIT));
         // Ends with the task, or with whoever may ask for it.
         let task = spawn_named("questions of a task", async move {
             let Some(session) = owned.upgrade() else {
@@ -107,19 +147,17 @@ impl Following {
             };
             let (n, at) = (session.number(), session.session.clone());
             drop(session);
-            let out = Outgoing::plain(
-                asking(n, &server_id),
-                // The client's patience: a server that is silent for longer is asked again.
-                patience,
-            );
-            let Ok(Reply::Stream(stream)) = at.call(out, CallClass::Effect).await else {
+            let out = Outgoing::plain(asking(n, &server_id), patience);
+            // It is the task that is waited for, and then its client: no call in flight, and its end is no measure of
+            // the server.
+            let pause = Pause::from_the_beginning();
+            let replied = at.call_pausable(out, CallClass::Effect, &pause).await;
+            let Ok(Reply::Stream(stream)) = replied else {
                 return;
             };
             let Some(mut stream) = GuardedStream::of(stream) else {
                 return;
             };
-            // A stream that waits for somebody else is no call in flight.
-            stream.settle_early();
             while let Ok(Some(frame)) = stream.next().await {
                 if matches!(frame.kind(), Kind::Result | Kind::Error) {
                     return;
@@ -141,15 +179,19 @@ impl Following {
     ///
     /// See [`Task::on_responses`].
     pub(super) fn on_responses(&self, responses: &str) -> Result<Vec<Frame>, WrongShape> {
-        self.task.lock().on_responses(responses)
+        let mut asking = self.asking.lock();
+        let answers = asking.task.on_responses(responses)?;
+        // There is always room for less.
+        let _fits = self.seat(&mut asking);
+        Ok(answers)
     }
 
     /// Nobody will answer. Returns what the server is told.
     pub(super) fn give_up(&self) -> Vec<Frame> {
         self.stop();
-        self.task
-            .lock()
-            .refuse_asked("the client cancelled the task")
+        let mut asking = self.asking.lock();
+        asking.seat = None;
+        asking.task.refuse_asked("the client cancelled the task")
     }
 
     /// Listens no longer.

@@ -15,8 +15,10 @@ mod answer;
 mod bridge;
 mod desk;
 mod follow;
+mod places;
 mod task;
 
 pub(super) use self::bridge::{Manner, undeclared};
 pub(super) use self::desk::Desk;
 pub(super) use self::follow::Following;
+pub(super) use self::places::Place;

@@ -9,14 +9,13 @@ use crate::upstream::bridge::tasks::{RELATED, related};
 use super::super::abilities::Abilities;
 use super::super::answer;
 use super::super::asked::{Asked, WrongShape};
+use super::super::call::Allowance;
 use super::super::digest::Digest;
 
 /// Questions of one task that are open at once.
 const ASKED_MAX: usize = 16;
 /// Questions of one task in all: a server that asks in a loop must not hold its client for ever.
 const ASKED_TOTAL_MAX: usize = 256;
-/// Bytes of all open questions of one task. Source: as of a call.
-const ASKED_BYTES_MAX: usize = 1 << 20;
 
 /// A task at a session-era server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +29,8 @@ pub(in super::super) struct Task {
     /// Open questions, in order. Their keys are "unique over the lifetime of a single task".
     asked: Vec<Asked>,
     n_asked: usize,
+    /// Bytes of all open questions.
+    asked_bytes_max: usize,
 }
 
 /// What becomes of a message of the server.
@@ -46,13 +47,19 @@ pub(super) enum Step {
 }
 
 impl Task {
-    pub(super) fn new(owner: Digest, server_id: String, abilities: Abilities) -> Self {
+    pub(super) fn new(
+        owner: Digest,
+        server_id: String,
+        abilities: Abilities,
+        allowance: Allowance,
+    ) -> Self {
         Self {
             owner,
             server_id,
             abilities,
             asked: Vec::new(),
             n_asked: 0,
+            asked_bytes_max: allowance.asked_bytes_max,
         }
     }
 
@@ -89,8 +96,7 @@ impl Task {
         if let Err(refusal) = self.abilities.admit(request) {
             return refuse(refusal.code, refusal.message);
         }
-        let n_bytes: usize = self.asked.iter().map(Asked::n_bytes).sum();
-        if n_bytes + request.text().len() > ASKED_BYTES_MAX {
+        if self.asked_bytes() + request.text().len() > self.asked_bytes_max {
             return refuse(code::INTERNAL_ERROR, "too much to ask the client");
         }
         if self.asked.len() >= ASKED_MAX || self.n_asked >= ASKED_TOTAL_MAX {
@@ -99,6 +105,18 @@ impl Task {
         self.n_asked += 1;
         self.asked.push(Asked::new(self.n_asked, request));
         Step::News
+    }
+
+    /// What is kept of the open questions.
+    pub(super) fn asked_bytes(&self) -> usize {
+        self.asked.iter().map(Asked::n_bytes).sum()
+    }
+
+    /// Refuses the newest question, for which there is no place.
+    pub(super) fn refuse_newest(&mut self, message: &str) -> Option<Frame> {
+        let asked = self.asked.pop()?;
+        let code = code::INTERNAL_ERROR;
+        Some(answer::refusal(&asked.id, code, message, None))
     }
 
     /// Whether its client is asked something.
@@ -151,6 +169,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::config;
 
     fn frame(text: &str) -> Frame {
         let text = format!(r#"{{"jsonrpc":"2.0",{text}}}"#);
@@ -159,7 +178,12 @@ mod tests {
 
     fn task() -> Task {
         let abilities = Abilities::of(r#"{"elicitation":{}}"#);
-        Task::new([0; 32], "s".to_owned(), abilities)
+        Task::new(
+            [0; 32],
+            "s".to_owned(),
+            abilities,
+            Allowance::from(&config::Bridge::default()),
+        )
     }
 
     fn form(id: u64) -> Frame {

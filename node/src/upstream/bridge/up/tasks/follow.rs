@@ -57,7 +57,10 @@ impl UpStream {
         };
         let session = &self.call.session;
         let tool = self.call.first.frame.param_str(&["name"]);
-        session.state().tasks.begin(&id, &tool.unwrap_or_default());
+        let tool = tool.unwrap_or_default();
+        if session.state().tasks.begin(&id, &tool).is_err() {
+            return Err(self.garbage("a task with too long an id"));
+        }
         self.followed = Some(Followed {
             id,
             asked: self.call.asked.clone(),

@@ -70,13 +70,14 @@ impl Session {
                 let Some(task) = answer::task_id(frame) else {
                     return Answered::Garbage("a task without an id".to_owned());
                 };
-                self.state().tasks.begin(&task, &tool);
+                if self.state().tasks.begin(&task, &tool).is_err() {
+                    return Answered::Garbage("a task with too long an id".to_owned());
+                }
                 let meta = frame.body_member(&["_meta"]);
                 let body = to_session(frame.body().unwrap_or_default());
                 answer::created(id, &body, meta.map(|at| at.of(frame.text())))
             }
             Answered::Done(frame) if frame.kind() == Kind::Result => {
-                let now_ms = self.now_ms();
                 let at = self.stamp();
                 let given = Given {
                     server: self.shared().settings.name.as_str(),
@@ -86,12 +87,32 @@ impl Session {
                     at: &at,
                     wall_ms: self.wall_ms(),
                 };
-                let task = self.state().tasks.hold(&given, now_ms);
-                answer::created(id, &task, None)
+                match self.hold(&given) {
+                    Ok(task) => answer::created(id, &task, None),
+                    Err(why) => answer::refusal(id, code::INTERNAL_ERROR, why),
+                }
             }
             _ => return answered,
         };
         created.map_or(answered, Answered::Done)
+    }
+
+    /// Holds an answer as a finished task; gives the raw `Task`.
+    ///
+    /// # Errors
+    ///
+    /// Says why it cannot be held. The tool has run all the same, and whoever called it must know.
+    fn hold(&self, given: &Given<'_>) -> Result<String, &'static str> {
+        let now_ms = self.now_ms();
+        let mut state = self.state();
+        let held = state.tasks.hold(given, now_ms);
+        let (id, task) =
+            held.map_err(|_| "the tool has run, but its result is too large to be held")?;
+        if self.weigh(&state.tasks).is_err() {
+            state.tasks.forget(&id);
+            return Err("the tool has run, but there is no room to hold its result");
+        }
+        Ok(task)
     }
 
     /// Now, as tasks have it.
@@ -157,7 +178,10 @@ impl Session {
 
     fn known(&self, task: &str) -> Option<Known> {
         let now_ms = self.now_ms();
-        let state = self.state();
+        let mut state = self.state();
+        state.tasks.expire(now_ms);
+        // Since the last time answers may have gone, and ids have come, which are few bytes.
+        let _fits = self.weigh(&state.tasks);
         let known = state.tasks.get(task, now_ms)?;
         Some(match &known.phase {
             Phase::Open => Known::Open(known.tool.clone()),

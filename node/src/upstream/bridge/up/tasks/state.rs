@@ -5,11 +5,17 @@ use std::collections::{BTreeSet, VecDeque};
 use lockgate_proto::jsonrpc::encode_str;
 use serde::{Deserialize, Serialize};
 
+use crate::upstream::bridge::tasks;
+
 /// Tasks remembered per session; the oldest goes first. A receiver may delete tasks (2025-11-25, "TTL and Resource
 /// Management"). Source: as many as the session itself remembers.
 const TASKS_MAX: usize = 1_024;
-/// Bytes of all answers that are held for one session; the oldest go first.
-const HELD_BYTES_MAX: usize = 4 << 20;
+/// Bytes of all that is remembered for one session; the oldest held answers go first, then the oldest tasks.
+const BYTES_MAX: usize = 4 << 20;
+/// Longest id of a server's task. Source: longer ones fit no header that has to name them.
+const ID_BYTES_MAX: usize = 1_024;
+/// Bytes of all keys of questions remembered per task.
+const ANSWERED_BYTES_MAX: usize = 64 << 10;
 /// Longest time that an answer is held, in milliseconds, and how long it is when the client names none.
 const HELD_MS_MAX: u64 = 600_000;
 /// Keys of questions remembered per task.
@@ -61,6 +67,10 @@ pub(super) struct Held {
     until_ms: u64,
 }
 
+/// There is no room for it, however much else goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) struct TooLarge;
+
 /// An answer that is to be held.
 #[derive(Clone, Debug)]
 pub(in super::super) struct Given<'a> {
@@ -79,14 +89,30 @@ pub(in super::super) struct Given<'a> {
 
 impl Tasks {
     /// A task that the server has made.
-    pub(in super::super) fn begin(&mut self, id: &str, tool: &str) {
-        self.tasks.retain(|task| task.id != id);
-        self.push(id.to_owned(), tool, Phase::Open);
+    ///
+    /// # Errors
+    ///
+    /// [`TooLarge`] for an id that no request could name.
+    pub(in super::super) fn begin(&mut self, id: &str, tool: &str) -> Result<(), TooLarge> {
+        if id.len() > ID_BYTES_MAX {
+            return Err(TooLarge);
+        }
+        self.forget(id);
+        self.push(Task::new(id.to_owned(), tool, Phase::Open))
     }
 
-    /// Holds an answer as a finished task. Returns the raw `Task` that its client is told of: "Tasks MUST begin in the
-    /// `working` status".
-    pub(in super::super) fn hold(&mut self, given: &Given<'_>, now_ms: u64) -> String {
+    /// Holds an answer as a finished task. Returns its id, and the raw `Task` that its client is told of: "Tasks MUST
+    /// begin in the `working` status".
+    ///
+    /// # Errors
+    ///
+    /// [`TooLarge`]; nothing is held then.
+    pub(in super::super) fn hold(
+        &mut self,
+        given: &Given<'_>,
+        now_ms: u64,
+    ) -> Result<(String, String), TooLarge> {
+        self.expire(now_ms);
         self.last += 1;
         let ttl_ms = given.ttl_ms.unwrap_or(HELD_MS_MAX).min(HELD_MS_MAX);
         let held = Held {
@@ -98,55 +124,64 @@ impl Tasks {
         // Unlike the ids of other servers of the same client, and of what was before a server was replaced.
         let id = format!("{}-{:x}-{}", given.server, given.wall_ms, self.last);
         let told = held.task(&id, "working");
-        self.push(id, given.tool, Phase::Held(held));
-        let mut n_bytes: usize = self.held().map(|held| held.result.len()).sum();
-        while n_bytes > HELD_BYTES_MAX {
-            let is_held = |task: &Task| matches!(task.phase, Phase::Held(_));
-            let Some(at) = self.tasks.iter().position(is_held) else {
-                break;
-            };
-            if let Some(Task {
-                phase: Phase::Held(held),
-                ..
-            }) = self.tasks.remove(at)
-            {
-                n_bytes -= held.result.len();
-            }
+        self.push(Task::new(id.clone(), given.tool, Phase::Held(held)))?;
+        Ok((id, told))
+    }
+
+    /// Bytes of all that is remembered.
+    pub(in super::super) fn n_bytes(&self) -> usize {
+        self.tasks.iter().map(Task::n_bytes).sum()
+    }
+
+    /// Forgets the answers whose time is over.
+    pub(super) fn expire(&mut self, now_ms: u64) {
+        self.tasks.retain(|task| !task.is_over(now_ms));
+    }
+
+    /// Remembers the newest task; others go where it has no room.
+    fn push(&mut self, task: Task) -> Result<(), TooLarge> {
+        let n_bytes = task.n_bytes();
+        if n_bytes > BYTES_MAX {
+            return Err(TooLarge);
         }
-        told
+        self.make_room(n_bytes);
+        self.tasks.push_back(task);
+        Ok(())
     }
 
-    fn held(&self) -> impl Iterator<Item = &Held> {
-        self.tasks.iter().filter_map(|task| match &task.phase {
-            Phase::Held(held) => Some(held),
-            Phase::Open | Phase::Cancelled(_) => None,
-        })
-    }
-
-    fn push(&mut self, id: String, tool: &str, phase: Phase) {
+    /// Makes room for one task of so many bytes, which is not among them.
+    fn make_room(&mut self, n_bytes: usize) {
         if self.tasks.len() >= TASKS_MAX {
             self.tasks.pop_front();
         }
-        self.tasks.push_back(Task {
-            id,
-            tool: tool.to_owned(),
-            phase,
-            answered: BTreeSet::new(),
-        });
+        let mut all = self.n_bytes() + n_bytes;
+        while all > BYTES_MAX {
+            let is_held = |task: &Task| matches!(task.phase, Phase::Held(_));
+            let at = self.tasks.iter().position(is_held).unwrap_or(0);
+            let Some(gone) = self.tasks.remove(at) else {
+                return;
+            };
+            all -= gone.n_bytes();
+        }
     }
 
     /// The task with this id, if this session has made it and it is still kept.
     pub(super) fn get(&self, id: &str, now_ms: u64) -> Option<&Task> {
         let task = self.tasks.iter().find(|task| task.id == id)?;
-        let is_over = matches!(&task.phase, Phase::Held(held) if held.until_ms <= now_ms);
-        (!is_over).then_some(task)
+        (!task.is_over(now_ms)).then_some(task)
     }
 
     /// The client has cancelled it; `told` is the raw `Task` that it was told.
     pub(super) fn cancel(&mut self, id: &str, told: String) {
-        if let Some(task) = self.tasks.iter_mut().find(|task| task.id == id) {
-            task.phase = Phase::Cancelled(told);
-        }
+        let Some(at) = self.tasks.iter().position(|task| task.id == id) else {
+            return;
+        };
+        let Some(mut task) = self.tasks.remove(at) else {
+            return;
+        };
+        task.phase = Phase::Cancelled(told);
+        // Of one whose state is larger than all that may be kept, its server is asked no more, either.
+        let _kept = self.push(task);
     }
 
     /// Which of these questions nobody has answered yet. A server may list answered ones for a while: its
@@ -161,13 +196,46 @@ impl Tasks {
         let Some(task) = self.tasks.iter_mut().find(|task| task.id == id) else {
             return;
         };
-        let room = ANSWERED_MAX.saturating_sub(task.answered.len());
-        task.answered.extend(keys.take(room));
+        let mut n_bytes: usize = task.answered.iter().map(String::len).sum();
+        for key in keys {
+            n_bytes += key.len();
+            if task.answered.len() >= ANSWERED_MAX || n_bytes > ANSWERED_BYTES_MAX {
+                break;
+            }
+            task.answered.insert(key);
+        }
+        self.make_room(0);
     }
 
     /// Forgets a task that nobody can ask for.
     pub(super) fn forget(&mut self, id: &str) {
         self.tasks.retain(|task| task.id != id);
+    }
+}
+
+impl Task {
+    fn new(id: String, tool: &str, phase: Phase) -> Self {
+        Self {
+            id,
+            tool: tool.to_owned(),
+            phase,
+            answered: BTreeSet::new(),
+        }
+    }
+
+    fn is_over(&self, now_ms: u64) -> bool {
+        matches!(&self.phase, Phase::Held(held) if held.until_ms <= now_ms)
+    }
+
+    /// Bytes of its texts.
+    fn n_bytes(&self) -> usize {
+        let phase = match &self.phase {
+            Phase::Open => 0,
+            Phase::Cancelled(told) => told.len(),
+            Phase::Held(held) => held.result.len() + held.at.len(),
+        };
+        let answered: usize = self.answered.iter().map(String::len).sum();
+        self.id.len() + self.tool.len() + phase + answered
     }
 }
 
@@ -184,7 +252,9 @@ impl Held {
 
     /// Raw `Task` of one that has ended.
     pub(super) fn finished(&self, id: &str) -> String {
-        self.task(id, "completed")
+        // "If the tool result has `isError` set to `true`, the task should reach `failed` status."
+        let is_error = tasks::is_error(&self.result);
+        self.task(id, if is_error { "failed" } else { "completed" })
     }
 }
 
@@ -208,7 +278,9 @@ mod tests {
     #[test]
     fn a_held_answer_begins_as_work_and_is_found_finished() {
         let mut tasks = Tasks::default();
-        let told = tasks.hold(&given(r#"{"content":[]}"#, Some(5)), 16);
+        let (_, told) = tasks
+            .hold(&given(r#"{"content":[]}"#, Some(5)), 16)
+            .unwrap();
         assert_eq!(
             told,
             r#"{"taskId":"up-10-1","status":"working","createdAt":"2026-11-21T00:00:00.000Z","lastUpdatedAt":"2026-11-21T00:00:00.000Z","ttl":5,"pollInterval":100}"#
@@ -228,7 +300,7 @@ mod tests {
     #[test]
     fn an_id_of_somebody_else_is_unknown() {
         let mut tasks = Tasks::default();
-        tasks.begin("t", "a");
+        tasks.begin("t", "a").unwrap();
         assert_eq!(tasks.get("t", 0).unwrap().tool, "a");
         assert_eq!(tasks.get("u", 0), None);
         tasks.forget("t");
@@ -238,7 +310,7 @@ mod tests {
     #[test]
     fn a_cancelled_task_stays_cancelled() {
         let mut tasks = Tasks::default();
-        tasks.begin("t", "a");
+        tasks.begin("t", "a").unwrap();
         tasks.cancel("t", "{}".to_owned());
         assert_eq!(
             tasks.get("t", 0).unwrap().phase,
@@ -249,28 +321,75 @@ mod tests {
     #[test]
     fn an_answered_question_is_not_asked_again() {
         let mut tasks = Tasks::default();
-        tasks.begin("t", "a");
+        tasks.begin("t", "a").unwrap();
         tasks.note_answered("t", ["k".to_owned()].into_iter());
         assert!(tasks.is_answered("t", "k"));
         assert!(!tasks.is_answered("t", "l"));
         assert!(!tasks.is_answered("u", "k"));
     }
 
+    #[test]
+    fn a_result_that_is_an_error_is_a_failed_task() {
+        let mut tasks = Tasks::default();
+        let result = r#"{"content":[],"isError":true}"#;
+        let (id, _) = tasks.hold(&given(result, None), 0).unwrap();
+        let Phase::Held(held) = &tasks.get(&id, 0).unwrap().phase else {
+            panic!("not held");
+        };
+        assert!(held.finished(&id).contains(r#""status":"failed""#));
+    }
+
+    #[test]
+    fn what_is_too_large_is_refused_and_takes_nothing_with_it() {
+        let mut tasks = Tasks::default();
+        let (id, _) = tasks.hold(&given("{}", None), 0).unwrap();
+        let large = "x".repeat(BYTES_MAX);
+        assert_eq!(tasks.hold(&given(&large, None), 0), Err(TooLarge));
+        assert_eq!(tasks.begin(&large, "a"), Err(TooLarge));
+        assert!(tasks.get(&id, 0).is_some());
+    }
+
+    #[test]
+    fn an_answer_goes_when_its_time_is_over() {
+        let mut tasks = Tasks::default();
+        tasks.hold(&given("{}", Some(5)), 0).unwrap();
+        tasks.hold(&given("{}", Some(50)), 5).unwrap();
+        assert_eq!(tasks.tasks.len(), 1);
+        tasks.expire(55);
+        assert_eq!(tasks.n_bytes(), 0);
+    }
+
     proptest! {
         #[test]
         fn what_is_kept_has_its_bounds_and_survives_a_move(
-            sizes in proptest::collection::vec(0_usize..2_000_000, 0..12),
+            steps in proptest::collection::vec((0_u8..4, 0_usize..5_000_000), 0..16),
             begun in 0_usize..1_100,
         ) {
             let mut tasks = Tasks::default();
             for n in 0..begun {
-                tasks.begin(&n.to_string(), "a");
+                tasks.begin(&n.to_string(), "a").unwrap();
             }
-            for size in sizes {
-                tasks.hold(&given(&"x".repeat(size), None), 0);
+            for (what, size) in steps {
+                let text = "x".repeat(size);
+                match what {
+                    0 => {
+                        let id = text.get(..size % 2_000).unwrap_or_default();
+                        if tasks.begin(id, "a").is_ok() {
+                            prop_assert!(tasks.get(id, 0).is_some());
+                        }
+                    }
+                    1 => tasks.note_answered("1", [text].into_iter()),
+                    2 => tasks.cancel("2", text),
+                    // What its client was just told of is found.
+                    _ => if let Ok((id, _)) = tasks.hold(&given(&text, None), 0) {
+                        prop_assert!(tasks.get(&id, 0).is_some());
+                    } else {
+                        prop_assert!(size > BYTES_MAX - 1_000);
+                    },
+                }
+                prop_assert!(tasks.tasks.len() <= TASKS_MAX);
+                prop_assert!(tasks.n_bytes() <= BYTES_MAX);
             }
-            prop_assert!(tasks.tasks.len() <= TASKS_MAX);
-            prop_assert!(tasks.held().map(|held| held.result.len()).sum::<usize>() <= HELD_BYTES_MAX);
             let bytes = bincode::serde::encode_to_vec(&tasks, bincode::config::standard()).unwrap();
             let (back, _): (Tasks, usize) =
                 bincode::serde::decode_from_slice(&bytes, bincode::config::standard()).unwrap();
