@@ -6,6 +6,7 @@
 mod cli;
 mod fault;
 mod invariant;
+mod linear;
 mod load;
 mod plan;
 mod report;
