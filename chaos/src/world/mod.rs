@@ -1,5 +1,6 @@
 //! The processes of a run, and where they live.
 
+mod network;
 mod process;
 
 use std::net::{SocketAddr, TcpListener};
