@@ -19,9 +19,15 @@ pub(crate) struct Cli {
 pub(crate) enum Verb {
     /// A short run: one gateway, one server that is killed and stopped at seeded moments.
     Quick(Quick),
+    /// Nodes of one cluster, killed, stopped and cut off from each other at seeded moments: every answer of its
+    /// registers must fit one order of all calls. With root the nodes have a network of their own.
+    Registers(Registers),
     /// The counting server of a run.
     #[command(hide = true)]
     ServeUpstream(ServeUpstream),
+    /// One node of a run.
+    #[command(hide = true)]
+    ServeMember(ServeMember),
 }
 
 /// `quick`.
@@ -65,4 +71,53 @@ pub(crate) struct ServeUpstream {
     /// Every execution is appended here before it is answered.
     #[arg(long)]
     pub(crate) log: PathBuf,
+}
+
+/// `registers`.
+#[derive(Debug, Args)]
+pub(crate) struct Registers {
+    /// Seed of the first plan.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Runs, each with the next seed.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) runs: u64,
+    /// How long faults go on in each run.
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(5..=3600))]
+    pub(crate) seconds: u64,
+    /// Where to keep the history of each run.
+    #[arg(long)]
+    pub(crate) out: Option<PathBuf>,
+    /// Print the results as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Read what each node knows by itself, to see that the judge notices.
+    #[arg(long)]
+    pub(crate) stale_reads: bool,
+}
+
+/// `serve-member`.
+#[derive(Debug, Args)]
+pub(crate) struct ServeMember {
+    /// Its name.
+    #[arg(long)]
+    pub(crate) name: String,
+    /// Its files.
+    #[arg(long)]
+    pub(crate) dir: PathBuf,
+    /// Where the certificates of all nodes are.
+    #[arg(long)]
+    pub(crate) certs: PathBuf,
+    /// Where it listens for other nodes.
+    #[arg(long)]
+    pub(crate) listen: SocketAddr,
+    /// Where it listens for clients.
+    #[arg(long)]
+    pub(crate) api: SocketAddr,
+    /// Every node, as `name=address`.
+    #[arg(long = "peer")]
+    pub(crate) peers: Vec<String>,
+    /// Make the cluster, rather than join it.
+    #[arg(long)]
+    pub(crate) found: bool,
 }

@@ -2,13 +2,17 @@
 //!
 //! One seed makes the plan (`plan`); the plan is carried out on a gateway and a counting server (`world`, `fault`)
 //! under load (`load`); what the clients were told and what the server executed are judged afterwards (`invariant`).
+//! `registers` breaks the nodes of a cluster and the ways between them; `linear` judges what its clients saw.
 
 mod cli;
 mod fault;
 mod invariant;
 mod linear;
 mod load;
+mod member;
 mod plan;
+mod random;
+mod registers;
 mod report;
 mod run;
 mod upstream;
@@ -42,6 +46,11 @@ fn start(cli: Cli) -> anyhow::Result<bool> {
         Verb::Quick(options) => runtime.block_on(run::quick(&options)),
         Verb::ServeUpstream(options) => {
             runtime.block_on(upstream::serve(&options))?;
+            Ok(true)
+        }
+        Verb::Registers(options) => runtime.block_on(registers::run(&options)),
+        Verb::ServeMember(options) => {
+            runtime.block_on(member::serve(&options))?;
             Ok(true)
         }
     }

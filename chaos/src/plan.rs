@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::random::Random;
+
 /// Faults of one run.
 const FAULTS: usize = 6;
 
@@ -33,7 +35,7 @@ pub(crate) struct Step {
 
 /// Steps in order. Both faults occur in every plan.
 pub(crate) fn plan(seed: u64) -> Vec<Step> {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let mut faults = vec![Fault::Kill, Fault::Pause];
     while faults.len() < FAULTS {
         faults.push(if random.next().is_multiple_of(2) {
@@ -48,23 +50,6 @@ pub(crate) fn plan(seed: u64) -> Vec<Step> {
         lasts: random.millis(1_000, 2_000),
     });
     steps.collect()
-}
-
-/// SplitMix64 (Steele, Lea, Flood 2014): every seed is a good one.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn millis(&mut self, from: u64, to: u64) -> Duration {
-        Duration::from_millis(from + self.next() % (to - from))
-    }
 }
 
 #[cfg(test)]

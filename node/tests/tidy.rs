@@ -164,7 +164,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("proto", &[]),
     ("cluster", &["lockgate-proto"]),
     ("node", &["lockgate-cluster", "lockgate-proto"]),
-    ("chaos", &["lockgate-proto"]),
+    ("chaos", &["lockgate-proto", "lockgate-cluster"]),
     ("bench", &["lockgate-proto"]),
 ];
 

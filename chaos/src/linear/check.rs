@@ -3,7 +3,9 @@
 //! itself (Herlihy and Wing 1990, locality).
 
 use std::collections::HashSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::history::Operation;
 use super::register::{State, step};

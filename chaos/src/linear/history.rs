@@ -73,6 +73,13 @@ impl History {
         });
     }
 
+    /// Adds what other processes recorded, and puts all of it in the order in which it happened.
+    pub(crate) fn merge(&mut self, other: Self) {
+        self.lines.extend(other.lines);
+        // Stable: what a process recorded at one moment keeps its order.
+        self.lines.sort_by_key(|line| line.at_us);
+    }
+
     /// Events recorded.
     pub(crate) fn len(&self) -> usize {
         self.lines.len()

@@ -7,5 +7,5 @@ mod history;
 mod register;
 
 pub(crate) use self::check::{Verdict, check};
-pub(crate) use self::history::{Event, History, Operation};
+pub(crate) use self::history::{Event, History};
 pub(crate) use self::register::{Answer, Input};

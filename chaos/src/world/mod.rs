@@ -1,5 +1,6 @@
 //! The processes of a run, and where they live.
 
+mod members;
 mod network;
 mod process;
 
@@ -10,6 +11,8 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use tempfile::TempDir;
 
+pub(crate) use self::members::Members;
+pub(crate) use self::network::Network;
 pub(crate) use self::process::Process;
 
 /// A gateway, and the counting server behind it.

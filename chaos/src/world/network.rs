@@ -160,13 +160,14 @@ impl Drop for Network {
 
 /// Removes what runs made whose process is gone.
 fn sweep() -> anyhow::Result<()> {
-    let links = run(&["ip", "-o", "link", "show", "type", "bridge"])?;
+    let links = run(&["ip", "-o", "link", "show"])?;
     let spaces = run(&["ip", "netns", "list"])?;
-    let mut words = links
-        .split([' ', ':', '\n'])
-        .chain(spaces.split([' ', '\n']));
+    let words = links.split([' ', ':', '@', '\n']);
+    let words = words.chain(spaces.split([' ', '\n']));
     let mut dead = Vec::new();
-    for run in words.by_ref().filter_map(run_of) {
+    // The outer end of a namespace's interface bears its name and an `o`.
+    let names = words.map(|word| word.strip_suffix('o').unwrap_or(word));
+    for run in names.filter_map(run_of) {
         if !PathBuf::from(format!("/proc/{run}")).exists() && !dead.contains(&run) {
             dead.push(run);
         }
@@ -181,8 +182,17 @@ fn run_of(name: &str) -> Option<u32> {
     (rest.len() - digits.len() <= 1).then(|| digits.parse().ok())?
 }
 
-/// Removes everything that the process with this number made. Interfaces go with their namespaces.
+/// Removes everything that the process with this number made.
 fn remove(of: u32) -> anyhow::Result<()> {
+    // A namespace ends some time after its name and its last process, and its interfaces with it: they are removed
+    // by themselves, so that their names are free at once.
+    let links = run(&["ip", "-o", "link", "show", "type", "veth"])?;
+    for name in links.split([' ', '@', ':', '\n']) {
+        let outer = name.strip_suffix('o').unwrap_or_default();
+        if outer.starts_with(PREFIX) && run_of(outer) == Some(of) {
+            remove_link(name)?;
+        }
+    }
     let spaces = run(&["ip", "netns", "list"])?;
     for line in spaces.lines() {
         let name = line.split(' ').next().unwrap_or_default();
@@ -190,11 +200,16 @@ fn remove(of: u32) -> anyhow::Result<()> {
             run(&["ip", "netns", "del", name])?;
         }
     }
-    let bridge = format!("{PREFIX}{of}");
-    if PathBuf::from(format!("/sys/class/net/{bridge}")).exists() {
-        run(&["ip", "link", "del", &bridge])?;
+    remove_link(&format!("{PREFIX}{of}"))
+}
+
+/// Removes an interface, unless it is gone already, or goes meanwhile.
+fn remove_link(name: &str) -> anyhow::Result<()> {
+    let exists = || PathBuf::from(format!("/sys/class/net/{name}")).exists();
+    match exists().then(|| run(&["ip", "link", "del", name])) {
+        Some(Err(error)) if exists() => Err(error),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Runs a command to its end and returns what it printed.

@@ -10,8 +10,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
-/// Longest start of a process.
-const START_MAX: Duration = Duration::from_secs(30);
+/// Longest start of a process: a node waits up to 30 s for a leader.
+const START_MAX: Duration = Duration::from_secs(60);
 
 /// Ends with the run.
 #[derive(Debug)]

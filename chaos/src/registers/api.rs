@@ -1,0 +1,196 @@
+//! A client's connections to the nodes, and what a node's answer says.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::linear::{Answer, Event, Input};
+use crate::member::{LOCAL, REGISTERS, STATUS};
+
+/// A node that takes no connection for so long is not there.
+const CONNECT_MAX: Duration = Duration::from_millis(300);
+/// A call that is not answered for so long is given up.
+const ANSWER_MAX: Duration = Duration::from_secs(2);
+
+/// Speaks with all nodes, over one connection each.
+#[derive(Debug)]
+pub(super) struct Api {
+    nodes: Vec<SocketAddr>,
+    open: Vec<Option<SendRequest<Full<Bytes>>>>,
+    /// Drive the connections; end with the client.
+    drivers: JoinSet<hyper::Result<()>>,
+}
+
+/// Why there is no answer.
+enum Silence {
+    /// The request did not leave.
+    NotSent,
+    /// It may have arrived.
+    Lost,
+}
+
+impl Api {
+    pub(super) fn new(nodes: Vec<SocketAddr>) -> Self {
+        Self {
+            open: nodes.iter().map(|_| None).collect(),
+            nodes,
+            drivers: JoinSet::new(),
+        }
+    }
+
+    /// Has one node carry out `input`.
+    pub(super) async fn call(
+        &mut self,
+        node: usize,
+        key: u32,
+        input: Input,
+        is_local: bool,
+    ) -> Event {
+        let mut path = format!("{REGISTERS}r{key}");
+        let (method, body) = match input {
+            Input::Read => (Method::GET, Value::Null),
+            Input::Write(new) => (Method::PUT, json!({"value": new.to_string()})),
+            Input::Cas { expected, new } => {
+                let expected = expected.map(|old| old.to_string());
+                let body = json!({"value": new.to_string(), "expected": expected});
+                (Method::PUT, body)
+            }
+        };
+        if is_local && input == Input::Read {
+            path = format!("{path}?{LOCAL}");
+        }
+        match self.exchange(node, method, &path, &body).await {
+            Ok((status, body)) => event(input, status, &body),
+            Err(Silence::NotSent) => Event::Failed,
+            Err(Silence::Lost) => Event::Unknown,
+        }
+    }
+
+    /// How a node stands, if it answers.
+    pub(super) async fn status(&mut self, node: usize) -> Option<Value> {
+        let asked = self.exchange(node, Method::GET, STATUS, &Value::Null);
+        let (_ok, body) = asked.await.ok()?;
+        serde_json::from_slice(&body).ok()
+    }
+
+    async fn exchange(
+        &mut self,
+        node: usize,
+        method: Method,
+        path: &str,
+        body: &Value,
+    ) -> Result<(StatusCode, Bytes), Silence> {
+        let connection = self.open[node].take();
+        let mut connection = match connection.filter(|open| !open.is_closed()) {
+            Some(open) => open,
+            None => self.connect(node).await.ok_or(Silence::NotSent)?,
+        };
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", self.nodes[node].to_string())
+            .body(Full::new(body.to_string().into()))
+            .map_err(|_invalid| Silence::NotSent)?;
+        if connection.ready().await.is_err() {
+            return Err(Silence::NotSent);
+        }
+        let exchange = async {
+            let (head, body) = connection.send_request(request).await?.into_parts();
+            Ok::<_, hyper::Error>((head.status, body.collect().await?.to_bytes()))
+        };
+        // A connection that has lost an answer is not used again.
+        match timeout(ANSWER_MAX, exchange).await {
+            Ok(Ok(answer)) => {
+                self.open[node] = Some(connection);
+                Ok(answer)
+            }
+            Ok(Err(_)) | Err(_) => Err(Silence::Lost),
+        }
+    }
+
+    async fn connect(&mut self, node: usize) -> Option<SendRequest<Full<Bytes>>> {
+        while self.drivers.try_join_next().is_some() {}
+        let connecting = TcpStream::connect(self.nodes[node]);
+        let stream = timeout(CONNECT_MAX, connecting).await.ok()?.ok()?;
+        stream.set_nodelay(true).ok()?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
+        self.drivers.spawn(connection);
+        Some(sender)
+    }
+}
+
+/// What an answer says of the call.
+fn event(input: Input, status: StatusCode, body: &[u8]) -> Event {
+    let value = || {
+        serde_json::from_slice::<Value>(body).ok()?["value"]
+            .as_str()?
+            .parse()
+            .ok()
+    };
+    match (input, status) {
+        (Input::Read, StatusCode::NOT_FOUND) => Event::Completed(Answer::Value(None)),
+        (Input::Read, StatusCode::OK) => match value() {
+            Some(value) => Event::Completed(Answer::Value(Some(value))),
+            None => Event::Unknown,
+        },
+        (Input::Write(_), StatusCode::OK) => Event::Completed(Answer::Written),
+        (Input::Cas { .. }, StatusCode::OK) => Event::Completed(Answer::Set(true)),
+        (Input::Cas { .. }, StatusCode::CONFLICT) => Event::Completed(Answer::Set(false)),
+        // The node says that nothing was changed, and is taken at its word.
+        (_, StatusCode::SERVICE_UNAVAILABLE) => Event::Failed,
+        _ => Event::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CAS: Input = Input::Cas {
+        expected: None,
+        new: 1,
+    };
+
+    #[track_caller]
+    fn check(input: Input, status: u16, body: &str, expected: Event) {
+        let status = StatusCode::from_u16(status).unwrap();
+        assert_eq!(event(input, status, body.as_bytes()), expected);
+    }
+
+    #[test]
+    fn a_read_is_answered_with_a_value_or_none() {
+        let read = |value| Event::Completed(Answer::Value(value));
+        check(
+            Input::Read,
+            200,
+            r#"{"value":"7","revision":3}"#,
+            read(Some(7)),
+        );
+        check(Input::Read, 404, "null", read(None));
+        check(Input::Read, 200, "{}", Event::Unknown);
+    }
+
+    #[test]
+    fn a_conflict_answers_a_compare_and_set_only() {
+        check(CAS, 409, "", Event::Completed(Answer::Set(false)));
+        check(CAS, 200, "", Event::Completed(Answer::Set(true)));
+        check(Input::Write(1), 409, "", Event::Unknown);
+    }
+
+    #[test]
+    fn only_503_says_that_nothing_was_changed() {
+        for status in [400, 500, 502, 504] {
+            check(Input::Write(1), status, "", Event::Unknown);
+        }
+        check(Input::Write(1), 503, "", Event::Failed);
+    }
+}

@@ -1,0 +1,106 @@
+//! Carries out one fault and heals it, and shows that it happened.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use rustix::process::Signal;
+use tokio::time::{Instant, sleep};
+
+use super::api::Api;
+use super::plan::{Fault, Step};
+use crate::world::{Members, Network};
+
+/// Nodes of a cluster under test.
+pub(super) const NODES: usize = 3;
+/// A cluster without a fault has a leader, and every node of it serves, within this.
+pub(super) const RECOVERY_MAX: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(20);
+
+/// Lets the fault of `step` last, then heals it. Says what showed that it happened; `None` when nothing did.
+pub(super) async fn inject(
+    members: &mut Members,
+    api: &mut Api,
+    step: Step,
+) -> anyhow::Result<Option<String>> {
+    let leader = leader(api).await?;
+    let follower = (leader + 1 + step.choice % (NODES - 1)) % NODES;
+    match step.fault {
+        Fault::KillLeader => kill(members, &[leader], step.lasts).await,
+        Fault::KillFollower => kill(members, &[follower], step.lasts).await,
+        Fault::KillAll => kill(members, &[0, 1, 2], step.lasts).await,
+        Fault::PauseLeader => {
+            members.process(leader)?.signal(Signal::STOP)?;
+            sleep(step.lasts).await;
+            // An answer before it goes on would show that it was never stopped.
+            let answer = api.status(leader).await;
+            members.process(leader)?.signal(Signal::CONT)?;
+            Ok(answer
+                .is_none()
+                .then(|| format!("n{} was silent", leader + 1)))
+        }
+        Fault::IsolateLeader => cut(members, step.lasts, |network| network.isolate(leader)).await,
+        Fault::IsolateFollower => {
+            cut(members, step.lasts, |network| network.isolate(follower)).await
+        }
+        Fault::CutFromLeader => {
+            cut(members, step.lasts, |network| network.cut(leader, follower)).await
+        }
+        Fault::CutToLeader => {
+            cut(members, step.lasts, |network| network.cut(follower, leader)).await
+        }
+    }
+}
+
+async fn kill(
+    members: &mut Members,
+    which: &[usize],
+    lasts: Duration,
+) -> anyhow::Result<Option<String>> {
+    for &at in which {
+        members.process(at)?.kill().await?;
+    }
+    sleep(lasts).await;
+    // All of them first: alone, one of several that were killed finds no leader.
+    for &at in which {
+        members.begin(at)?;
+    }
+    for &at in which {
+        members.ready(at).await?;
+    }
+    let names: Vec<_> = which.iter().map(|at| format!("n{}", at + 1)).collect();
+    Ok(Some(format!("{} was gone", names.join(", "))))
+}
+
+async fn cut(
+    members: &Members,
+    lasts: Duration,
+    apply: impl Fn(&Network) -> anyhow::Result<()>,
+) -> anyhow::Result<Option<String>> {
+    let network = members.network().context("no network of our own")?;
+    apply(network)?;
+    sleep(lasts).await;
+    let dropped: u64 = (0..NODES)
+        .map(|node| network.dropped(node))
+        .sum::<anyhow::Result<u64>>()?;
+    network.heal()?;
+    Ok((dropped > 0).then(|| format!("{dropped} packets dropped")))
+}
+
+/// Number of the leader; of two that believe to lead, the one with the later term.
+async fn leader(api: &mut Api) -> anyhow::Result<usize> {
+    let begin = Instant::now();
+    loop {
+        let mut latest = None;
+        for node in 0..NODES {
+            let status = api.status(node).await.unwrap_or_default();
+            if status["leads"] == true {
+                latest = latest.max(Some((status["term"].as_u64(), node)));
+            }
+        }
+        if let Some((_term, node)) = latest {
+            return Ok(node);
+        }
+        anyhow::ensure!(begin.elapsed() < RECOVERY_MAX, "there is no leader");
+        sleep(POLL).await;
+    }
+}

@@ -1,0 +1,149 @@
+//! Runs on a cluster of three: clients read and write registers at random nodes while those are killed, stopped and cut
+//! off from each other. `plan` says what happens when, `fault` does it, `load` are the clients, `judge` has the last
+//! word.
+
+mod api;
+mod fault;
+mod judge;
+mod load;
+mod plan;
+mod report;
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+use self::api::Api;
+use self::fault::{NODES, RECOVERY_MAX, inject};
+use self::load::{Load, Told};
+use self::plan::{Fault, plan};
+use self::report::Report;
+use crate::cli::Registers;
+use crate::linear::{Event, Input};
+use crate::random::Random;
+use crate::world::Members;
+
+/// Calm at the end.
+const AFTERWARDS: Duration = Duration::from_secs(1);
+/// How often a node is asked whether it serves again.
+const POLL: Duration = Duration::from_millis(20);
+/// Register that is read to see whether a node serves; no client writes it.
+const PROBE: u32 = u32::MAX;
+/// Keeps the clients' choices apart from those of the plan, which come from the same seed.
+const LOAD: u64 = 0x10ad;
+
+/// One fault as it was carried out; moments count from the start of the run.
+#[derive(Clone, Debug)]
+struct Injected {
+    fault: Fault,
+    /// Beginning of the calm phase before it.
+    calm_from: Duration,
+    from: Duration,
+    healed: Duration,
+    /// Every node answered.
+    recovered: Duration,
+    /// What showed that it happened.
+    shown: Option<String>,
+}
+
+/// Carries out the plans of all seeds. `false` when an invariant does not hold in one of them.
+pub(crate) async fn run(options: &Registers) -> anyhow::Result<bool> {
+    let mut reports = Vec::new();
+    for seed in options.seed..options.seed.saturating_add(options.runs) {
+        reports.push(run_seed(options, seed).await?);
+    }
+    report::print_all(&reports, options.json)?;
+    Ok(reports.iter().all(Report::holds))
+}
+
+async fn run_seed(options: &Registers, seed: u64) -> anyhow::Result<Report> {
+    let mut members = Members::start(NODES).await?;
+    let is_cut = members.network().is_some();
+    let outcome = carry_out(&mut members, options, seed).await;
+    let (told, faults, standing) = match outcome {
+        Ok(known) => known,
+        Err(error) => {
+            report::print_failure(options, seed, &members.keep());
+            return Err(error);
+        }
+    };
+    let verdicts = vec![
+        judge::linearizable(&told),
+        judge::answers(&told, &faults),
+        judge::happened(&faults),
+        judge::agree(&standing),
+    ];
+    let report = Report::new(seed, is_cut, &told, &faults, verdicts);
+    if let Some(out) = &options.out {
+        std::fs::create_dir_all(out)?;
+        told.history.write(&history(out, seed))?;
+    }
+    if !report.holds() {
+        told.history.write(&history(members.dir(), seed))?;
+        report::print_failure(options, seed, &members.keep());
+    }
+    Ok(report)
+}
+
+fn history(dir: &Path, seed: u64) -> std::path::PathBuf {
+    dir.join(format!("registers-{seed}.jsonl"))
+}
+
+type Known = (Told, Vec<Injected>, Vec<Option<Value>>);
+
+async fn carry_out(members: &mut Members, options: &Registers, seed: u64) -> anyhow::Result<Known> {
+    let nodes = members.apis();
+    let mut api = Api::new(nodes.clone());
+    let start = Instant::now();
+    let mut random = Random::new(seed ^ LOAD);
+    let load = Load::start(&nodes, &mut random, start, options.stale_reads);
+    let mut faults = Vec::new();
+    for step in plan(seed, members.network().is_some()) {
+        let calm_from = start.elapsed();
+        if calm_from >= Duration::from_secs(options.seconds) {
+            break;
+        }
+        sleep(step.calm).await;
+        let from = start.elapsed();
+        let shown = inject(members, &mut api, step).await?;
+        let healed = start.elapsed();
+        recover(&mut api).await?;
+        faults.push(Injected {
+            fault: step.fault,
+            calm_from,
+            from,
+            healed,
+            recovered: start.elapsed(),
+            shown,
+        });
+    }
+    sleep(AFTERWARDS).await;
+    let told = load.stop(&nodes, start).await?;
+    let mut standing = Vec::new();
+    for node in 0..nodes.len() {
+        standing.push(api.status(node).await);
+    }
+    members.check()?;
+    Ok((told, faults, standing))
+}
+
+/// Waits until every node gives a linearizable answer.
+async fn recover(api: &mut Api) -> anyhow::Result<()> {
+    let begin = Instant::now();
+    for node in 0..NODES {
+        while !matches!(
+            api.call(node, PROBE, Input::Read, false).await,
+            Event::Completed(_)
+        ) {
+            anyhow::ensure!(
+                begin.elapsed() < RECOVERY_MAX,
+                "n{} does not serve {RECOVERY_MAX:?} after a fault",
+                node + 1
+            );
+            sleep(POLL).await;
+        }
+    }
+    Ok(())
+}
