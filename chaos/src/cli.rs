@@ -22,6 +22,9 @@ pub(crate) enum Verb {
     /// Nodes of one cluster, killed, stopped and cut off from each other at seeded moments: every answer of its
     /// registers must fit one order of all calls. With root the nodes have a network of their own.
     Registers(Registers),
+    /// A cluster of three whose log is cut behind snapshots, that loses the disk of a node, grows to five, hands its
+    /// leadership over, and shrinks to three, while no call may fail.
+    Membership(Membership),
     /// The counting server of a run.
     #[command(hide = true)]
     ServeUpstream(ServeUpstream),
@@ -94,6 +97,17 @@ pub(crate) struct Registers {
     /// Read what each node knows by itself, to see that the judge notices.
     #[arg(long)]
     pub(crate) stale_reads: bool,
+}
+
+/// `membership`.
+#[derive(Debug, Args)]
+pub(crate) struct Membership {
+    /// Seed of what the clients do.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `serve-member`.

@@ -49,6 +49,7 @@ fn start(cli: Cli) -> anyhow::Result<bool> {
             Ok(true)
         }
         Verb::Registers(options) => runtime.block_on(registers::run(&options)),
+        Verb::Membership(options) => runtime.block_on(registers::membership::run(&options)),
         Verb::ServeMember(options) => {
             runtime.block_on(member::serve(&options))?;
             Ok(true)

@@ -13,10 +13,10 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use lockgate_cluster::{
-    Begin, Cluster, Expected, NetworkOptions, Options, ProposeError, RaftRole, Refusal,
-    RegisterWrite, Reply, TlsFiles,
+    Begin, Cluster, Command, Expected, NetworkOptions, NodesCommand, Options, ProposeError,
+    RaftRole, Refusal, RegisterWrite, Reply, TlsFiles,
 };
-use lockgate_proto::id::NodeName;
+use lockgate_proto::id::{NodeId, NodeName};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::{JoinSet, spawn_blocking};
@@ -28,6 +28,12 @@ use crate::report::print;
 pub(crate) const REGISTERS: &str = "/api/v1/registers/";
 /// How the node stands.
 pub(crate) const STATUS: &str = "/status";
+/// Has the node write a snapshot.
+pub(crate) const SNAPSHOT: &str = "/snapshot";
+/// What the path to hand the leadership over begins with; the number of a member follows.
+pub(crate) const LEADER: &str = "/leader/";
+/// What the path of a member begins with.
+pub(crate) const MEMBERS: &str = "/members/";
 /// Query of a read that may be stale.
 pub(crate) const LOCAL: &str = "consistency=local";
 
@@ -104,10 +110,36 @@ async fn answer(
             write(&cluster, key, &serde_json::from_slice(&body)?).await?
         }
         (None, Method::GET) if path == STATUS => (StatusCode::OK, standing(&cluster)),
+        (None, method) => operate(&cluster, &method, path).await,
         _ => (StatusCode::NOT_FOUND, Value::Null),
     };
     let body = Full::new(body.to_string().into());
     Ok(Response::builder().status(status).body(body)?)
+}
+
+/// What an operator asks for.
+async fn operate(cluster: &Cluster, method: &Method, path: &str) -> (StatusCode, Value) {
+    let number = |prefix| path.strip_prefix(prefix)?.parse::<u64>().ok();
+    let done = if *method == Method::POST && path == SNAPSHOT {
+        let asked = cluster.write_snapshot().await;
+        asked.map_err(|error| error.to_string())
+    } else if let (&Method::POST, Some(to)) = (method, number(LEADER)) {
+        let handed_over = cluster.transfer_leader(to).await;
+        handed_over.map_err(|error| error.to_string())
+    } else if let (&Method::DELETE, Some(id)) = (method, number(MEMBERS)) {
+        let remove = NodesCommand::Remove {
+            node: NodeId(id),
+            lost: true,
+        };
+        let removed = cluster.propose(Command::Nodes(remove)).await;
+        removed.map(drop).map_err(|error| error.to_string())
+    } else {
+        return (StatusCode::NOT_FOUND, Value::Null);
+    };
+    match done {
+        Ok(()) => (StatusCode::OK, Value::Null),
+        Err(error) => (StatusCode::CONFLICT, json!({"error": error})),
+    }
 }
 
 async fn read(cluster: &Cluster, key: &str, is_local: bool) -> (StatusCode, Value) {
@@ -174,6 +206,7 @@ fn standing(cluster: &Cluster) -> Value {
         (at.index.to_string(), json!(hash))
     });
     json!({
+        "id": status.id,
         "leads": status.role == RaftRole::Leader,
         "term": status.term,
         "applied": status.applied,

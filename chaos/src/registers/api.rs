@@ -19,7 +19,9 @@ use crate::member::{LOCAL, REGISTERS, STATUS};
 /// A node that takes no connection for so long is not there.
 const CONNECT_MAX: Duration = Duration::from_millis(300);
 /// A call that is not answered for so long is given up.
-const ANSWER_MAX: Duration = Duration::from_secs(2);
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+/// A node that does not say so soon how it stands is stopped or stuck.
+const STATUS_MAX: Duration = Duration::from_secs(1);
 
 /// Speaks with all nodes, over one connection each.
 #[derive(Debug)]
@@ -78,8 +80,24 @@ impl Api {
     /// How a node stands, if it answers.
     pub(super) async fn status(&mut self, node: usize) -> Option<Value> {
         let asked = self.exchange(node, Method::GET, STATUS, &Value::Null);
-        let (_ok, body) = asked.await.ok()?;
+        let (_ok, body) = timeout(STATUS_MAX, asked).await.ok()?.ok()?;
         serde_json::from_slice(&body).ok()
+    }
+
+    /// Has a node do what an operator asks for.
+    pub(super) async fn operate(
+        &mut self,
+        node: usize,
+        method: Method,
+        path: &str,
+    ) -> anyhow::Result<()> {
+        let asked = self.exchange(node, method, path, &Value::Null).await;
+        let Ok((status, body)) = asked else {
+            anyhow::bail!("n{} does not answer {path}", node + 1);
+        };
+        let body = String::from_utf8_lossy(&body);
+        anyhow::ensure!(status == StatusCode::OK, "{path}: {status}: {body}");
+        Ok(())
     }
 
     async fn exchange(

@@ -22,7 +22,7 @@ pub(super) async fn inject(
     api: &mut Api,
     step: Step,
 ) -> anyhow::Result<Option<String>> {
-    let leader = leader(api).await?;
+    let leader = leader(api, NODES).await?;
     let follower = (leader + 1 + step.choice % (NODES - 1)) % NODES;
     match step.fault {
         Fault::KillLeader => kill(members, &[leader], step.lasts).await,
@@ -57,7 +57,7 @@ async fn kill(
     lasts: Duration,
 ) -> anyhow::Result<Option<String>> {
     for &at in which {
-        members.process(at)?.kill().await?;
+        members.kill(at).await?;
     }
     sleep(lasts).await;
     // All of them first: alone, one of several that were killed finds no leader.
@@ -87,11 +87,11 @@ async fn cut(
 }
 
 /// Number of the leader; of two that believe to lead, the one with the later term.
-async fn leader(api: &mut Api) -> anyhow::Result<usize> {
+pub(super) async fn leader(api: &mut Api, n_nodes: usize) -> anyhow::Result<usize> {
     let begin = Instant::now();
     loop {
         let mut latest = None;
-        for node in 0..NODES {
+        for node in 0..n_nodes {
             let status = api.status(node).await.unwrap_or_default();
             if status["leads"] == true {
                 latest = latest.max(Some((status["term"].as_u64(), node)));

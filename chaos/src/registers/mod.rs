@@ -6,6 +6,7 @@ mod api;
 mod fault;
 mod judge;
 mod load;
+pub(crate) mod membership;
 mod plan;
 mod report;
 
@@ -18,7 +19,7 @@ use tokio::time::{Instant, sleep};
 use self::api::Api;
 use self::fault::{NODES, RECOVERY_MAX, inject};
 use self::load::{Load, Told};
-use self::plan::{Fault, plan};
+use self::plan::plan;
 use self::report::Report;
 use crate::cli::Registers;
 use crate::linear::{Event, Input};
@@ -37,7 +38,8 @@ const LOAD: u64 = 0x10ad;
 /// One fault as it was carried out; moments count from the start of the run.
 #[derive(Clone, Debug)]
 struct Injected {
-    fault: Fault,
+    /// Its name.
+    fault: &'static str,
     /// Beginning of the calm phase before it.
     calm_from: Duration,
     from: Duration,
@@ -59,13 +61,13 @@ pub(crate) async fn run(options: &Registers) -> anyhow::Result<bool> {
 }
 
 async fn run_seed(options: &Registers, seed: u64) -> anyhow::Result<Report> {
-    let mut members = Members::start(NODES).await?;
+    let mut members = Members::start(NODES, NODES).await?;
     let is_cut = members.network().is_some();
     let outcome = carry_out(&mut members, options, seed).await;
     let (told, faults, standing) = match outcome {
         Ok(known) => known,
         Err(error) => {
-            report::print_failure(options, seed, &members.keep());
+            report::print_failure(&options.repeat(seed), &members.keep());
             return Err(error);
         }
     };
@@ -80,11 +82,24 @@ async fn run_seed(options: &Registers, seed: u64) -> anyhow::Result<Report> {
         std::fs::create_dir_all(out)?;
         told.history.write(&history(out, seed))?;
     }
-    if !report.holds() {
+    // Stale reads are meant to be condemned.
+    if !report.holds() && !options.stale_reads {
         told.history.write(&history(members.dir(), seed))?;
-        report::print_failure(options, seed, &members.keep());
+        report::print_failure(&options.repeat(seed), &members.keep());
     }
     Ok(report)
+}
+
+impl Registers {
+    /// The command that repeats one run.
+    fn repeat(&self, seed: u64) -> String {
+        let stale = if self.stale_reads {
+            " --stale-reads"
+        } else {
+            ""
+        };
+        format!("registers --seed {seed} --seconds {}{stale}", self.seconds)
+    }
 }
 
 fn history(dir: &Path, seed: u64) -> std::path::PathBuf {
@@ -111,7 +126,7 @@ async fn carry_out(members: &mut Members, options: &Registers, seed: u64) -> any
         let healed = start.elapsed();
         recover(&mut api).await?;
         faults.push(Injected {
-            fault: step.fault,
+            fault: step.fault.name(),
             calm_from,
             from,
             healed,

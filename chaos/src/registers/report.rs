@@ -8,7 +8,6 @@ use serde::Serialize;
 
 use super::load::Told;
 use super::{Injected, judge};
-use crate::cli::Registers;
 use crate::invariant::Verdict;
 use crate::report::print;
 
@@ -50,7 +49,7 @@ impl Report {
         invariants: Vec<Verdict>,
     ) -> Self {
         let line = |injected: &Injected| Line {
-            fault: injected.fault.name(),
+            fault: injected.fault,
             at_ms: injected.from.as_millis(),
             lasted_ms: (injected.healed - injected.from).as_millis(),
             recovered_after_ms: (injected.recovered - injected.healed).as_millis(),
@@ -140,15 +139,8 @@ pub(super) fn print_all(reports: &[Report], json: bool) -> anyhow::Result<()> {
 }
 
 /// Says how to repeat a failed run, and where its traces are.
-pub(super) fn print_failure(options: &Registers, seed: u64, dir: &Path) {
-    let stale = if options.stale_reads {
-        " --stale-reads"
-    } else {
-        ""
-    };
-    let (seconds, kept) = (options.seconds, dir.display());
-    let text = format!(
-        "\nrepeat: lockgate-chaos registers --seed {seed} --seconds {seconds}{stale}\nkept:   {kept}\n"
-    );
+pub(super) fn print_failure(verb: &str, dir: &Path) {
+    let kept = dir.display();
+    let text = format!("\nrepeat: lockgate-chaos {verb}\nkept:   {kept}\n");
     let _closed = std::io::stderr().write_all(text.as_bytes());
 }

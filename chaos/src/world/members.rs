@@ -34,12 +34,13 @@ struct Node {
 
 impl Members {
     /// Starts `count` nodes that form one cluster: in a network of their own if there can be one, else on loopback.
-    pub(crate) async fn start(count: usize) -> anyhow::Result<Self> {
+    /// There is room for `places` nodes.
+    pub(crate) async fn start(count: usize, places: usize) -> anyhow::Result<Self> {
         let network = match Network::check() {
-            Ok(()) => Some(Network::create(count)?),
+            Ok(()) => Some(Network::create(places)?),
             Err(_no_root) => None,
         };
-        let nodes = (0..count).map(|at| Node::new(at, network.as_ref()));
+        let nodes = (0..places).map(|at| Node::new(at, network.as_ref()));
         let mut members = Self {
             nodes: nodes.collect::<anyhow::Result<_>>()?,
             network,
@@ -91,10 +92,26 @@ impl Members {
         Ok(())
     }
 
-    /// Every node must have lived, but for those that were killed and started again, and none may have panicked.
+    /// Kills a node. It runs no more until it begins again.
+    pub(crate) async fn kill(&mut self, at: usize) -> anyhow::Result<()> {
+        self.process(at)?.kill().await?;
+        self.nodes[at].process = None;
+        Ok(())
+    }
+
+    /// Removes all that a node that doesn't run has on its disk.
+    pub(crate) fn wipe(&self, at: usize) -> anyhow::Result<()> {
+        ensure!(self.nodes[at].process.is_none(), "it runs");
+        Ok(std::fs::remove_dir_all(self.data_dir(at))?)
+    }
+
+    /// Every node that was not killed must have lived, and none may have panicked.
     pub(crate) fn check(&mut self) -> anyhow::Result<()> {
         for at in 0..self.nodes.len() {
-            let is_alive = self.process(at)?.is_alive()?;
+            let Some(process) = &mut self.nodes[at].process else {
+                continue;
+            };
+            let is_alive = process.is_alive()?;
             let name = &self.nodes[at].name;
             ensure!(is_alive, "{name} has ended: {}", self.tail(at));
             let text = std::fs::read_to_string(self.log(at))?;
@@ -128,7 +145,7 @@ impl Members {
             arguments.extend([PathBuf::from(name), value]);
         };
         option("--name", node.name.clone().into());
-        option("--dir", self.dir.path().join(&node.name));
+        option("--dir", self.data_dir(at));
         option("--certs", self.certs());
         option("--listen", node.listen.to_string().into());
         option("--api", node.api.to_string().into());
@@ -139,6 +156,10 @@ impl Members {
             arguments.push("--found".into());
         }
         (program, arguments)
+    }
+
+    fn data_dir(&self, at: usize) -> PathBuf {
+        self.dir.path().join(&self.nodes[at].name)
     }
 
     fn certs(&self) -> PathBuf {
