@@ -40,12 +40,6 @@ impl View {
         self.parts.position().index
     }
 
-    /// Whether keys, servers and configuration are certainly the same in both: nothing of them was written in between.
-    /// Cheap, and what most entries of the log leave as it is.
-    pub fn has_registry_of(&self, other: &Self) -> bool {
-        self.parts.has_registry_of(&other.parts)
-    }
-
     /// API keys by id, revoked ones too. They stand beside those of the configuration.
     pub fn keys(&self) -> &BTreeMap<String, ApiKey> {
         self.parts.registry().keys.by_id()

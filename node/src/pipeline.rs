@@ -1,12 +1,13 @@
 //! READ FIRST: the life of a call, one line a stage.
 //!
 //! ```text
-//! ingress ─► identity ─► session | stateless ─► [ route ─► policy ─► admit ─► audit ─► upstream ─► filter ─► audit ] ─► client
+//! ingress ─► identity ─► session | stateless ─► [ route ─► policy ─► admit ─► quota ─► audit ─► upstream ─► filter ─► audit ] ─► client
 //! ```
 //!
 //! The part in brackets is [`Pipeline::call`]. Every stage is a pure decision or one bounded wait; every refusal is
 //! a row of the table in [`crate::error`].
 
+mod pass;
 mod rights;
 mod stream;
 
@@ -22,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::audit::{Audit, Decision};
 use crate::error::{CallError, Object};
 use crate::identity::{Authenticated, Identities};
-use crate::policy::Verdict;
+use crate::policy::{Quotas, Verdict};
 use crate::route::{self, Entry, Plan, Router, Scope, Table, TaskOwner};
 use crate::telemetry::trace::Context;
 use crate::telemetry::{Metrics, Tracer};
@@ -30,6 +31,7 @@ use crate::trail::{Recorders, Subject, Trail};
 use crate::upstream::link::{MessageStream, Outgoing, Reply};
 use crate::upstream::{BoundSession, CallClass, Owner};
 
+use self::pass::Admitted;
 use self::rights::{Question, Rights};
 pub use self::stream::CallStream;
 use self::stream::{Lens, View};
@@ -44,9 +46,6 @@ const UNROUTABLE: Decision<'static> = Decision {
     allowed: false,
     rule: "unroutable",
 };
-/// Rule in the audit line of an allowed call that this node has no place for.
-const OVERLOADED: &str = "overloaded";
-
 /// What every door shares.
 #[derive(Debug)]
 pub struct Pipeline {
@@ -58,6 +57,8 @@ pub struct Pipeline {
     pub audit: Arc<Audit>,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// Who may still use how much.
+    quotas: Arc<Quotas>,
     /// Spans.
     tracer: Tracer,
     calls: Arc<AtomicUsize>,
@@ -113,16 +114,6 @@ pub enum Outcome {
     Stream(Box<CallStream>),
 }
 
-/// One call's place under the node's bound; given back when dropped.
-#[derive(Debug)]
-struct Admitted(Arc<AtomicUsize>);
-
-impl Drop for Admitted {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 #[cfg(test)]
 impl Pipeline {
     /// For 16 calls at a time, with its audit file in `dir`.
@@ -132,7 +123,8 @@ impl Pipeline {
         identities: Arc<Identities>,
     ) -> Self {
         let audit = Arc::new(Audit::in_dir(dir, clock));
-        Self::new(identities, audit, Arc::default(), Tracer::off(), 16)
+        let quotas = Arc::new(Quotas::none());
+        Self::new(identities, quotas, audit, Arc::default(), Tracer::off(), 16)
     }
 }
 
@@ -140,6 +132,7 @@ impl Pipeline {
     /// `calls_max` bounds the calls in flight on this node.
     pub fn new(
         identities: Arc<Identities>,
+        quotas: Arc<Quotas>,
         audit: Arc<Audit>,
         metrics: Arc<Metrics>,
         tracer: Tracer,
@@ -150,6 +143,7 @@ impl Pipeline {
             identities,
             audit,
             metrics,
+            quotas,
             tracer,
             calls: Arc::default(),
             calls_max,
@@ -200,12 +194,10 @@ impl Pipeline {
         let plan = planned.inspect_err(|error| self.refused(&incoming, error))?;
         let entry = &incoming.table.servers[plan.server];
         let question = Question::new(&incoming, entry, &plan);
-        let verdict = question.verdict(&incoming.who.access);
-        let admitted = self.admit();
-        let overloaded = verdict.allowed && admitted.is_err();
+        let (rule, passed) = self.pass(&incoming, question, entry).await;
         let decision = Decision {
-            allowed: verdict.allowed && !overloaded,
-            rule: if overloaded { OVERLOADED } else { verdict.rule },
+            allowed: passed.is_ok(),
+            rule: &rule,
         };
         let subject = Subject {
             shown: &plan.shown,
@@ -214,12 +206,7 @@ impl Pipeline {
             known: plan.item.is_some(),
         };
         let mut trail = self.received(&incoming, &subject, decision)?;
-        if !verdict.allowed {
-            let error = denied(plan.object, plan.shown.to_string(), verdict);
-            trail.failed(&error);
-            return Err(error);
-        }
-        let admitted = match admitted {
+        let admitted = match passed {
             Ok(admitted) => admitted,
             Err(error) => {
                 trail.failed(&error);
@@ -368,18 +355,6 @@ impl Pipeline {
             tracer: &self.tracer,
         };
         Trail::begin(recorders, serial, incoming, subject, decision)
-    }
-
-    fn admit(&self) -> Result<Admitted, CallError> {
-        let before = self.calls.fetch_add(1, Ordering::Relaxed);
-        let admitted = Admitted(Arc::clone(&self.calls));
-        if before >= self.calls_max {
-            self.metrics.limited("node");
-            return Err(CallError::Overloaded {
-                what: "this node has too many calls in flight",
-            });
-        }
-        Ok(admitted)
     }
 }
 

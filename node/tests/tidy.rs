@@ -22,7 +22,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("call", &[]),
     ("stamp", &[]),
     // Decide and record; reach nobody.
-    ("policy", &["config", "error"]),
+    ("policy", &["call", "config", "error"]),
     ("audit", &["call", "config", "error", "stamp"]),
     ("identity", &["call", "config", "error", "policy"]),
     // The far side.
@@ -126,6 +126,8 @@ const ROOMS: &[(&str, &[&str])] = &[
             "first_request",
             "identity",
             "pipeline",
+            // For the gateways of its tests.
+            "policy",
             "route",
             "seal",
             "session",
@@ -149,6 +151,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "identity",
             "ingress",
             "pipeline",
+            "policy",
             "seal",
             "session",
             "stateless",

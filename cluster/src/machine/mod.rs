@@ -141,11 +141,6 @@ impl Parts {
         self.position
     }
 
-    /// Whether both share one registry.
-    pub(crate) fn has_registry_of(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.registry, &other.registry)
-    }
-
     /// Keys, servers, configuration.
     pub(crate) fn registry(&self) -> &Registry {
         &self.registry

@@ -24,6 +24,7 @@ mod sessions;
 mod settings;
 mod status;
 mod tools;
+mod usage;
 
 pub use self::listener::Listener;
 pub use self::parts::{ApplyFuture, CaHash, Parts, Readiness};

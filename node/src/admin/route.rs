@@ -25,6 +25,7 @@ pub(super) enum Operation {
     SessionsList,
     SessionShow,
     SessionEnd,
+    Usage,
     ConfigShow,
     ConfigReload,
     ConfigApply,
@@ -77,6 +78,7 @@ pub(super) const ROUTES: &[(Method, &str, Operation)] = &[
         "/api/v1/sessions/{id}",
         Operation::SessionEnd,
     ),
+    (Method::GET, "/api/v1/usage", Operation::Usage),
     (Method::GET, "/api/v1/config", Operation::ConfigShow),
     (
         Method::POST,

@@ -16,7 +16,7 @@ use super::error::ApiError;
 use super::parts::Parts;
 use super::route::{self, Found, Operation};
 use super::{
-    cluster, health, keys, registers, registry, servers, sessions, settings, status, tools,
+    cluster, health, keys, registers, registry, servers, sessions, settings, status, tools, usage,
 };
 
 /// Longest time for an answer. What was stored by then stays stored.
@@ -177,6 +177,7 @@ async fn perform(
         Operation::SessionsList => sessions::list(parts).await,
         Operation::SessionShow => sessions::show(parts, part).await,
         Operation::SessionEnd => sessions::end(acting, part).await,
+        Operation::Usage => usage::list(parts, query),
         Operation::ConfigShow => settings::show(parts),
         Operation::ConfigReload => settings::reload(acting).await,
         Operation::ConfigApply => registry::apply(acting, body).await,

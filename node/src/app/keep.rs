@@ -48,6 +48,7 @@ impl App {
             Some(replicated) => with_added(&*replicated.registry(&view)?, &view),
             None => with_added(registry, &view),
         };
+        self.quotas.apply(&registry).await?;
         // Rights first: what is taken away bites before anything new is offered.
         let identity = Identity::new(&registry, &view)?;
         let before = self.gateway.identities.swap(identity.into());

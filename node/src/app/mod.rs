@@ -3,6 +3,7 @@
 mod demo_fleet;
 mod keep;
 mod membership;
+mod quota;
 mod replicated;
 mod run;
 mod signals;
@@ -29,6 +30,7 @@ use crate::stateless;
 use crate::telemetry::{self, Metrics, Telemetry};
 use crate::upstream::{Upstreams, WaitingRoom};
 
+use self::quota::QuotaKeeper;
 use self::replicated::Replicated;
 pub use self::starts::Node;
 
@@ -51,6 +53,7 @@ struct App {
     upstreams: Upstreams,
     pipeline: Arc<Pipeline>,
     gateway: Arc<Gateway>,
+    quotas: QuotaKeeper,
     /// Registry in force: the file's, and what was added at run time.
     registry: Arc<ArcSwap<Registry>>,
     /// Where the registry comes from among several nodes; `None`: from the file.
@@ -94,8 +97,10 @@ impl App {
         let metrics = Arc::new(Metrics::default());
         let limits = config.node.limits;
         let identities = Arc::new(Identities::new(Identity::new(&base, &view)?));
+        let quotas = QuotaKeeper::start(&cluster)?;
         let pipeline = Pipeline::new(
             Arc::clone(&identities),
+            Arc::clone(quotas.quotas()),
             Arc::clone(&audit),
             Arc::clone(&metrics),
             telemetry.tracer(),
@@ -130,6 +135,7 @@ impl App {
             upstreams,
             pipeline,
             gateway,
+            quotas,
             registry,
             replicated,
             applying: Arc::default(),
@@ -155,6 +161,7 @@ impl App {
     async fn end(self) {
         self.gateway.sessions.end_all().await;
         self.upstreams.drain(DRAIN_MAX).await;
+        self.quotas.end().await;
         self.cluster.close().await;
         let telemetry = self.telemetry;
         let _sent = tokio::task::spawn_blocking(move || telemetry.shut_down(FLUSH_MAX)).await;

@@ -19,6 +19,7 @@ mod servers;
 mod sessions;
 mod stdio;
 mod tools;
+mod usage;
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -158,6 +159,8 @@ enum Verb {
     /// Certificates of nodes.
     #[command(subcommand)]
     Certs(certs::Verb),
+    /// Calls and what they cost, by tenant, principal, server or tool, over the whole cluster.
+    Usage(usage::Args),
 }
 
 /// Runs the command line of this process and says how it went.
@@ -196,6 +199,7 @@ fn dispatch(cli: Cli, starts: &dyn Starts, out: &mut Out) -> Result<Exit, Failur
         Verb::Cluster(cluster::Verb::Join(args)) => cluster::join(&args, starts, out),
         Verb::Cluster(cluster::Verb::Ask(verb)) => wait(cluster::run(verb, &client()?, out)),
         Verb::Certs(certs::Verb::Dev(args)) => certs::dev(&args, starts, out),
+        Verb::Usage(args) => wait(usage::run(args, &client()?, out)),
     }
 }
 

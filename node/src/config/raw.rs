@@ -48,6 +48,7 @@ raw! {
         separator: String,
         roles: BTreeMap<String, Role>,
         tenants: BTreeMap<String, Tenant>,
+        quotas: Vec<Quota>,
     }
 }
 
@@ -154,7 +155,19 @@ raw! {
 
 raw! {
     /// One of `tenants`.
-    Tenant { servers: Vec<String>, }
+    Tenant { servers: Vec<String>, quotas: Vec<Quota>, }
+}
+
+raw! {
+    /// One of `quotas` or `tenants.*.quotas`.
+    Quota {
+        per: QuotaPer,
+        requests: u64,
+        cost_usd: f64,
+        window: Time,
+        burst: u64,
+        safe_rate: u64,
+    }
 }
 
 raw! {
@@ -216,7 +229,7 @@ raw! {
 
 raw! {
     /// One of `servers.*.tools`.
-    Tool { action: ToolAction, retry: ToolRetry, }
+    Tool { action: ToolAction, retry: ToolRetry, cost_usd: f64, }
 }
 
 macro_rules! words {
@@ -253,6 +266,10 @@ words! {
 words! {
     /// `servers.*.era`.
     Era { Auto, Session, Stateless, }
+}
+words! {
+    /// `quotas.*.per`.
+    QuotaPer { Tenant, Principal, Server, Tool, }
 }
 words! {
     /// `servers.*.tools.*.action`.

@@ -106,6 +106,7 @@ fn name(kind: Kind) -> String {
         Kind::False => "`false`".to_owned(),
         Kind::Int(min, max) => format!("{min} to {max}"),
         Kind::Ratio => "0 to 1".to_owned(),
+        Kind::Usd(max) => format!("dollars, 0 to {max}"),
         Kind::Time(min, max) => format!("time, {min} to {max}"),
         Kind::Size(min, max) => format!("size, {min} to {max}"),
         Kind::Address => "address".to_owned(),

@@ -67,6 +67,7 @@ fn kind(of: Kind) -> Value {
         Kind::False => json!({ "const": false }),
         Kind::Int(min, max) => json!({ "type": "integer", "minimum": min, "maximum": max }),
         Kind::Ratio => json!({ "type": "number", "minimum": 0, "maximum": 1 }),
+        Kind::Usd(max) => json!({ "type": "number", "minimum": 0, "maximum": max }),
         Kind::Time(..) => json!({ "type": "string", "pattern": "^[0-9]+ ?(ms|s|m|h|d)$" }),
         Kind::Size(..) => {
             json!({ "type": "string", "pattern": "^[0-9]+ ?(B|KB|KiB|MB|MiB|GB|GiB)$" })

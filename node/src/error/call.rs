@@ -1,6 +1,8 @@
 //! `CallError` and the table that maps each case to HTTP status, JSON-RPC code and audit verdict.
 
 use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
 
 use lockgate_proto::jsonrpc::{ParseError, encode_str};
 use lockgate_proto::mcp::{Era, Revision, code};
@@ -123,6 +125,26 @@ pub enum CallError {
     /// Session id unknown, ended, or of somebody else.
     #[error("session not found")]
     UnknownSession,
+    /// A quota has no more; nothing was started.
+    #[error("quota `{quota}` is used up")]
+    QuotaExceeded {
+        /// Which one.
+        quota: Arc<str>,
+        /// What it counts apart.
+        per: &'static str,
+        /// When it is worth trying again. `None`: the call costs more than the whole quota.
+        retry_after: Option<Duration>,
+    },
+    /// What this node held of a quota is spent and nobody can grant it more; nothing was started.
+    #[error("quota `{quota}` cannot be drawn on now")]
+    QuotaUnavailable {
+        /// Which one.
+        quota: Arc<str>,
+        /// What it counts apart.
+        per: &'static str,
+        /// When it is worth trying again.
+        retry_after: Duration,
+    },
     /// Too much at once; nothing was started.
     #[error("{what}")]
     Overloaded {
@@ -176,6 +198,7 @@ impl Wire {
 mod own_code {
     pub(super) const DENIED: i32 = -31_403;
     pub(super) const UNAUTHENTICATED: i32 = -31_401;
+    pub(super) const QUOTA: i32 = -31_429;
     pub(super) const OVERLOADED: i32 = -31_503;
     pub(super) const UPSTREAM: i32 = -31_502;
     pub(super) const TIMEOUT: i32 = -31_504;
@@ -214,6 +237,9 @@ impl CallError {
             }
             Self::MethodNotFound { .. } => (404, 200, code::METHOD_NOT_FOUND, "invalid"),
             Self::UnknownSession => (404, 404, own_code::SESSION, "no_session"),
+            Self::QuotaExceeded { .. } | Self::QuotaUnavailable { .. } => {
+                (429, 429, own_code::QUOTA, "rate_limited")
+            }
             Self::Overloaded { .. } | Self::Draining => {
                 (503, 503, own_code::OVERLOADED, "overloaded")
             }
@@ -249,6 +275,8 @@ impl CallError {
     /// Seconds for `Retry-After`.
     pub fn retry_after_secs(&self) -> Option<u64> {
         match self {
+            Self::QuotaExceeded { retry_after, .. } => retry_after.map(whole_secs),
+            Self::QuotaUnavailable { retry_after, .. } => Some(whole_secs(*retry_after)),
             Self::Overloaded { .. } | Self::Draining | Self::NoLease | Self::AuditUnavailable => {
                 Some(1)
             }
@@ -283,6 +311,12 @@ impl CallError {
                 object.as_str(),
                 encode_str(name)
             )),
+            Self::QuotaExceeded {
+                quota, retry_after, ..
+            } => Some(quota_data("quota_exceeded", quota, *retry_after)),
+            Self::QuotaUnavailable {
+                quota, retry_after, ..
+            } => Some(quota_data("quota_unavailable", quota, Some(*retry_after))),
             Self::Upstream(error) => {
                 let outcome = if error.nothing_sent() {
                     "not_sent"
@@ -297,6 +331,20 @@ impl CallError {
             _ => None,
         }
     }
+}
+
+fn quota_data(reason: &str, quota: &str, retry_after: Option<Duration>) -> String {
+    let quota = encode_str(quota);
+    let retry = retry_after.map_or_else(String::new, |wait| {
+        format!(r#","retry_after_ms":{}"#, wait.as_millis().max(1))
+    });
+    format!(r#"{{"reason":"{reason}","status":429,"quota":{quota}{retry}}}"#)
+}
+
+/// Rounded up: who comes back earlier comes in vain.
+fn whole_secs(wait: Duration) -> u64 {
+    let secs = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    secs.max(1)
 }
 
 fn resource_code(revision: Revision) -> i32 {

@@ -321,6 +321,7 @@ mod tests {
             servers: Vec::new(),
             roles: BTreeMap::from([("all".into(), role)]),
             tenants: BTreeMap::from([(Tenant::from("acme"), Default::default())]),
+            quotas: Vec::new(),
             separator: "_".to_owned(),
             unusable: Vec::new(),
         }
@@ -338,10 +339,8 @@ mod tests {
             tenant: None,
             roles: vec!["all".into()],
         };
-        cluster
-            .propose(RegistryCommand::CreateKey(key).into())
-            .await
-            .unwrap();
+        let create = RegistryCommand::CreateKey(key);
+        cluster.propose(create.into()).await.unwrap();
         (cluster, dir)
     }
 
@@ -429,16 +428,11 @@ mod tests {
         let registry = registry(&[], None);
         let hasher = KeyHasher::new(cluster.view().keyring().pepper());
         let id = || "dynamic".to_owned();
-        cluster
-            .propose(
-                RegistryCommand::RotateKey {
-                    id: id(),
-                    mac: hasher.mac("lg_new"),
-                }
-                .into(),
-            )
-            .await
-            .unwrap();
+        let rotate = RegistryCommand::RotateKey {
+            id: id(),
+            mac: hasher.mac("lg_new"),
+        };
+        cluster.propose(rotate.into()).await.unwrap();
         let identity = Identity::new(&registry, &cluster.view()).unwrap();
         assert!(who(&identity, &[("x-api-key", REGISTRY_KEY)], None).is_err());
         assert!(who(&identity, &[("x-api-key", "lg_new")], None).is_ok());

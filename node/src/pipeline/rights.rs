@@ -33,6 +33,20 @@ impl<'a> Question<'a> {
         }
     }
 
+    /// Name or URI as the client wrote it.
+    pub(super) fn shown(&self) -> &'a str {
+        self.shown
+    }
+
+    pub(super) fn denied(&self, verdict: Verdict<'_>) -> CallError {
+        denied(self.object, self.shown.to_owned(), verdict)
+    }
+
+    /// The server's own name of a tool that is called.
+    pub(super) fn tool(&self) -> Option<&'a str> {
+        self.tool
+    }
+
     pub(super) fn verdict<'b>(&self, access: &'b Access) -> Verdict<'b> {
         match (self.object, self.tool) {
             (Object::Tool, Some(own)) => access.decide_tool(self.shown, self.server, own),
@@ -53,7 +67,7 @@ impl<'a> Question<'a> {
             };
             let verdict = self.verdict(&who.access);
             if !verdict.allowed {
-                return denied(self.object, self.shown.to_owned(), verdict);
+                return self.denied(verdict);
             }
         }
     }

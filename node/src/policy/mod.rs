@@ -4,6 +4,7 @@
 mod access;
 mod pattern;
 mod pattern_set;
+mod quota;
 #[cfg(test)]
 mod tests;
 mod tool_rules;
@@ -11,4 +12,5 @@ mod uri;
 
 pub use self::access::{Access, Verdict};
 pub use self::pattern::PatternError;
+pub use self::quota::{Draw, Quotas};
 pub use self::tool_rules::{ToolRules, ToolSetting};

@@ -51,6 +51,7 @@ fn build(
         servers: Vec::new(),
         roles,
         tenants: BTreeMap::from([(tenant.clone(), settings)]),
+        quotas: Vec::new(),
         separator: "_".to_owned(),
         unusable: Vec::new(),
     };
@@ -58,6 +59,7 @@ fn build(
         pattern: Glob::new(glob).unwrap().compile_matcher(),
         allow,
         retry_safe: false,
+        cost_micros: 0,
     };
     let rules = [
         rule("drop_table", Some(true)),
@@ -238,6 +240,7 @@ fn an_unknown_tenant_has_no_servers() {
         servers: Vec::new(),
         roles: BTreeMap::new(),
         tenants: BTreeMap::new(),
+        quotas: Vec::new(),
         separator: "_".to_owned(),
         unusable: Vec::new(),
     };

@@ -29,6 +29,8 @@ pub struct ToolSetting {
     pub denied: bool,
     /// `retry: safe`.
     pub retry_safe: bool,
+    /// What one call costs, in millionths of a dollar.
+    pub cost_micros: u64,
     rule: Box<str>,
 }
 
@@ -59,6 +61,7 @@ impl ToolRules {
                 setting: ToolSetting {
                     denied: rule.allow == Some(false),
                     retry_safe: rule.retry_safe,
+                    cost_micros: rule.cost_micros,
                     rule: format!("server {server}: tools.{}", rule.pattern.glob().glob()).into(),
                 },
             });

@@ -12,7 +12,8 @@ pub const SERVER_UP: &str = "mcp_server_up";
 pub const HIDDEN_ITEMS: &str = "mcp_gateway_hidden_items";
 /// Time a server took, by `server`. Seconds.
 pub const SERVER_LATENCY: &str = "mcp_server_latency_seconds";
-/// Calls refused by a limit, by `limit`. Count.
+/// Calls refused by a limit, by `limit`: `node`, or what the quota counts apart (`tenant`, `principal`, `server`,
+/// `tool`). Count.
 pub const RATE_LIMITED: &str = "mcp_gateway_rate_limited_total";
 /// Requests without a valid credential. Count.
 pub const AUTH_FAILURES: &str = "mcp_gateway_auth_failures_total";

@@ -19,6 +19,7 @@ mod otlp;
 mod passivation;
 mod protocol;
 mod questions;
+mod quotas;
 mod reload;
 mod restarts;
 mod resume;

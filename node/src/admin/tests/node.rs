@@ -21,6 +21,7 @@ use crate::audit::Audit;
 use crate::config::{self, Options, Reloader};
 use crate::identity::{Authenticated, Identities, Identity};
 use crate::pipeline::Pipeline;
+use crate::policy::Quotas;
 use crate::seal::Sealer;
 use crate::session::Door;
 use crate::telemetry::{Metrics, Tracer};
@@ -91,6 +92,7 @@ impl Node {
         let identity = Identity::new(&loaded.config.registry, &cluster.view()).unwrap();
         let pipeline = Arc::new(Pipeline::new(
             Arc::new(Identities::new(identity)),
+            Arc::new(Quotas::none()),
             audit,
             Arc::new(Metrics::new()),
             Tracer::off(),

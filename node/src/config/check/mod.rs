@@ -4,6 +4,7 @@
 mod cluster;
 mod identity;
 mod node;
+mod quota;
 mod server;
 
 pub(super) use self::node::exposure;
@@ -109,6 +110,7 @@ fn is_at_or_below(key: &str, top: &str) -> bool {
 pub(super) fn file(mut raw: raw::File, context: &Context<'_>, found: &mut Findings) -> Config {
     let servers = server::all(raw.servers.take(), context, found);
     let roles = identity::roles(raw.roles.take(), found);
+    let quotas = quota::all(raw.quotas.take(), raw.tenants.as_mut(), found);
     let tenants = identity::tenants(raw.tenants.take(), &servers, found);
     let names = identity::Names {
         roles: &roles,
@@ -125,6 +127,7 @@ pub(super) fn file(mut raw: raw::File, context: &Context<'_>, found: &mut Findin
             servers,
             roles,
             tenants,
+            quotas,
             separator,
             unusable: Vec::new(),
         },

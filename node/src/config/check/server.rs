@@ -437,6 +437,7 @@ fn tools(
                 pattern: pattern.compile_matcher(),
                 allow: tool.action.map(|action| action == raw::ToolAction::Allow),
                 retry_safe: tool.retry == Some(raw::ToolRetry::Safe),
+                cost_micros: tool.cost_usd.map_or(0, super::quota::micros),
             }),
             Err(error) => found.refuse(
                 &at.key(&glob),

@@ -34,6 +34,8 @@ pub(super) enum Kind {
     Int(i64, i64),
     /// A number from 0 to 1.
     Ratio,
+    /// An amount of money in dollars, from 0 to the given one.
+    Usd(u32),
     /// A time of at least the first and at most the second, as text.
     Time(&'static str, &'static str),
     /// Bytes, at least the first and at most the second, as text.
@@ -69,7 +71,14 @@ pub(super) const FILE: &[Key] = node::FILE;
 pub(super) const SERVER: &[Key] = server::SERVER;
 
 /// Top-level keys that a reload replaces, and that several nodes share. All others belong to the node.
-pub(super) const REGISTRY: &[&str] = &["identity", "servers", "separator", "roles", "tenants"];
+pub(super) const REGISTRY: &[&str] = &[
+    "identity",
+    "servers",
+    "separator",
+    "roles",
+    "tenants",
+    "quotas",
+];
 
 const fn key(name: &'static str, kind: Kind, doc: &'static str) -> Key {
     Key {

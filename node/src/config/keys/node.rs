@@ -2,7 +2,7 @@
 
 use super::Kind::{
     Address, Choice, File, Filled, Int, List, Name, Named, Object, OneOf, Ratio, Size, Text, Time,
-    Url,
+    Url, Usd,
 };
 use super::{Key, key, required, server, with};
 
@@ -82,6 +82,12 @@ pub(super) const FILE: &[Key] = &[
         "Roles by name. What no role allows is denied.",
     ),
     key("tenants", Named(&Object(TENANT)), "Tenants by name."),
+    with(
+        "quotas",
+        List(&Object(QUOTA)),
+        "[]",
+        "Quotas over all callers. A call is refused as soon as one of its quotas has no more.",
+    ),
 ];
 
 const ADMIN: &[Key] = &[with(
@@ -355,8 +361,49 @@ const ROLE: &[Key] = &[
     ),
 ];
 
-const TENANT: &[Key] = &[key(
-    "servers",
-    List(&Name),
-    "Servers that the tenant's principals reach. Without this key: all.",
-)];
+const TENANT: &[Key] = &[
+    key(
+        "servers",
+        List(&Name),
+        "Servers that the tenant's principals reach. Without this key: all.",
+    ),
+    with(
+        "quotas",
+        List(&Object(QUOTA)),
+        "[]",
+        "Quotas over the tenant's own callers.",
+    ),
+];
+
+const QUOTA: &[Key] = &[
+    required(
+        "per",
+        Choice(&["tenant", "principal", "server", "tool"]),
+        "What is counted apart. `tool` counts `tools/call` by the name that clients see, the others every request that goes to a server.",
+    ),
+    key(
+        "requests",
+        Int(0, 1_000_000_000_000),
+        "Requests in each `window`. One of `requests` and `cost_usd` is needed.",
+    ),
+    key(
+        "cost_usd",
+        Usd(1_000_000),
+        "Dollars in each `window`, as `servers.*.tools.*.cost_usd` says what a call costs.",
+    ),
+    required(
+        "window",
+        Time("1s", "31d"),
+        "Without `burst` windows begin at whole multiples of it since 1970 in UTC, and nothing of one goes over to the next.",
+    ),
+    key(
+        "burst",
+        Int(1, 1_000_000_000),
+        "Makes a token bucket of it: `requests` flow in evenly over `window`, and at most so many are there at once. With `requests` only.",
+    ),
+    key(
+        "safe_rate",
+        Int(1, 1_000_000),
+        "What a node may let through per second when it can reach no leader and has spent what it held: requests, or millionths of a dollar. It goes beyond the quota. Default: nothing.",
+    ),
+];

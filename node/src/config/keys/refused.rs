@@ -36,10 +36,6 @@ const REFUSED: &[RefusedKey] = &[
         "give the callers keys in `identity.api_keys`, or end mutual TLS in front of the gateway",
     ),
     row(
-        "quotas",
-        "remove it: limit calls in flight with `limits` and `servers.*.in_flight_max`",
-    ),
-    row(
         "servers.*.tools.*.action=approve",
         "write `deny` until somebody may call it, or `allow`",
     ),
@@ -52,20 +48,12 @@ const REFUSED: &[RefusedKey] = &[
         "remove it: let the server check its arguments, or deny the tool",
     ),
     row(
-        "servers.*.tools.*.cost_usd",
-        "remove it: the cost of calls is not counted in this version",
-    ),
-    row(
         "servers.*.tools.*.reason",
         "remove it, or keep it as a comment: it belongs to `action: approve`",
     ),
     row(
         "servers.*.type",
         "remove it, or write `transport: sse` in place of `type: sse`: `url` means HTTP and `command` means stdio",
-    ),
-    row(
-        "tenants.*.quotas",
-        "remove it: limit calls in flight with `limits` and `servers.*.in_flight_max`",
     ),
 ];
 
@@ -109,10 +97,6 @@ mod tests {
     #[test]
     fn names_and_items_match_a_star() {
         assert_eq!(path_of(&["quotas"], None), Some("quotas"));
-        assert_eq!(
-            path_of(&["tenants", "acme", "quotas"], None),
-            Some("tenants.*.quotas")
-        );
         assert_eq!(
             path_of(&["identity", "api_keys", "*", "key"], None),
             Some("identity.api_keys.*.key")

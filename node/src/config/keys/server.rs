@@ -2,7 +2,7 @@
 
 use super::Kind::{
     Choice, False, File, Filled, Free, Int, List, Name, Object, OneOf, Ratio, Secret, Template,
-    Text, Time,
+    Text, Time, Usd,
 };
 use super::{Key, key, required, with};
 
@@ -208,5 +208,10 @@ const TOOL: &[Key] = &[
         "retry",
         Choice(&["safe"]),
         "`safe`: the tool may run twice, so a call that failed on the way is tried again.",
+    ),
+    key(
+        "cost_usd",
+        Usd(10_000),
+        "What one call costs, in dollars, down to a millionth. Counted in `lockgate usage`, and against quotas with `cost_usd`. Default: nothing.",
     ),
 ];

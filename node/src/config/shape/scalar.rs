@@ -30,7 +30,7 @@ pub(super) fn fits(kind: Kind, value: &Value) -> bool {
         Kind::Object(_) | Kind::Named(_) | Kind::Free(_) => matches!(value, Value::Map(_)),
         Kind::False => matches!(value, Value::Bool(_)),
         Kind::Int(..) => matches!(value, Value::Int(_)),
-        Kind::Ratio => matches!(value, Value::Int(_) | Value::Float(_)),
+        Kind::Ratio | Kind::Usd(_) => matches!(value, Value::Int(_) | Value::Float(_)),
         Kind::OneOf(kinds) => kinds.iter().any(|kind| fits(*kind, value)),
         Kind::Text
         | Kind::Name
@@ -61,6 +61,8 @@ pub(super) fn scalar(value: &Value, kind: Kind) -> Result<(), Wrong> {
         (Kind::Int(..), Value::Int(_)) => Ok(()),
         (Kind::Ratio, Value::Int(0 | 1)) => Ok(()),
         (Kind::Ratio, Value::Float(number)) if (0.0..=1.0).contains(number) => Ok(()),
+        (Kind::Usd(max), Value::Int(number)) if (0..=i64::from(max)).contains(number) => Ok(()),
+        (Kind::Usd(max), Value::Float(number)) if (0.0..=f64::from(max)).contains(number) => Ok(()),
         (Kind::Template | Kind::Secret, Value::Text(_)) => Ok(()),
         (Kind::Time(..) | Kind::Size(..), Value::Int(number)) => {
             let example = if matches!(kind, Kind::Size(..)) {

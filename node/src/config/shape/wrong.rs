@@ -50,6 +50,7 @@ fn expected(kind: Kind) -> String {
         Kind::False => "`false`".to_owned(),
         Kind::Int(min, max) => format!("a whole number from {min} to {max}"),
         Kind::Ratio => "a number from 0 to 1".to_owned(),
+        Kind::Usd(max) => format!("an amount of dollars from 0 to {max}"),
         Kind::Time(..) => "a time such as 30s".to_owned(),
         Kind::Size(..) => "a size such as 4MiB".to_owned(),
         Kind::Address => "an address such as 127.0.0.1:7777".to_owned(),

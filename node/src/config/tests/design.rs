@@ -63,9 +63,6 @@ fn what_is_not_enforced_is_refused_by_name() {
     lockgate.yaml:18: identity.mtls: this key is not enforced by this version; give the callers keys in `identity.api_keys`, or end mutual TLS in front of the gateway
     lockgate.yaml:40: servers.market.tools.stock_thesis.action: `approve` is not enforced by this version; write `deny` until somebody may call it, or `allow`
     lockgate.yaml:40: servers.market.tools.stock_thesis.reason: this key is not enforced by this version; remove it, or keep it as a comment: it belongs to `action: approve`
-    lockgate.yaml:40: servers.market.tools.stock_thesis.cost_usd: this key is not enforced by this version; remove it: the cost of calls is not counted in this version
-    lockgate.yaml:41: servers.market.tools.count_*.cost_usd: this key is not enforced by this version; remove it: the cost of calls is not counted in this version
-    lockgate.yaml:48: tenants.acme.quotas: this key is not enforced by this version; remove it: limit calls in flight with `limits` and `servers.*.in_flight_max`
     lockgate.yaml:50: audit.mode: this key is not enforced by this version; remove it: lines are written to `audit.output` or `audit.file` before and after every call
     lockgate.yaml:50: audit.hmac_key_env: this key is not enforced by this version; remove it: audit lines carry no MAC in this version
     ");

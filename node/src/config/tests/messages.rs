@@ -236,12 +236,12 @@ fn a_server_that_comes_over_the_api_is_checked_alike() {
     assert_eq!(good.unwrap().name.as_str(), "a");
     let bad = check(
         "a b",
-        serde_json::json!({ "url": "x", "timout": 3, "tools": { "t": { "cost_usd": 1 } } }),
+        serde_json::json!({ "url": "x", "timout": 3, "tools": { "t": { "cache": 1 } } }),
     );
     insta::assert_snapshot!(bad.unwrap_err(), @r#"
     name: "a b" is not a name; use letters, digits, `_`, `-` and `.`, at most 64, starting with a letter or digit
     timout: unknown key; did you mean `timeout`?
-    tools.t.cost_usd: this key is not enforced by this version; remove it: the cost of calls is not counted in this version
+    tools.t.cache: this key is not enforced by this version; remove it: answers are always fetched
     url: "x" is not an HTTP address; write http:// or https:// with host and path, or use `command` for a stdio server
     "#);
 }

@@ -8,7 +8,7 @@ use super::good;
 use crate::config::keys::{FILE, Key, Kind};
 use crate::config::raw::{
     Admin, ApiKey, Audit, Breaker, Bridge, Cluster, ClusterTls, File, Health, Identity, Limits,
-    Otlp, Retry, Role, Server, Session, Telemetry, Tenant, Tls, Tool, WeightedEndpoint,
+    Otlp, Quota, Retry, Role, Server, Session, Telemetry, Tenant, Tls, Tool, WeightedEndpoint,
 };
 use crate::config::unit::{Size, Time};
 use crate::config::{redacted, schema};
@@ -24,6 +24,7 @@ const RAW: &[(&str, &[&str])] = &[
     ("identity", Identity::KEYS),
     ("identity.api_keys.*", ApiKey::KEYS),
     ("limits", Limits::KEYS),
+    ("quotas.*", Quota::KEYS),
     ("roles.*", Role::KEYS),
     ("servers.*", Server::KEYS),
     ("servers.*.breaker", Breaker::KEYS),
@@ -35,6 +36,7 @@ const RAW: &[(&str, &[&str])] = &[
     ("telemetry", Telemetry::KEYS),
     ("telemetry.otlp", Otlp::KEYS),
     ("tenants.*", Tenant::KEYS),
+    ("tenants.*.quotas.*", Quota::KEYS),
     ("tls", Tls::KEYS),
 ];
 

@@ -37,6 +37,7 @@ async fn a_reload_touches_only_what_changed() {
         pattern: globset::Glob::new("drop_*").unwrap().compile_matcher(),
         allow: Some(false),
         retry_safe: false,
+        cost_micros: 0,
     };
     let ruled = config::Server {
         tools: vec![rule],
