@@ -183,7 +183,6 @@ impl Pipeline {
     where
         L: AsyncFnOnce(usize) -> Result<Link, CallError>,
     {
-        self.check_lease()?;
         let planned = route::plan(
             incoming.table,
             incoming.scope,
@@ -241,7 +240,6 @@ impl Pipeline {
     ///
     /// Fails when the audit log cannot take the record.
     pub fn local(&self, incoming: &Incoming<'_>, target: &str) -> Result<(), CallError> {
-        self.check_lease()?;
         let subject = Subject {
             shown: target,
             object: Object::Method,
@@ -259,7 +257,6 @@ impl Pipeline {
     ///
     /// Fails when policy says no, or when the audit log cannot take the record.
     pub fn notification(&self, incoming: &Incoming<'_>, entry: &Entry) -> Result<Trail, CallError> {
-        self.check_lease()?;
         let method = incoming.frame.method();
         let subject = Subject {
             shown: &method,
@@ -348,6 +345,7 @@ impl Pipeline {
         subject: &Subject<'_>,
         decision: Decision<'_>,
     ) -> Result<Trail, CallError> {
+        self.check_lease()?;
         let serial = self.serial.fetch_add(1, Ordering::Relaxed);
         let recorders = Recorders {
             audit: &self.audit,

@@ -30,7 +30,9 @@ impl Network {
         for tool in [["ip", "-V"], ["nft", "-v"]] {
             run(&tool).with_context(|| format!("`{}` is needed", tool[0]))?;
         }
-        Ok(())
+        // Root in a container may not be allowed to.
+        let network = Self::create(1).context("namespaces are not to be had")?;
+        network.heal()
     }
 
     /// Makes a network of `nodes` nodes, every one of which reaches every other. Removes what runs left behind whose

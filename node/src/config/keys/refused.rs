@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn names_and_items_match_a_star() {
-        assert_eq!(path_of(&["quotas"], None), Some("quotas"));
+        assert_eq!(path_of(&["identity", "jwt"], None), Some("identity.jwt"));
         assert_eq!(
             path_of(&["identity", "api_keys", "*", "key"], None),
             Some("identity.api_keys.*.key")

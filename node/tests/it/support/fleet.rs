@@ -55,6 +55,10 @@ impl Fleet {
         }
         let last = &fleet.nodes[2];
         eventually("three voters", async || last.health().await["voters"] == 3).await;
+        // A lease comes with the first renewal after that.
+        for node in &fleet.nodes {
+            eventually("a lease", async || node.health().await["healthy"] == true).await;
+        }
         fleet
     }
 
