@@ -48,15 +48,22 @@ impl App {
             Some(replicated) => with_added(&*replicated.registry(&view)?, &view),
             None => with_added(registry, &view),
         };
-        self.quotas.apply(&registry).await?;
         // Rights first: what is taken away bites before anything new is offered.
         let identity = Identity::new(&registry, &view)?;
         let before = self.gateway.identities.swap(identity.into());
         self.gateway.sessions.review();
-        if let Err(error) = self.upstreams.apply(&registry.servers).await {
+        let applied = match self.quotas.apply(&registry).await {
+            Ok(()) => self
+                .upstreams
+                .apply(&registry.servers)
+                .await
+                .map_err(Into::into),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = applied {
             // All of it or nothing.
             drop(self.gateway.identities.swap(before));
-            return Err(error.into());
+            return Err(error);
         }
         self.registry.store(Arc::new(registry));
         Ok(())
@@ -89,15 +96,15 @@ impl App {
             warn_of_difference(&versions.borrow_and_update(), &self.cluster.view());
         }
         loop {
-            let ended = tokio::select! {
-                changed = versions.changed() => changed.is_err(),
-                changed = views.changed() => changed.is_err(),
+            let is_new_file = tokio::select! {
+                changed = versions.changed() => changed.map(|()| true),
+                changed = views.changed() => changed.and_then(|()| versions.has_changed()),
             };
-            if ended {
+            // Whoever published either is gone: the node ends.
+            let Ok(is_new_file) = is_new_file else {
                 return;
-            }
+            };
             let view = Arc::clone(&views.borrow_and_update());
-            let is_new_file = versions.has_changed().unwrap_or(true);
             let version = Arc::clone(&versions.borrow_and_update());
             if self.replicated.is_some() && is_new_file {
                 warn_of_difference(&version, &view);
