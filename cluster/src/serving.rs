@@ -4,42 +4,70 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use crate::raft::boot_time_us;
 
 /// Whether a node may serve: it holds a lease, or is alone. Cheap to clone, and to ask.
 #[derive(Clone, Debug, Default)]
 pub struct Serving {
-    /// End of the lease, in microseconds of [`boot_time`]. `None` for a node that is alone, which needs none.
-    until_us: Option<Arc<AtomicU64>>,
+    /// `None` for a node that is alone, which needs none.
+    lease: Option<Arc<Lease>>,
+}
+
+#[derive(Debug, Default)]
+struct Lease {
+    /// Its end, in microseconds of [`boot_time`].
+    until_us: AtomicU64,
+    renewed: Notify,
 }
 
 impl Serving {
     /// Of a node that needs a lease and has none yet.
     pub(crate) fn leased() -> Self {
         Self {
-            until_us: Some(Arc::default()),
+            lease: Some(Arc::default()),
         }
     }
 
     /// Whether it may serve at this moment.
     pub fn is_on(&self) -> bool {
-        let Some(until_us) = &self.until_us else {
+        let Some(lease) = &self.lease else {
             return true;
         };
-        boot_time().as_micros() < u128::from(until_us.load(Ordering::Acquire))
+        boot_time().as_micros() < u128::from(lease.until_us.load(Ordering::Acquire))
+    }
+
+    /// Waits until it may serve.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost when the future is dropped.
+    pub async fn begun(&self) {
+        let Some(lease) = &self.lease else {
+            return;
+        };
+        loop {
+            let renewed = lease.renewed.notified();
+            if self.is_on() {
+                return;
+            }
+            renewed.await;
+        }
     }
 
     /// What is left of the lease; `None` for a node that needs none.
     pub fn left(&self) -> Option<Duration> {
-        let until = Duration::from_micros(self.until_us.as_ref()?.load(Ordering::Acquire));
+        let until = Duration::from_micros(self.lease.as_ref()?.until_us.load(Ordering::Acquire));
         Some(until.saturating_sub(boot_time()))
     }
 
     /// The lease ends then.
     pub(crate) fn until(&self, until: Duration) {
-        if let Some(until_us) = &self.until_us {
+        if let Some(lease) = &self.lease {
             let us = u64::try_from(until.as_micros()).unwrap_or(u64::MAX);
-            until_us.store(us, Ordering::Release);
+            lease.until_us.store(us, Ordering::Release);
+            lease.renewed.notify_waiters();
         }
     }
 }

@@ -19,7 +19,7 @@ const READY_MAX: Duration = Duration::from_secs(60);
 /// Calls of the demo, spread over all nodes in turn.
 const N_CALLS: u64 = 30;
 
-/// Nodes as processes; they are killed when this is dropped.
+/// Nodes as processes; they are killed when this is dropped, which leaves nothing behind.
 pub(super) struct DemoFleet {
     pub(super) nodes: Vec<Running>,
     processes: Vec<Process>,
@@ -79,13 +79,18 @@ impl DemoFleet {
         ))
     }
 
-    /// Waits for SIGTERM or Ctrl-C, then ends the nodes and leaves nothing behind.
+    /// Waits for SIGTERM or Ctrl-C, then ends the nodes.
     pub(super) async fn run_to_end(mut self) {
         signals::terminated().await;
         for process in &mut self.processes {
             // One that has ended by itself needs no end.
             let _ended = process.child.kill().await;
         }
+    }
+}
+
+impl Drop for DemoFleet {
+    fn drop(&mut self) {
         let _already_gone = std::fs::remove_dir_all(&self.dir);
     }
 }

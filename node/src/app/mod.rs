@@ -154,6 +154,8 @@ impl App {
     /// Waits until each server was tried once, or for so long, and routes to what they offer.
     async fn settled(&self) {
         self.upstreams.settled(SETTLE_MAX).await;
+        // Without its first lease a node among others refuses everything; cut off, it says so in `/readyz`.
+        let _cut_off = tokio::time::timeout(SETTLE_MAX, self.cluster.serving().begun()).await;
         self.rebuild_routes();
     }
 
