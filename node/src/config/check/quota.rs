@@ -6,10 +6,10 @@ use std::time::Duration;
 use lockgate_proto::id::Tenant;
 
 use super::Findings;
-use crate::config::checked::{Quota, QuotaPer};
 use crate::config::raw;
 use crate::config::tree::KeyPath;
 use crate::config::unit::Time;
+use crate::config::{Quota, QuotaPer};
 
 /// Quotas over everybody, then those of each tenant.
 pub(super) fn all(
