@@ -80,7 +80,7 @@ async fn a_call_is_translated_both_ways() {
     );
     let sent: Value = serde_json::from_slice(&upstream.last_body("tools/call").unwrap()).unwrap();
     assert_eq!(sent["params"]["_meta"], json!({"v/x": 1}));
-    assert_eq!(upstream.last_headers().get("mcp-method"), None);
+    assert_eq!(upstream.last_headers("tools/call").get("mcp-method"), None);
     gateway.stop().await;
 }
 

@@ -58,7 +58,7 @@ async fn every_request_carries_what_the_client_declared_once() {
             "io.modelcontextprotocol/clientInfo": {"name": "it", "version": "1"}
         })
     );
-    let headers = upstream.last_headers();
+    let headers = upstream.last_headers("tools/call");
     assert_eq!(headers["mcp-method"], "tools/call");
     assert_eq!(headers["mcp-name"], "work");
     assert_eq!(headers["mcp-protocol-version"], "2026-07-28");

@@ -168,7 +168,10 @@ async fn no_call_fails_while_a_server_is_replaced() {
             before = upstream.open_sessions();
             gateway.reconfigure(&config(n));
             eventually("calls go to the successor", async || {
-                let now = upstream.last_headers().get("x-generation").cloned();
+                let now = upstream
+                    .last_headers("tools/call")
+                    .get("x-generation")
+                    .cloned();
                 now.is_some_and(|now| now == n.to_string().as_str())
             })
             .await;

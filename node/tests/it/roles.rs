@@ -213,7 +213,7 @@ async fn the_credential_of_the_client_stays_here() {
         .message("tools/call", &json!({"name": "up_work"}))
         .to_string();
     let answer = client.send(Method::POST, &[], body).await.bytes().await;
-    let headers = upstream.last_headers();
+    let headers = upstream.last_headers("tools/call");
     assert!(headers.get("authorization").is_none());
     assert_eq!(headers["x-server-key"], "for-the-server");
     assert!(!String::from_utf8_lossy(&answer).contains("for-the-server"));

@@ -293,7 +293,7 @@ async fn tasks_of_several_servers_live_on_one_endpoint() {
         assert_eq!(state["result"]["status"], "working");
         assert_eq!(sent(upstream, "tasks/get")["params"]["taskId"], own);
     }
-    assert_eq!(stateless.last_headers()["mcp-name"], "t-1");
+    assert_eq!(stateless.last_headers("tasks/get")["mcp-name"], "t-1");
     gateway.stop().await;
 }
 
@@ -402,7 +402,7 @@ async fn a_task_stays_where_it_began_when_its_server_is_replaced() {
     gateway.reconfigure(&config(1));
     eventually("calls go to the successor", async || {
         begin(&client, "work").await;
-        upstream.last_headers()["x-generation"] == "1"
+        upstream.last_headers("tools/call")["x-generation"] == "1"
     })
     .await;
     let (status, state) = about(&client, "tasks/get", &id).await;

@@ -71,8 +71,11 @@ async fn a_task_is_made_and_followed_in_the_clients_words() {
     assert_eq!(state["result"]["status"], "working");
     assert_eq!(state["result"]["ttl"], 60000);
     assert_eq!(state["result"].get("resultType"), None);
-    assert_eq!(upstream.last_headers()["mcp-name"], "t-1");
-    assert_eq!(upstream.last_headers()["mcp-method"], "tasks/get");
+    assert_eq!(upstream.last_headers("tasks/get")["mcp-name"], "t-1");
+    assert_eq!(
+        upstream.last_headers("tasks/get")["mcp-method"],
+        "tasks/get"
+    );
 
     upstream.reply("tasks/get", &[COMPLETED]);
     let state = about(&client, "tasks/get").await;

@@ -191,12 +191,19 @@ impl Upstream {
 
     /// Session that the last request of this method came in.
     pub(crate) fn last_session(&self, method: &str) -> Option<String> {
-        self.world.senders.lock().get(method).cloned()
+        let headers = self.world.headers.lock();
+        let session = headers.get(method)?.get("mcp-session-id")?;
+        session.to_str().ok().map(str::to_owned)
     }
 
-    /// Headers of the last request.
-    pub(crate) fn last_headers(&self) -> http::HeaderMap {
-        self.world.headers.lock().clone()
+    /// Headers of the last request of this method. None have come in where there was no such request.
+    pub(crate) fn last_headers(&self, method: &str) -> http::HeaderMap {
+        self.world
+            .headers
+            .lock()
+            .get(method)
+            .cloned()
+            .unwrap_or_default()
     }
 }
 
@@ -229,8 +236,8 @@ async fn accept(listener: TcpListener, world: Arc<World>) {
 
 /// An error breaks the connection.
 async fn serve(request: Request<Incoming>, world: Arc<World>) -> Result<Response<Body>, Broken> {
-    world.headers.lock().clone_from(request.headers());
-    let session = request.headers().get("mcp-session-id").cloned();
+    let headers = request.headers().clone();
+    let session = headers.get("mcp-session-id").cloned();
     let known = session.as_ref().map(|id| world.knows(id.to_str().unwrap()));
     if known == Some(false) {
         return Ok(answers::status(404));
@@ -253,10 +260,7 @@ async fn serve(request: Request<Incoming>, world: Arc<World>) -> Result<Response
             }
             Ok(answers::status(200))
         }
-        _ => {
-            let session = session.as_ref().and_then(|id| id.to_str().ok());
-            answers::post(&world, body, session).await
-        }
+        _ => answers::post(&world, body, headers).await,
     }
 }
 

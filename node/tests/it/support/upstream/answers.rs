@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
-use http::{Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
@@ -82,15 +82,19 @@ fn received<T: Send + 'static>(receiver: mpsc::Receiver<T>) -> impl Stream<Item 
 pub(super) async fn post(
     world: &Arc<World>,
     body: Bytes,
-    session: Option<&str>,
+    headers: HeaderMap,
 ) -> Result<Response<Body>, Broken> {
     let message: Value = serde_json::from_slice(&body).map_err(|_| Broken)?;
     let head: Head<'_> = serde_json::from_slice(&body).map_err(|_| Broken)?;
     let id = head.id.map(|raw| raw.get().to_owned());
     let method = message["method"].as_str().unwrap_or_default().to_owned();
     world.bodies.lock().insert(method.clone(), body);
-    let sender = session.unwrap_or_default().to_owned();
-    world.senders.lock().insert(method.clone(), sender);
+    let session = headers
+        .get("mcp-session-id")
+        .and_then(|id| id.to_str().ok())
+        .map(str::to_owned);
+    let session = session.as_deref();
+    world.headers.lock().insert(method.clone(), headers);
     let Some(id) = id else {
         return Ok(status(202));
     };

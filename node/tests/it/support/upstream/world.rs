@@ -59,9 +59,8 @@ pub(super) struct World {
     /// Raw members of answers, by method; the last stays.
     pub(super) replies: Mutex<HashMap<String, VecDeque<Box<str>>>>,
     pub(super) bodies: Mutex<HashMap<String, Bytes>>,
-    /// Session of the last request of each method.
-    pub(super) senders: Mutex<HashMap<String, String>>,
-    pub(super) headers: Mutex<http::HeaderMap>,
+    /// Those of the last request of each method.
+    pub(super) headers: Mutex<HashMap<String, http::HeaderMap>>,
 }
 
 impl World {
