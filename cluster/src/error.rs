@@ -75,6 +75,9 @@ pub enum OpenError {
         /// Why.
         what: String,
     },
+    /// Nobody waited for it any more.
+    #[error("the start was given up")]
+    GivenUp,
     /// The first commands of this node were not carried out.
     #[error("the start of this node cannot be counted")]
     NotCounted(#[from] ProposeError),

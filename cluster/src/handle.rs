@@ -11,11 +11,11 @@ use tokio::sync::{oneshot, watch};
 use crate::Clock;
 use crate::command::{Command, Reply};
 use crate::error::{OpenError, ProposeError, ReadError};
-use crate::net::{self, Fetcher, NetworkOptions, PeerFile, Settler};
+use crate::net::{Fetcher, NetworkOptions, PeerFile, Settler};
 use crate::plane::FetchError;
-use crate::raft::{self, AdminError, Alone, RaftStatus, Role, Running, StartOptions, Timing};
+use crate::raft::{AdminError, RaftStatus, Running};
 use crate::serving::Serving;
-use crate::store::{self, Lock};
+use crate::starting::Starting;
 use crate::view::View;
 
 /// Name of the node in a cluster of one.
@@ -80,49 +80,32 @@ impl Cluster {
     /// [`OpenError`] when another process has the directory, or when something in it is missing, damaged or open to
     /// others. Nothing is ever replaced by an empty state.
     pub fn start(options: Options) -> Result<Self, OpenError> {
-        store::create_private_dir(&options.data_dir)?;
-        let lock = Lock::take(&options.data_dir)?;
-        let dir = options.data_dir.join("cluster");
-        store::create_private_dir(&dir)?;
-        let clock = options.clock;
-        let Some(network) = &options.network else {
-            let key = store::read_or_create_key(&dir)?;
-            let start = StartOptions {
-                dir,
-                clock,
-                name: options.node,
-                address: String::new(),
-                role: Role::Founder,
-                timing: Timing::ALONE,
-                wait_max: WAIT_MAX,
-                key,
-            };
-            let running = raft::start(start, Alone, lock)?;
-            return Ok(Self {
-                running,
-                fetcher: None,
-                serving: Serving::default(),
-                settler: None,
-            });
-        };
-        let prepared = net::prepare(network, &dir, options.node.as_str(), clock)?;
-        let start = StartOptions {
-            dir,
-            clock,
-            name: options.node,
-            address: prepared.address,
-            role: prepared.role,
-            timing: Timing::CLUSTER,
-            wait_max: WAIT_MAX,
-            key: prepared.key,
-        };
-        let running = raft::start(start, prepared.net, lock)?;
-        Ok(Self {
+        Starting::begin(options, Some(WAIT_MAX))?.wait()
+    }
+
+    /// As [`Cluster::start`], but returns when the engine of this node runs. A cluster of several nodes is then waited
+    /// for as long as it takes until more than half of its voters are there.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn begin(options: Options) -> Result<Starting, OpenError> {
+        let is_alone = options.network.is_none();
+        Starting::begin(options, is_alone.then_some(WAIT_MAX))
+    }
+
+    pub(crate) fn new(
+        running: Running,
+        fetcher: Option<Fetcher>,
+        serving: Serving,
+        settler: Option<Settler>,
+    ) -> Self {
+        Self {
             running,
-            fetcher: Some(prepared.fetcher),
-            serving: prepared.serving,
-            settler: Some(prepared.settler),
-        })
+            fetcher,
+            serving,
+            settler,
+        }
     }
 
     /// Carries out `command`, once: when the answer is there, the change is durable and in [`Cluster::view`].

@@ -21,6 +21,7 @@ mod raft;
 mod random;
 mod secret;
 mod serving;
+mod starting;
 mod store;
 mod task;
 mod tls;
@@ -48,6 +49,7 @@ pub use self::plane::FetchError;
 pub use self::raft::{AdminError, LATENCY_BOUNDS_US, Latency, RaftRole, RaftStatus, Seat};
 pub use self::secret::Secret;
 pub use self::serving::Serving;
+pub use self::starting::{Starting, StatusReader};
 pub use self::store::StoreError;
 pub use self::tls::{
     Credentials, DevCertError, DevCerts, Identity, IdentityError, TlsError, TlsFiles,

@@ -195,6 +195,27 @@ fn three_nodes_join_agree_and_go_on_without_one() {
 }
 
 #[test]
+fn a_start_without_a_quorum_waits_for_one() {
+    let (mut world, nodes) = World::cluster(&["n1", "n2", "n3"]);
+    world.close(nodes);
+    let n1 = Cluster::begin(world.options("n1", Begin::Found)).unwrap();
+    let status = n1.status();
+    assert_eq!((status().leader, status().seats.len()), (None, 3));
+    // One that nobody waits for any more lets go of its directory and its port.
+    drop(n1);
+    let n1 = loop {
+        match Cluster::begin(world.options("n1", Begin::Found)) {
+            Err(OpenError::Locked { .. }) => std::thread::sleep(Duration::from_millis(10)),
+            begun => break begun.unwrap(),
+        }
+    };
+    let n2 = world.start("n2", Begin::Join { token: None }).unwrap();
+    let n1 = world.runtime.block_on(n1.joined()).unwrap();
+    assert_eq!(n1.view().boot(), 2);
+    world.close([n1, n2]);
+}
+
+#[test]
 fn a_token_lets_one_node_in_once_and_gives_it_a_certificate() {
     let mut world = World::new(&["n1"]);
     let n1 = world.start("n1", Begin::Found).unwrap();

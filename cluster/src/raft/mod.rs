@@ -12,6 +12,7 @@ mod proposer;
 mod publish;
 mod snapshot;
 mod start;
+mod starting;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -26,6 +27,7 @@ pub(crate) use self::network::{BoxFuture, Network, PeerError, Peers};
 pub(crate) use self::publish::Applied;
 pub(crate) use self::snapshot::{Draft, SnapshotFile, Snapshots};
 pub(crate) use self::start::{Role, Running, StartOptions, start};
+pub(crate) use self::starting::Starting;
 pub(crate) use self::types::{
     Entry, LogId, Member, Payload, RaftId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig,
     Vote,

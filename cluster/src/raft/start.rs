@@ -3,7 +3,7 @@
 //! The runtime has one thread, which nothing but the cluster uses: a heartbeat must not wait for calls of the gateway.
 
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock, mpsc as sync_mpsc};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use openraft::{Raft, ServerState};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::config::Timing;
 use super::engine::{Engine, EngineParts};
@@ -23,10 +23,11 @@ use super::network::Network;
 use super::proposer::Proposer;
 use super::publish::Publisher;
 use super::snapshot::Snapshots;
+use super::starting::{Progress, Starting};
 use super::types::{Member, RaftId, TypeConfig};
 use crate::Clock;
 use crate::command::{NodesCommand, Reply, SecretsCommand, Speaks};
-use crate::error::OpenError;
+use crate::error::{OpenError, ReadError};
 use crate::keyring::Keyring;
 use crate::random::random;
 use crate::secret::Secret;
@@ -37,6 +38,9 @@ use crate::view::View;
 const BLOCKING_THREADS: usize = 4;
 /// Tasks that wait for a file when the node ends have this long.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(5);
+
+/// Longer than any node lives, and short of an overflow of the clock.
+const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// What is needed to start.
 pub(crate) struct StartOptions {
@@ -49,8 +53,8 @@ pub(crate) struct StartOptions {
     /// What this node is when its store is new.
     pub(crate) role: Role,
     pub(crate) timing: Timing,
-    /// How long to wait for a leader.
-    pub(crate) wait_max: Duration,
+    /// How long to wait for a leader; `None`: for as long as it takes.
+    pub(crate) wait_max: Option<Duration>,
     /// Opens the keyring.
     pub(crate) key: Secret,
 }
@@ -74,43 +78,38 @@ pub(crate) struct Running {
     pub(crate) stop: mpsc::Sender<oneshot::Sender<()>>,
 }
 
-/// Starts a node and waits until it takes part in the cluster.
+/// Starts a node. Returns when its engine runs; when it takes part depends on the cluster.
 pub(crate) fn start<N: Network>(
     options: StartOptions,
     network: N,
     lock: Lock,
-) -> Result<Running, OpenError> {
+) -> Result<Starting, OpenError> {
     let dir = options.dir.clone();
-    let (ready, started) = sync_mpsc::sync_channel(1);
-    let run = move || {
-        let ended = run_thread(options, network, &ready);
-        // Whoever hears of the end finds the directory free.
-        drop(lock);
-        match ended {
-            Ok(closers) => {
-                for closer in closers {
-                    // Whoever asked may have gone; then nobody needs the answer.
-                    let _gone = closer.send(());
+    Starting::begin(move |progress| {
+        let run = move || {
+            let ended = run_thread(options, network, &progress);
+            // Whoever hears of the end finds the directory free.
+            drop(lock);
+            match ended {
+                Ok(closers) => {
+                    for closer in closers {
+                        // Whoever asked may have gone; then nobody needs the answer.
+                        let _gone = closer.send(());
+                    }
+                }
+                Err(failure) => {
+                    let _is_heard = progress.end(Err(failure));
                 }
             }
-            Err(failure) => drop(ready.send(Err(failure))),
-        }
-    };
-    let spawned = thread::Builder::new().name("cluster".to_owned()).spawn(run);
-    if let Err(source) = spawned {
-        let what = "start the thread for";
-        return Err(OpenError::Io {
-            what,
+        };
+        let spawned = thread::Builder::new().name("cluster".to_owned()).spawn(run);
+        spawned.map(drop).map_err(|source| OpenError::Io {
+            what: "start the thread for",
             path: dir,
             source,
-        });
-    }
-    started
-        .recv()
-        .unwrap_or_else(|_| Err(OpenError::engine("the cluster's thread has panicked")))
+        })
+    })
 }
-
-type Ready = sync_mpsc::SyncSender<Result<Running, OpenError>>;
 
 /// Those who wait for the end of a node.
 type Closers = Vec<oneshot::Sender<()>>;
@@ -119,7 +118,7 @@ type Closers = Vec<oneshot::Sender<()>>;
 fn run_thread<N: Network>(
     options: StartOptions,
     network: N,
-    ready: &Ready,
+    progress: &Progress,
 ) -> Result<Closers, OpenError> {
     let runtime = Builder::new_current_thread()
         .enable_all()
@@ -140,7 +139,7 @@ fn run_thread<N: Network>(
         name: options.name.to_string(),
     };
     let (log, flusher) = LogStore::open(&options.dir, &identity)?;
-    let closers = runtime.block_on(run(options, network, log, snapshots, ready));
+    let closers = runtime.block_on(run(options, network, log, snapshots, progress));
     // All tasks go, and with them all that still holds the log; then the log's own thread ends.
     runtime.shutdown_timeout(SHUTDOWN_MAX);
     if flusher.join().is_err() {
@@ -154,11 +153,21 @@ async fn run<N: Network>(
     network: N,
     log: LogStore,
     snapshots: Snapshots,
-    ready: &Ready,
+    progress: &Progress,
 ) -> Result<Closers, OpenError> {
     let begun = Instant::now();
     let views = Arc::new(OnceLock::new());
-    let proposer = Arc::new(boot(&options, network, log, snapshots, &views).await?);
+    let proposer = boot(&options, network, log, snapshots, &views).await?;
+    progress.has_engine(proposer.engine().clone());
+    let counted = tokio::select! {
+        counted = take_part(&options, &proposer) => counted,
+        () = progress.given_up() => Err(OpenError::GivenUp),
+    };
+    if let Err(failure) = counted {
+        let _ended = proposer.engine().raft().shutdown().await;
+        return Err(failure);
+    }
+    let proposer = Arc::new(proposer);
     let Some(mut views) = views.get().cloned() else {
         let _ended = proposer.engine().raft().shutdown().await;
         let path = options.dir.join("key");
@@ -174,7 +183,7 @@ async fn run<N: Network>(
     };
     info!(took = ?begun.elapsed(), node = %options.name, "cluster joined");
     let mut closers = Vec::new();
-    if ready.send(Ok(running)).is_ok() {
+    if progress.end(Ok(running)) {
         let raft = proposer.engine().raft();
         let mut metrics = raft.metrics();
         let failed = async {
@@ -199,7 +208,7 @@ async fn run<N: Network>(
     Ok(closers)
 }
 
-/// Brings the engine up, and counts this start.
+/// Brings the engine up.
 async fn boot<N: Network>(
     options: &StartOptions,
     network: N,
@@ -228,21 +237,19 @@ async fn boot<N: Network>(
     };
     let engine = Engine::new(raft, parts);
     let proposer = Proposer::new(engine.clone(), network.peers());
-    let joined = async {
-        let served = network.serve(engine.clone()).await;
-        served.map_err(|source| OpenError::Io {
-            what: "listen for",
-            path: options.dir.clone(),
-            source,
-        })?;
-        lead_when_alone(options, &engine).await?;
-        begin_life(options, &proposer).await
-    };
-    if let Err(failure) = joined.await {
+    if let Err(source) = network.serve(engine.clone()).await {
         let _ended = engine.raft().shutdown().await;
-        return Err(failure);
+        let path = options.dir.clone();
+        let what = "listen for";
+        return Err(OpenError::Io { what, path, source });
     }
     Ok(proposer)
+}
+
+/// Makes the cluster if it is new, and counts this start in it.
+async fn take_part(options: &StartOptions, proposer: &Proposer) -> Result<(), OpenError> {
+    lead_when_alone(options, proposer.engine()).await?;
+    begin_life(options, proposer).await
 }
 
 /// Makes the cluster at the first start of its first node. The only voter takes the lead at once.
@@ -279,12 +286,12 @@ async fn lead_when_alone(options: &StartOptions, engine: &Engine) -> Result<(), 
 
 /// Waits for a leader, and counts this start.
 async fn begin_life(options: &StartOptions, proposer: &Proposer) -> Result<(), OpenError> {
-    let deadline = Instant::now() + options.wait_max;
+    let deadline = Instant::now() + options.wait_max.unwrap_or(FOREVER);
     let state = loop {
         match proposer.read().await {
             Ok(state) => break state,
-            Err(_no_leader) if Instant::now() < deadline => {
-                info!("waiting for a leader of the cluster");
+            Err(ReadError::NoLeader) if Instant::now() < deadline => {
+                warn!("waiting for a leader, which takes more than half of the cluster's voters");
             }
             Err(error) => return Err(OpenError::engine(error)),
         }

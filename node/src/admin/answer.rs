@@ -9,6 +9,9 @@ use serde_json::json;
 
 use super::error::ApiError;
 
+/// Description of this API.
+const OPENAPI: &str = include_str!("openapi.json");
+
 /// Answer as it leaves.
 pub(super) type Answer = Response<Full<Bytes>>;
 
@@ -44,6 +47,11 @@ pub(super) fn json<T: Serialize>(status: StatusCode, value: &T) -> Answer {
 /// 200 with JSON.
 pub(super) fn ok<T: Serialize>(value: &T) -> Answer {
     json(StatusCode::OK, value)
+}
+
+/// What the API is.
+pub(super) fn openapi() -> Answer {
+    plain(StatusCode::OK, "application/json", OPENAPI)
 }
 
 /// 204.

@@ -94,7 +94,7 @@ pub(super) async fn health(parts: &Parts) -> Answer {
     }))
 }
 
-fn role(role: RaftRole) -> &'static str {
+pub(super) fn role(role: RaftRole) -> &'static str {
     match role {
         RaftRole::Learner => "learner",
         RaftRole::Follower => "follower",

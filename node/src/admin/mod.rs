@@ -9,6 +9,7 @@ mod access;
 mod answer;
 mod body;
 mod cluster;
+mod early;
 mod error;
 mod health;
 mod keys;
@@ -26,6 +27,7 @@ mod status;
 mod tools;
 mod usage;
 
+pub use self::early::Early;
 pub use self::listener::Listener;
 pub use self::parts::{ApplyFuture, CaHash, Parts, Readiness};
 pub use self::service::Service;

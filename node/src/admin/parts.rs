@@ -8,7 +8,6 @@ use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use lockgate_cluster::Cluster;
-use secrecy::SecretString;
 use tokio::sync::watch;
 
 use crate::config::{Options, Registry, ReloadHandle};
@@ -56,8 +55,6 @@ pub struct Parts {
     pub started: SystemTime,
     /// Tells the time.
     pub clock: fn() -> SystemTime,
-    /// What opens the admin plane from elsewhere (`LOCKGATE_TOKEN`). `None`: only this machine comes in.
-    pub token: Option<SecretString>,
     /// Keys, and servers that were added at run time.
     pub cluster: Cluster,
     /// Sessions.

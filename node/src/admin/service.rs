@@ -1,17 +1,19 @@
 //! One request: path, access, operation.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Body;
+use secrecy::SecretString;
 
 use super::access::{Access, Operator};
 use super::answer::{self, Answer};
 use super::body;
+use super::early::Early;
 use super::error::ApiError;
 use super::parts::Parts;
 use super::route::{self, Found, Operation};
@@ -22,13 +24,12 @@ use super::{
 /// Longest time for an answer. What was stored by then stays stored.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
 
-/// Description of this API.
-const OPENAPI: &str = include_str!("openapi.json");
-
 /// The admin plane behind its listener. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Service {
-    parts: Arc<Parts>,
+    early: Early,
+    /// Empty until the node is put together.
+    parts: Arc<OnceLock<Parts>>,
     access: Arc<Access>,
 }
 
@@ -64,13 +65,18 @@ impl Acting<'_> {
 }
 
 impl Service {
-    /// Serves `parts`.
-    pub fn new(parts: Parts) -> Self {
-        let access = Access::new(parts.token.clone());
+    /// Serves what is known early. `token` opens it from elsewhere; without one only this machine comes in.
+    pub fn new(token: Option<SecretString>, early: Early) -> Self {
         Self {
-            parts: Arc::new(parts),
-            access: Arc::new(access),
+            early,
+            parts: Arc::default(),
+            access: Arc::new(Access::new(token)),
         }
+    }
+
+    /// Serves everything from now on. The first parts count.
+    pub fn open(&self, parts: Parts) {
+        let _second = self.parts.set(parts);
     }
 
     /// Answers one request. Never fails: every error is an answer.
@@ -104,7 +110,10 @@ impl Service {
             // Whoever balances load has no token, and learns no more than whether to send it here.
             (Err(_), Found::Operation(Operation::Alive, _)) => return Ok(health::alive()),
             (Err(_), Found::Operation(Operation::Ready, _)) => {
-                return Ok(health::ready(&self.parts, false));
+                return Ok(match self.parts.get() {
+                    Some(parts) => health::ready(parts, false),
+                    None => self.early.ready(false),
+                });
             }
             (Err(error), _) => {
                 self.refused(peer, &error);
@@ -123,6 +132,9 @@ impl Service {
                 ));
             }
         };
+        let Some(parts) = self.parts.get() else {
+            return self.early.answer(operation);
+        };
         let body = match operation {
             Operation::KeyCreate
             | Operation::ServerAdd
@@ -134,19 +146,21 @@ impl Service {
             | Operation::ConfigRollback => body::read(body).await?,
             _ => Bytes::new(),
         };
-        let acting = Acting {
-            parts: &self.parts,
-            operator,
-        };
+        let acting = Acting { parts, operator };
         let query = head.uri.query();
         perform(operation, &acting, &part, query, &body).await
     }
 
     fn refused(&self, peer: SocketAddr, error: &ApiError) {
-        self.parts.pipeline.metrics.auth_failed();
         let why = format!("admin plane: {}", error.message);
         let peer = peer.ip().to_string();
-        self.parts.pipeline.audit.credential_refused(&why, &peer);
+        let Some(parts) = self.parts.get() else {
+            // There is no audit log yet, and nothing that could be read or changed.
+            tracing::warn!(why, peer, "credential refused");
+            return;
+        };
+        parts.pipeline.metrics.auth_failed();
+        parts.pipeline.audit.credential_refused(&why, &peer);
     }
 }
 
@@ -162,7 +176,7 @@ async fn perform(
         Operation::Alive => Ok(health::alive()),
         Operation::Ready => Ok(health::ready(parts, true)),
         Operation::Metrics => health::metrics(parts).await,
-        Operation::OpenApi => Ok(answer::plain(StatusCode::OK, "application/json", OPENAPI)),
+        Operation::OpenApi => Ok(answer::openapi()),
         Operation::Info => Ok(status::info(parts)),
         Operation::Runtime => Ok(status::runtime(parts)),
         Operation::KeysList => Ok(keys::list(parts)),

@@ -7,7 +7,7 @@ use anyhow::{Context as _, anyhow};
 use bytes::Bytes;
 use lockgate_cluster::{
     Begin, ChangeNote, Cluster, ConfigChange, Credentials, DevCerts, JoinToken, NetworkOptions,
-    Options, RegistryCommand, TlsFiles,
+    OpenError, Options, RegistryCommand, Starting, TlsFiles,
 };
 
 use crate::admin::CaHash;
@@ -17,6 +17,7 @@ use super::clock;
 
 /// Lets a node whose certificate is no peer's join.
 const JOIN_TOKEN: &str = "LOCKGATE_JOIN_TOKEN";
+const NO_PLACE: &str = "the node cannot take its place in the cluster";
 
 /// How the node takes part, as its configuration says. `begin`: what to do when its data directory is new.
 pub(super) fn options(node: &config::Node, begin: Begin) -> Options {
@@ -39,19 +40,41 @@ fn network(cluster: &ClusterNode, begin: Begin) -> NetworkOptions {
     }
 }
 
+/// How the node takes part when it runs.
+pub(super) fn options_to_run(node: &config::Node, env: &config::Env) -> anyhow::Result<Options> {
+    Ok(options(node, join_from_environment(env)?))
+}
+
 /// A new node asks its peers to admit it, with the token of its environment if there is one.
-pub(super) fn join_from_environment(env: &config::Env) -> anyhow::Result<Begin> {
+fn join_from_environment(env: &config::Env) -> anyhow::Result<Begin> {
     let token = env(JOIN_TOKEN).filter(|text| !text.is_empty());
     let token = token.map(|text| text.parse::<JoinToken>()).transpose();
     let token = token.with_context(|| format!("{JOIN_TOKEN} cannot be used"))?;
     Ok(Begin::Join { token })
 }
 
-/// Opens the state; waits for the cluster as long as that may take, on a thread of its own.
+/// Opens the state; gives up when the cluster does not answer for long.
 pub(super) async fn open(options: Options) -> anyhow::Result<Cluster> {
-    let opened = tokio::task::spawn_blocking(move || Cluster::start(options)).await;
-    let opened = opened.context("the cluster's thread has panicked")?;
-    opened.context("the node cannot take its place in the cluster")
+    on_thread(move || Cluster::start(options)).await
+}
+
+/// Opens the state; what is returned waits for the cluster.
+pub(super) async fn begin(options: Options) -> anyhow::Result<Starting> {
+    on_thread(move || Cluster::begin(options)).await
+}
+
+/// Waits for the cluster for as long as it takes.
+pub(super) async fn joined(starting: Starting) -> anyhow::Result<Cluster> {
+    starting.joined().await.context(NO_PLACE)
+}
+
+/// Files are read there, and peers asked to admit the node.
+async fn on_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, OpenError> + Send + 'static,
+) -> anyhow::Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.context("the cluster's thread has panicked")?
+        .context(NO_PLACE)
 }
 
 /// `lockgate cluster init`: makes a cluster whose first member is this node, and seeds its registry with the file.

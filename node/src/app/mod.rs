@@ -20,7 +20,7 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::Audit;
-use crate::config::{self, Config, Loaded, Registry};
+use crate::config::{self, Loaded, Registry};
 use crate::identity::{Identities, Identity};
 use crate::ingress::Gateway;
 use crate::pipeline::Pipeline;
@@ -79,10 +79,14 @@ fn clock() -> SystemTime {
 }
 
 impl App {
-    /// Opens the state and starts the servers' actors. Nothing is waited for: see [`Self::settled`].
-    async fn start(loaded: &Loaded, options: &config::Options, dir: &Path) -> anyhow::Result<Self> {
+    /// Starts the servers' actors over the state. Nothing is waited for: see [`Self::settled`].
+    async fn start(
+        loaded: &Loaded,
+        cluster: Cluster,
+        options: &config::Options,
+        dir: &Path,
+    ) -> anyhow::Result<Self> {
         let config = &loaded.config;
-        let cluster = Self::open(config, options).await?;
         let view = cluster.view();
         let is_shared = config.node.cluster.is_some();
         let replicated = is_shared.then(|| Replicated::new(dir, options.clone()));
@@ -143,12 +147,6 @@ impl App {
         };
         app.apply(&config.registry).await?;
         Ok(app)
-    }
-
-    /// The state of this node: of the one that it is, or of one among several.
-    async fn open(config: &Config, options: &config::Options) -> anyhow::Result<Cluster> {
-        let begin = membership::join_from_environment(&options.env)?;
-        membership::open(membership::options(&config.node, begin)).await
     }
 
     /// Waits until each server was tried once, or for so long, and routes to what they offer.

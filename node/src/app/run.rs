@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use http::{HeaderMap, HeaderValue, header};
+use lockgate_cluster::Cluster;
 use secrecy::SecretString;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -95,68 +97,57 @@ async fn listen<K>(start: Start<'_>, keep: K) -> anyhow::Result<()>
 where
     K: AsyncFnOnce(&App) -> Vec<JoinHandle<()>>,
 {
-    let Start {
-        loaded,
-        options,
-        dir,
-        file,
-        ready,
-    } = start;
-    let node = &loaded.config.node;
-    let tls = node.tls.clone().map(Acceptor::load).transpose()?;
-    let listener = Listener::bind(node.listen, tls.clone(), node.limits, clock)
-        .await
-        .with_context(|| format!("listen: {} cannot be bound", node.listen))?;
-    let address = listener.address()?;
-    let (operators, admin_address) = bind_operators(node.admin_listen).await?;
-    let app = App::start(loaded, &options, dir).await?;
-    let guard = Guard::new(address, &node.allowed_hosts, &node.allowed_origins);
-    let service = Service::new(Arc::clone(&app.gateway), guard);
-    let mut tasks = keep(&app).await;
-    let secure = tls.is_some();
-    let watched = |tls: Acceptor| spawn_named("certificate watch", tls.watch(app.stop.clone()));
-    tasks.extend(tls.map(watched));
-    let (readiness, seen) = watch::channel(Readiness::Starting);
-    let parts = admin::Parts {
-        listen: address,
-        tls: secure,
-        started: clock(),
-        clock,
-        token: (options.env)(ADMIN_TOKEN).map(SecretString::from),
-        cluster: app.cluster.clone(),
-        sessions: app.gateway.sessions.clone(),
-        upstreams: app.upstreams.clone(),
-        pipeline: Arc::clone(&app.pipeline),
-        registry: Arc::clone(&app.registry),
-        apply: app
-            .clone()
-            .applier(file.clone(), loaded.config.registry.clone()),
-        config: file,
-        server_options: options,
-        readiness: seen,
-        connections: Arc::new(listener.connections()),
-        ca_sha256: membership::ca_sha256(node),
-    };
+    let node = &start.loaded.config.node;
+    // Both ends are heard from here on: a node may wait for its cluster for long.
+    let mut terminated = pin!(signals::terminated());
+    let (doors, operators) = Doors::bind(node).await?;
+    let token = (start.options.env)(ADMIN_TOKEN).map(SecretString::from);
+    let early = admin::Early::default();
+    let admin = admin::Service::new(token, early.clone());
     let admin_stop = CancellationToken::new();
     let operating = spawn_named(
         "admin plane",
-        operators.serve(admin::Service::new(parts), admin_stop.clone()),
+        operators.serve(admin.clone(), admin_stop.clone()),
     );
+    let put_together = async {
+        let cluster = take_place(&start, &early).await?;
+        App::start(start.loaded, cluster, &start.options, start.dir).await
+    };
+    let app = tokio::select! {
+        app = put_together => app?,
+        () = &mut terminated => {
+            tracing::info!("shutting down before the start was complete");
+            return Ok(());
+        }
+    };
+    let mut tasks = keep(&app).await;
+    let (readiness, seen) = watch::channel(Readiness::Starting);
+    admin.open(parts(&app, &start, &doors, seen));
     // Operators can look meanwhile, also at a server that hangs.
-    app.settled().await;
-    let serving = spawn_named(
-        "data plane",
-        listener.serve(service, app.stop.clone(), GRACE + FAREWELL_MAX),
-    );
-    readiness.send_replace(Readiness::Ready);
-    tracing::info!(listen = %address, "ready");
-    let terminated = signals::terminated();
-    ready(address, admin_address);
-    terminated.await;
-    tracing::info!("shutting down; calls in flight finish");
-    readiness.send_replace(Readiness::Draining);
-    app.stop.cancel();
-    let _served = serving.await;
+    let is_wanted = tokio::select! {
+        () = app.settled() => true,
+        () = &mut terminated => false,
+    };
+    if is_wanted {
+        let guard = Guard::new(doors.address, &node.allowed_hosts, &node.allowed_origins);
+        let service = Service::new(Arc::clone(&app.gateway), guard);
+        let watched = |tls: Acceptor| spawn_named("certificate watch", tls.watch(app.stop.clone()));
+        tasks.extend(doors.tls.map(watched));
+        let serving = spawn_named(
+            "data plane",
+            doors
+                .listener
+                .serve(service, app.stop.clone(), GRACE + FAREWELL_MAX),
+        );
+        readiness.send_replace(Readiness::Ready);
+        tracing::info!(listen = %doors.address, "ready");
+        (start.ready)(doors.address, doors.admin_address);
+        terminated.await;
+        tracing::info!("shutting down; calls in flight finish");
+        readiness.send_replace(Readiness::Draining);
+        app.stop.cancel();
+        let _served = serving.await;
+    }
     admin_stop.cancel();
     let _operated = operating.await;
     for task in tasks {
@@ -166,19 +157,79 @@ where
     Ok(())
 }
 
+/// Where a node is reached.
+struct Doors {
+    listener: Listener,
+    tls: Option<Acceptor>,
+    address: SocketAddr,
+    admin_address: SocketAddr,
+}
+
+impl Doors {
+    /// Binds both planes.
+    async fn bind(node: &config::Node) -> anyhow::Result<(Self, admin::Listener)> {
+        let tls = node.tls.clone().map(Acceptor::load).transpose()?;
+        let listener = Listener::bind(node.listen, tls.clone(), node.limits, clock)
+            .await
+            .with_context(|| format!("listen: {} cannot be bound", node.listen))?;
+        let address = listener.address()?;
+        let operators = admin::Listener::bind(node.admin_listen)
+            .await
+            .with_context(|| format!("admin.listen: {} cannot be bound", node.admin_listen))?;
+        let admin_address = operators.address()?;
+        let doors = Self {
+            listener,
+            tls,
+            address,
+            admin_address,
+        };
+        Ok((doors, operators))
+    }
+}
+
+/// Opens the state, and waits for a cluster of several nodes for as long as it takes. Operators see meanwhile how the
+/// engine stands.
+async fn take_place(start: &Start<'_>, early: &admin::Early) -> anyhow::Result<Cluster> {
+    let options = membership::options_to_run(&start.loaded.config.node, &start.options.env)?;
+    let starting = membership::begin(options).await?;
+    early.has_engine(starting.status());
+    membership::joined(starting).await
+}
+
+/// All that the admin plane shows and changes.
+fn parts(
+    app: &App,
+    start: &Start<'_>,
+    doors: &Doors,
+    readiness: watch::Receiver<Readiness>,
+) -> admin::Parts {
+    let config = &start.loaded.config;
+    admin::Parts {
+        listen: doors.address,
+        tls: doors.tls.is_some(),
+        started: clock(),
+        clock,
+        cluster: app.cluster.clone(),
+        sessions: app.gateway.sessions.clone(),
+        upstreams: app.upstreams.clone(),
+        pipeline: Arc::clone(&app.pipeline),
+        registry: Arc::clone(&app.registry),
+        apply: app
+            .clone()
+            .applier(start.file.clone(), config.registry.clone()),
+        config: start.file.clone(),
+        server_options: start.options.clone(),
+        readiness,
+        connections: Arc::new(doors.listener.connections()),
+        ca_sha256: membership::ca_sha256(&config.node),
+    }
+}
+
 /// Directory of the file, independent of the working directory.
 fn directory_of(path: &Path) -> PathBuf {
     let absolute = std::path::absolute(path).ok();
     let dir = absolute.and_then(|path| path.parent().map(Path::to_owned));
     dir.unwrap_or_else(|| PathBuf::from("."))
-}
-
-async fn bind_operators(wanted: SocketAddr) -> anyhow::Result<(admin::Listener, SocketAddr)> {
-    let operators = admin::Listener::bind(wanted)
-        .await
-        .with_context(|| format!("admin.listen: {wanted} cannot be bound"))?;
-    let bound = operators.address()?;
-    Ok((operators, bound))
 }
 
 /// Serves one client on standard input and output.
@@ -190,7 +241,9 @@ pub(super) async fn stdio(path: &Path, options: config::Options) -> anyhow::Resu
         // Standard output belongs to the client here.
         node.audit = config::Audit::File(node.data_dir.join("audit.jsonl"));
     }
-    let app = App::start(&loaded, &options, &directory_of(path)).await?;
+    let place = membership::options_to_run(&loaded.config.node, &options.env)?;
+    let cluster = membership::open(place).await?;
+    let app = App::start(&loaded, cluster, &options, &directory_of(path)).await?;
     app.settled().await;
     let who = stdio_caller(&app, key.as_deref())?;
     let tasks = app.keep_current();

@@ -161,6 +161,41 @@ async fn a_registry_applied_at_one_node_is_served_by_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_starts_without_a_quorum_says_so_and_waits_for_one() {
+    let mut fleet = Fleet::start(&registry()).await;
+    for name in ["n1", "n2", "n3"] {
+        fleet.kill(name).await;
+    }
+    let n1 = fleet.run_unready("n1").await;
+    eventually("it says why it is not ready", async || {
+        let (status, ready) = n1.get("/readyz").await;
+        status == 503
+            && ready["status"] == "no_quorum"
+            && ready["cluster"]["voters"] == json!(["n1", "n2", "n3"])
+    })
+    .await;
+    assert_eq!(n1.get("/healthz").await.0, 200);
+    let (_, health) = n1.get("/api/v1/cluster/health").await;
+    assert_eq!(
+        (&health["healthy"], &health["node"]),
+        (&json!(false), &json!("n1"))
+    );
+    let (status, refused) = n1.get("/api/v1/keys").await;
+    assert_eq!(
+        (status, &refused["error"]["code"]),
+        (503, &json!("starting"))
+    );
+    assert!(n1.terminate().await, "it ends when it is asked to");
+
+    let n1 = fleet.spawn("n1");
+    let n2 = fleet.run("n2").await;
+    let n1 = fleet.ready(n1).await;
+    for node in [&n1, &n2] {
+        eventually("it serves", async || node.health().await["healthy"] == true).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_go_on_without_the_leader_and_one_alone_serves_nothing() {
     let mut fleet = Fleet::start(&registry()).await;
     let key = create_key(&fleet.nodes[0], "k").await;

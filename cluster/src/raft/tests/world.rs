@@ -134,11 +134,11 @@ impl World {
             address: String::new(),
             role,
             timing: Timing::CLUSTER,
-            wait_max: SOON,
+            wait_max: Some(SOON),
         };
         let lock = Lock::take(&data_dir).unwrap();
         let network = self.hub.end(id);
-        let started = tokio::task::spawn_blocking(move || start(options, network, lock));
+        let started = tokio::task::spawn_blocking(move || start(options, network, lock)?.wait());
         let running = started.await.unwrap().unwrap();
         self.nodes.insert(id, running);
     }

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::admin::{Parts, Readiness, Service};
+use crate::admin::{Early, Parts, Readiness, Service};
 use crate::audit::Audit;
 use crate::config::{self, Options, Reloader};
 use crate::identity::{Authenticated, Identities, Identity};
@@ -118,7 +118,6 @@ impl Node {
             tls: false,
             started: clock(),
             clock,
-            token: token.map(SecretString::from),
             apply: apply(&cluster, &upstreams, &registry, &broken, &n_applied),
             cluster,
             sessions,
@@ -131,8 +130,10 @@ impl Node {
             connections: Arc::new(|| 5),
             ca_sha256: None,
         };
+        let service = Service::new(token.map(SecretString::from), Early::default());
+        service.open(parts.clone());
         Self {
-            service: Service::new(parts.clone()),
+            service,
             parts,
             readiness,
             dir,

@@ -5,14 +5,17 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::process::{Output, Stdio};
 
 use http::Method;
+use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStdout, Command};
 
 use super::answer::Answer;
 use super::client::Client;
 use super::gateway::BINARY;
+use super::process::Process;
 use super::{eventually, within};
 
 /// A cluster of three; its processes are killed when it is dropped.
@@ -28,6 +31,37 @@ pub(crate) struct Node {
     admin: SocketAddr,
     child: Child,
     _stdout: Lines<BufReader<ChildStdout>>,
+}
+
+/// A process of which nobody knows yet where it listens.
+pub(crate) struct Spawned {
+    name: String,
+    child: Child,
+    stdout: Lines<BufReader<ChildStdout>>,
+}
+
+/// A process that operators reach, and perhaps nobody else.
+pub(crate) struct Unready {
+    admin: SocketAddr,
+    process: Spawned,
+}
+
+impl Unready {
+    /// Status and body of an answer of the admin plane.
+    pub(crate) async fn get(&self, path: &str) -> (u16, Value) {
+        let client = Client::new(self.admin).at(path);
+        let answer = client.send(Method::GET, &[], "").await;
+        let status = answer.status;
+        let body = answer.bytes().await;
+        (status, serde_json::from_slice(&body).unwrap_or_default())
+    }
+
+    /// Asks it to end, and waits until it has. Whether it ended well.
+    pub(crate) async fn terminate(mut self) -> bool {
+        let child = &mut self.process.child;
+        Process(child.id().unwrap()).signal(Signal::TERM);
+        within("the end", child.wait()).await.unwrap().success()
+    }
 }
 
 impl Fleet {
@@ -77,6 +111,28 @@ impl Fleet {
 
     /// Starts a node, for the first time or again.
     pub(crate) async fn run(&self, name: &str) -> Node {
+        self.ready(self.spawn(name)).await
+    }
+
+    /// Starts a node that may not become ready, with an admin plane at an address that is known before.
+    pub(crate) async fn run_unready(&self, name: &str) -> Unready {
+        let (file, admin) = (self.file(name), free_port());
+        let text = fs::read_to_string(&file).unwrap();
+        let (any, fixed) = (
+            "admin: { listen: 127.0.0.1:0 }",
+            format!("admin: {{ listen: \"{admin}\" }}"),
+        );
+        assert!(text.contains(any));
+        fs::write(&file, text.replace(any, &fixed)).unwrap();
+        let process = self.spawn(name);
+        eventually("the admin plane is there", async || {
+            TcpStream::connect(admin).await.is_ok()
+        })
+        .await;
+        Unready { admin, process }
+    }
+
+    pub(crate) fn spawn(&self, name: &str) -> Spawned {
         let log = self.dir.path().join(format!("{name}.log"));
         let log = fs::File::options().create(true).append(true).open(log);
         let mut child = Command::new(BINARY)
@@ -87,13 +143,27 @@ impl Fleet {
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
+        let stdout = BufReader::new(child.stdout.take().unwrap()).lines();
+        Spawned {
+            name: name.to_owned(),
+            child,
+            stdout,
+        }
+    }
+
+    /// Waits until a node is ready.
+    pub(crate) async fn ready(&self, process: Spawned) -> Node {
+        let Spawned {
+            name,
+            child,
+            mut stdout,
+        } = process;
         let line = within("ready line", stdout.next_line()).await.unwrap();
-        let line = line.unwrap_or_else(|| panic!("{name} did not start:\n{}", self.log(name)));
+        let line = line.unwrap_or_else(|| panic!("{name} did not start:\n{}", self.log(&name)));
         let ready: Value = serde_json::from_str(&line).unwrap();
         let address = |key: &str| ready[key].as_str().unwrap().parse().unwrap();
         Node {
-            name: name.to_owned(),
+            name,
             address: address("listen"),
             admin: address("admin"),
             child,
