@@ -9,6 +9,7 @@ use lockgate_proto::id::{NodeId, NodeName};
 use tokio::sync::{oneshot, watch};
 
 use crate::Clock;
+use crate::audit::segment::SegmentReader;
 use crate::command::{Command, Reply};
 use crate::error::{OpenError, ProposeError, ReadError};
 use crate::net::{Fetcher, NetworkOptions, PeerFile, Settler};
@@ -242,6 +243,11 @@ impl Cluster {
             Some(answer) => answer.await.unwrap_or_else(|_ended| Err(broken())),
             None => Err(broken()),
         }
+    }
+
+    /// Reader of the audit records on this node. `None` while some are missing here that other nodes have.
+    pub fn audit_reader(&self) -> Option<SegmentReader> {
+        self.running.proposer.engine().audit().reader()
     }
 
     /// Ends the part of this node in the cluster, and releases the data directory. Later proposals are refused.

@@ -7,7 +7,10 @@ use bytes::Bytes;
 use lockgate_proto::id::{NodeId, NodeName, ShardId};
 use lockgate_proto::peer::compat::Formats;
 
+use crate::audit::derive;
+use crate::audit::verify::Trust;
 use crate::keyring::Keyring;
+use crate::machine::audit::AuditLog;
 use crate::machine::quota::Quota;
 use crate::machine::{
     ApiKey, Approval, ConfigVersion, DynamicServer, Member, Parts, Register, Shard, StateHash,
@@ -128,6 +131,22 @@ impl View {
     /// Quotas: limits in force, and who has used what.
     pub fn quota(&self) -> &Arc<Quota> {
         self.parts.quota()
+    }
+
+    /// The audit log: its head, and who has come how far.
+    pub fn audit(&self) -> &Arc<AuditLog> {
+        self.parts.audit()
+    }
+
+    /// What verification of the audit log rests on: its genesis, its MAC keys, and who signs checkpoints now. `None`
+    /// before it has begun.
+    pub fn audit_trust(&self) -> Option<Trust> {
+        let log = self.audit();
+        Some(Trust {
+            genesis: log.genesis()?.clone(),
+            keys: derive::mac_keys(&self.keyring, log.key_ranges()?),
+            signers: log.signers().cloned().into_iter().collect(),
+        })
     }
 
     /// Hashes of the state after certain entries, oldest first. Two nodes that have one for the same entry must have

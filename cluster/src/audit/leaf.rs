@@ -82,6 +82,29 @@ pub enum LineFault {
     Fields,
 }
 
+impl LineFault {
+    /// Its word in answers of the machine.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::TooLong => "too_long",
+            Self::NotALine => "not_a_line",
+            Self::Head => "head",
+            Self::Fields => "fields",
+        }
+    }
+
+    /// Fault with this word.
+    pub(crate) fn from_word(word: &str) -> Option<Self> {
+        const ALL: [LineFault; 4] = [
+            LineFault::TooLong,
+            LineFault::NotALine,
+            LineFault::Head,
+            LineFault::Fields,
+        ];
+        ALL.into_iter().find(|fault| fault.word() == word)
+    }
+}
+
 /// Checks a line as a node sent it. What is in the log stays there, so that it must be readable by everybody: one JSON
 /// object, each field once and in its order, and none of those that the log adds.
 ///

@@ -7,6 +7,7 @@
 
 pub mod chain;
 pub mod checkpoint;
+pub mod derive;
 pub mod export;
 pub mod filter;
 pub mod hash;

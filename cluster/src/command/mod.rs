@@ -21,6 +21,7 @@ pub use self::registers::{Expected, RegisterWrite};
 pub use self::registry::{ChangeNote, ConfigChange, NewKey, RegistryCommand};
 pub use self::reply::Reply;
 pub use self::secrets::SecretsCommand;
+use crate::machine::audit::AuditCommand;
 pub(crate) use crate::machine::quota::{Command as QuotaCommand, Reply as QuotaReply};
 
 pub use self::shards::{Fence, ShardChange, ShardStep, ShardsCommand};
@@ -43,6 +44,8 @@ pub enum Command {
     Approvals(ApprovalsCommand),
     /// Who may spend how much.
     Quota(QuotaCommand),
+    /// The audit log.
+    Audit(AuditCommand),
 }
 
 impl Command {
@@ -55,7 +58,8 @@ impl Command {
             | Self::Nodes(_)
             | Self::Shards(_)
             | Self::Approvals(_)
-            | Self::Quota(_) => 1,
+            | Self::Quota(_)
+            | Self::Audit(_) => 1,
         }
     }
 }
@@ -77,4 +81,5 @@ command_from!(
     Shards(ShardsCommand),
     Approvals(ApprovalsCommand),
     Quota(QuotaCommand),
+    Audit(AuditCommand),
 );

@@ -3,6 +3,7 @@
 use lockgate_proto::id::{NodeId, ShardId};
 
 use super::QuotaReply;
+use crate::machine::audit::AuditReply;
 
 /// What the machine answers to a command that took effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,4 +47,6 @@ pub enum Reply {
     },
     /// About quotas.
     Quota(QuotaReply),
+    /// About the audit log.
+    Audit(AuditReply),
 }

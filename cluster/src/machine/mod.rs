@@ -23,6 +23,7 @@ mod tests;
 use std::sync::Arc;
 
 use self::approvals::Approvals;
+use self::audit::{AuditEffect, AuditLog};
 use self::hashes::Hashes;
 use self::nodes::Nodes;
 use self::once::{Once, Seen};
@@ -69,6 +70,7 @@ pub(crate) struct Parts {
     shards: Arc<Shards>,
     approvals: Arc<Approvals>,
     quota: Arc<Quota>,
+    audit: Arc<AuditLog>,
     hashes: Arc<Hashes>,
 }
 
@@ -82,7 +84,13 @@ pub(crate) struct Machine {
 
 impl Machine {
     /// Applies the entry at `position`, which lies behind the last one. A refused command changes nothing but that.
-    pub(crate) fn apply(&mut self, position: Position, entry: Entry) -> Outcome {
+    /// What is to be done outside of the state is added to `effects`; nothing is when a proposal comes again.
+    pub(crate) fn apply(
+        &mut self,
+        position: Position,
+        entry: Entry,
+        effects: &mut Vec<AuditEffect>,
+    ) -> Outcome {
         let last = self.parts.position.index;
         debug_assert!(position.index > last, "entries are applied in order");
         self.parts.position = position;
@@ -91,12 +99,12 @@ impl Machine {
             _ => None,
         };
         let outcome = match entry.origin {
-            None => self.parts.outcome(position.index, entry),
+            None => self.parts.outcome(position.index, entry, effects),
             Some(origin) => {
                 let life = self.parts.nodes.life(origin.node);
                 match Arc::make_mut(&mut self.once).seen(origin, life) {
                     Seen::Never => {
-                        let outcome = self.parts.outcome(position.index, entry);
+                        let outcome = self.parts.outcome(position.index, entry, effects);
                         Arc::make_mut(&mut self.once).keep(origin, outcome.clone());
                         outcome
                     }
@@ -176,6 +184,11 @@ impl Parts {
         &self.quota
     }
 
+    /// The audit log: what its next record needs.
+    pub(crate) fn audit(&self) -> &Arc<AuditLog> {
+        &self.audit
+    }
+
     /// The last hashes of the state.
     pub(crate) fn hashes(&self) -> &Hashes {
         &self.hashes
@@ -183,7 +196,7 @@ impl Parts {
 }
 
 impl Parts {
-    fn outcome(&mut self, index: u64, entry: Entry) -> Outcome {
+    fn outcome(&mut self, index: u64, entry: Entry, effects: &mut Vec<AuditEffect>) -> Outcome {
         let stamp = Stamp {
             index,
             at_ms: entry.at_ms,
@@ -211,6 +224,10 @@ impl Parts {
             Command::Quota(command) => Ok(Reply::Quota(
                 Arc::make_mut(&mut self.quota).apply(command, clock),
             )),
+            Command::Audit(command) => Arc::make_mut(&mut self.audit)
+                .apply(command, entry.at_ms, effects)
+                .map(Reply::Audit)
+                .map_err(Refusal::Audit),
         };
         Outcome { index, result }
     }

@@ -2,6 +2,8 @@
 
 use lockgate_proto::id::{NodeId, NodeName, ServerName};
 
+use super::audit::AuditRefusal;
+
 /// Why a command had no effect. It is in the log all the same: every node refuses it alike.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -160,6 +162,9 @@ pub enum Refusal {
         /// Which.
         id: String,
     },
+    /// The audit log does not allow it.
+    #[error(transparent)]
+    Audit(AuditRefusal),
     /// A node of a newer version refused it, for a reason that this version has no words for.
     #[error(
         "refused for a reason that only a newer version knows (code {code}); upgrade this node"

@@ -80,7 +80,7 @@ impl TestCluster {
             command,
         };
         self.log.push((position, entry.clone()));
-        self.machine.apply(position, entry)
+        self.machine.apply(position, entry, &mut Vec::new())
     }
 
     /// Applies what can't be refused.

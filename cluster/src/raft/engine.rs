@@ -9,6 +9,7 @@ use openraft::errors::{LinearizableReadError, RaftError};
 use openraft::{Raft, ReadPolicy};
 use tokio::sync::watch;
 
+use super::audit_files::AuditFiles;
 use super::machine_store::MachineStore;
 use super::metrics::{LogMetrics, MachineMetrics};
 use super::network::PeerError;
@@ -31,6 +32,7 @@ pub(super) struct EngineParts {
     pub(super) clock: Clock,
     pub(super) applied: watch::Receiver<Arc<Applied>>,
     pub(super) snapshots: Snapshots,
+    pub(super) audit: AuditFiles,
     pub(super) log_metrics: Arc<LogMetrics>,
     pub(super) machine_metrics: Arc<MachineMetrics>,
 }
@@ -59,6 +61,11 @@ impl Engine {
     /// Follows what this node has applied.
     pub(crate) fn applied(&self) -> watch::Receiver<Arc<Applied>> {
         self.parts.applied.clone()
+    }
+
+    /// Where the audit records of this node are.
+    pub(crate) fn audit(&self) -> &AuditFiles {
+        &self.parts.audit
     }
 
     pub(super) fn log_metrics(&self) -> &LogMetrics {

@@ -9,12 +9,14 @@ use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
 use tracing::{error, info};
 
+use super::audit_files::{AuditSyncer, AuditWriter};
 use super::metrics::MachineMetrics;
 use super::publish::Publisher;
 use super::snapshot::{self, SnapshotFile, Snapshots};
 use super::types::{
     Entry, LogId, Outcome, Payload, Snapshot, SnapshotMeta, StoredMembership, TypeConfig,
 };
+use crate::audit::AuditEffect;
 use crate::command::wire::{self, WireError};
 use crate::machine::{Machine, Position, snapshot as machine_snapshot};
 
@@ -30,6 +32,9 @@ pub(crate) struct MachineStore {
     publisher: Publisher,
     snapshots: Snapshots,
     metrics: Arc<MachineMetrics>,
+    audit: AuditWriter,
+    /// What applied entries demand of the audit segments, until the end of their batch.
+    effects: Vec<AuditEffect>,
 }
 
 /// Writes one snapshot of the state as it was when the engine asked.
@@ -38,6 +43,7 @@ pub(crate) struct Builder {
     meta: SnapshotMeta,
     snapshots: Snapshots,
     metrics: Arc<MachineMetrics>,
+    audit: AuditSyncer,
 }
 
 impl MachineStore {
@@ -46,6 +52,7 @@ impl MachineStore {
         publisher: Publisher,
         snapshots: Snapshots,
         metrics: Arc<MachineMetrics>,
+        audit: AuditWriter,
     ) -> Self {
         Self {
             machine: Machine::default(),
@@ -54,6 +61,8 @@ impl MachineStore {
             publisher,
             snapshots,
             metrics,
+            audit,
+            effects: Vec::new(),
         }
     }
 
@@ -83,7 +92,7 @@ impl MachineStore {
             index: at.index(),
         };
         match wire::decode_entry(payload.0.clone()) {
-            Ok(entry) => Ok(self.machine.apply(position, entry)),
+            Ok(entry) => Ok(self.machine.apply(position, entry, &mut self.effects)),
             Err(cause) => {
                 // To leave it out would be to hold another state than the other nodes from here on.
                 let index = at.index();
@@ -99,6 +108,16 @@ impl MachineStore {
             .publish(index, &self.machine, &self.membership);
     }
 
+    /// Hands what was applied to the audit segments.
+    async fn write_audit(&mut self) -> io::Result<()> {
+        let effects = std::mem::take(&mut self.effects);
+        let parts = self.machine.parts();
+        let keyring = self.publisher.keyring(parts);
+        self.audit
+            .append(parts.audit(), keyring.as_deref(), effects)
+            .await
+    }
+
     fn builder(&self) -> Builder {
         Builder {
             machine: self.machine.clone(),
@@ -108,6 +127,7 @@ impl MachineStore {
             },
             snapshots: self.snapshots.clone(),
             metrics: Arc::clone(&self.metrics),
+            audit: self.audit.syncer(),
         }
     }
 }
@@ -134,9 +154,11 @@ impl RaftStateMachine<TypeConfig> for MachineStore {
             }
             n_applied += 1;
             if n_applied % TURN == 0 {
+                self.write_audit().await?;
                 tokio::task::yield_now().await;
             }
         }
+        self.write_audit().await?;
         // An answer comes after the view in which it shows.
         self.publish();
         for (responder, outcome) in answers {
@@ -186,6 +208,11 @@ impl RaftStateMachine<TypeConfig> for MachineStore {
             let installed = blocking(move || snapshots.install(&meta, &file)).await?;
             self.metrics.snapshot_is(installed.size());
         }
+        let keyring = self.publisher.keyring(machine.parts());
+        self.effects.clear();
+        self.audit
+            .resume(machine.parts().audit(), keyring.as_deref())
+            .await?;
         self.machine = machine;
         self.last_applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
@@ -207,6 +234,8 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
     type SnapshotData = SnapshotFile;
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
+        // The log goes behind the snapshot, and with it the only other place of these records.
+        self.audit.sync().await?;
         let (machine, meta) = (std::mem::take(&mut self.machine), self.meta.clone());
         let snapshots = self.snapshots.clone();
         let build = move || snapshot::write(&snapshots, &meta, machine_snapshot::records(&machine));

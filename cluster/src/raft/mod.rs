@@ -2,6 +2,7 @@
 
 mod admin;
 mod alone;
+mod audit_files;
 mod config;
 mod engine;
 mod log_store;

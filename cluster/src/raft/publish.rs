@@ -77,7 +77,7 @@ impl Publisher {
     }
 
     /// The keyring, opened once for each envelope.
-    fn keyring(&mut self, parts: &Parts) -> Option<Arc<Keyring>> {
+    pub(super) fn keyring(&mut self, parts: &Parts) -> Option<Arc<Keyring>> {
         let envelope = parts.secrets().keyring()?;
         match &self.keyring {
             Some((of, keyring)) if of == envelope => Some(Arc::clone(keyring)),

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
+use super::audit_files::{AuditFiles, AuditWriter};
 use super::config::Timing;
 use super::engine::{Engine, EngineParts};
 use super::log_store::{Identity, LogStore};
@@ -26,9 +27,11 @@ use super::snapshot::Snapshots;
 use super::starting::{Progress, Starting};
 use super::types::{Member, RaftId, TypeConfig};
 use crate::Clock;
+use crate::audit::{AuditCommand, AuditRefusal, Genesis};
 use crate::command::{NodesCommand, Reply, SecretsCommand, Speaks};
-use crate::error::{OpenError, ReadError};
+use crate::error::{OpenError, ProposeError, ReadError};
 use crate::keyring::Keyring;
+use crate::machine::Refusal;
 use crate::random::random;
 use crate::secret::Secret;
 use crate::store::Lock;
@@ -223,7 +226,13 @@ async fn boot<N: Network>(
         Arc::clone(views),
     );
     let (log_metrics, machine_metrics) = (log.metrics(), Arc::default());
-    let machine = MachineStore::new(publisher, snapshots.clone(), Arc::clone(&machine_metrics));
+    let audit = AuditFiles::new(options.dir.join("audit"));
+    let machine = MachineStore::new(
+        publisher,
+        snapshots.clone(),
+        Arc::clone(&machine_metrics),
+        AuditWriter::start(audit.clone())?,
+    );
     let config = options.timing.config().map_err(OpenError::engine)?;
     let raft = Raft::new(id, config, network.factory(), log, machine).await;
     let raft: Raft<TypeConfig, MachineStore> = raft.map_err(OpenError::engine)?;
@@ -232,6 +241,7 @@ async fn boot<N: Network>(
         clock: options.clock,
         applied,
         snapshots,
+        audit,
         log_metrics,
         machine_metrics,
     };
@@ -284,6 +294,28 @@ async fn lead_when_alone(options: &StartOptions, engine: &Engine) -> Result<(), 
     Ok(())
 }
 
+/// Begins the audit log of a new cluster, under the cluster's id.
+async fn begin_audit(proposer: &Proposer, deadline: Instant) -> Result<(), OpenError> {
+    let state = proposer.read().await.map_err(OpenError::engine)?;
+    let cluster = state.parts.nodes().cluster();
+    let cluster = cluster.ok_or_else(|| OpenError::engine("the new cluster has no id"))?;
+    let genesis = Genesis {
+        log: hex(cluster.as_ref()),
+        first_key_id: 1,
+        previous: None,
+    };
+    let begin = AuditCommand::Begin(genesis).into();
+    match proposer.propose_idempotent(begin, deadline).await {
+        // Sent twice; the first one has begun it.
+        Ok(_) | Err(ProposeError::Refused(Refusal::Audit(AuditRefusal::Begun))) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Waits for a leader, and counts this start.
 async fn begin_life(options: &StartOptions, proposer: &Proposer) -> Result<(), OpenError> {
     let deadline = Instant::now() + options.wait_max.unwrap_or(FOREVER);
@@ -313,6 +345,9 @@ async fn begin_life(options: &StartOptions, proposer: &Proposer) -> Result<(), O
         proposer
             .propose_idempotent(install.into(), deadline)
             .await?;
+    }
+    if options.role == Role::Founder && state.parts.audit().genesis().is_none() {
+        begin_audit(proposer, deadline).await?;
     }
     let count = NodesCommand::Boot {
         name: options.name.clone(),

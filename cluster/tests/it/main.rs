@@ -9,6 +9,7 @@ mod audit;
 mod crash;
 mod damage;
 mod restart;
+mod segments;
 
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

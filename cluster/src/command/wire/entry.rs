@@ -69,6 +69,7 @@ fn command_to(command: &Command) -> v1::entry::Command {
         Command::Shards(command) => Wire::Shards(shards::command_to(command)),
         Command::Approvals(command) => Wire::Approvals(approvals::command_to(command)),
         Command::Quota(command) => Wire::Quota(command.to_wire()),
+        Command::Audit(command) => Wire::Audit(command.clone().into()),
     }
 }
 
@@ -82,5 +83,6 @@ fn command_from(command: v1::entry::Command) -> Result<Command, WireError> {
         Wire::Shards(command) => Command::Shards(shards::command_from(command)?),
         Wire::Approvals(command) => Command::Approvals(approvals::command_from(command)?),
         Wire::Quota(command) => Command::Quota(need("quota", QuotaCommand::from_wire(command))?),
+        Wire::Audit(command) => Command::Audit(command.try_into()?),
     })
 }

@@ -19,6 +19,8 @@ pub(crate) use self::nodes::{role_from, role_to, speaks_from, speaks_to};
 pub(crate) use self::outcome::{decode_outcome, encode_outcome, outcome_from, outcome_to};
 pub(crate) use self::registry::{note_from, note_to};
 
+use crate::machine::audit;
+
 /// Why bytes are no message that this version can read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -50,6 +52,12 @@ pub enum WireError {
         /// Which.
         field: &'static str,
     },
+}
+
+impl From<audit::WireError> for WireError {
+    fn from(error: audit::WireError) -> Self {
+        Self::Field { field: error.field }
+    }
 }
 
 /// Takes a field that every message of its kind has.

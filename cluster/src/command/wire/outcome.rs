@@ -76,6 +76,7 @@ fn reply_to(reply: &Reply) -> v1::reply::Reply {
             refused: refused.iter().map(|id| u32::from(id.number())).collect(),
         }),
         Reply::Quota(reply) => Wire::Quota(reply.to_wire()),
+        Reply::Audit(reply) => Wire::Audit(reply.into()),
     }
 }
 
@@ -105,5 +106,6 @@ fn reply_from(reply: v1::reply::Reply) -> Result<Reply, WireError> {
                 .collect::<Result<Vec<ShardId>, _>>()?,
         },
         Wire::Quota(reply) => Reply::Quota(need("quota", QuotaReply::from_wire(reply))?),
+        Wire::Audit(reply) => Reply::Audit(reply.into()),
     })
 }

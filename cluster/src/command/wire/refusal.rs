@@ -3,6 +3,8 @@
 use lockgate_proto::id::{NodeId, NodeName, ServerName};
 use lockgate_proto::peer::v1;
 
+use crate::audit::leaf::LineFault;
+use crate::machine::audit::AuditRefusal;
 use crate::machine::{Refusal, subject};
 
 pub(super) fn to(refusal: &Refusal) -> v1::Refusal {
@@ -45,8 +47,61 @@ fn parts(refusal: &Refusal) -> (u32, &str, u64) {
         R::UnknownApproval { id } => (25, id, 0),
         R::ApprovalEnded { id } => (26, id, 0),
         R::HoldsShards { node } => (27, "", node.0),
+        R::Audit(refusal) => audit_parts(refusal),
         R::Newer { code } => (*code, "", 0),
     }
+}
+
+/// Refusals of the audit log.
+fn audit_parts(refusal: &AuditRefusal) -> (u32, &str, u64) {
+    use AuditRefusal as A;
+    match refusal {
+        A::NotBegun => (28, "", 0),
+        A::Begun => (29, "", 0),
+        A::Name { name } => (30, name, 0),
+        A::BadBatch { limit } => (31, "", *limit as u64),
+        A::Line { local_seq, fault } => (32, fault.word(), *local_seq),
+        A::Closed { node, boot } => (33, node, *boot),
+        A::KeyId { key_id, current } => {
+            let both = u64::from(*current) << 32 | u64::from(*key_id);
+            (34, "", both)
+        }
+        A::Signers { limit } => (35, "", *limit as u64),
+        A::NoSigners => (36, "", 0),
+        A::Stale { size } => (37, "", *size),
+        A::WrongRoot { size } => (38, "", *size),
+        A::WrongNote => (39, "", 0),
+    }
+}
+
+fn audit_from(code: u32, text: String, have: u64) -> Option<AuditRefusal> {
+    use AuditRefusal as A;
+    let limit = usize::try_from(have).unwrap_or(usize::MAX);
+    Some(match code {
+        28 => A::NotBegun,
+        29 => A::Begun,
+        30 => A::Name { name: text },
+        31 => A::BadBatch { limit },
+        32 => A::Line {
+            local_seq: have,
+            fault: LineFault::from_word(&text)?,
+        },
+        33 => A::Closed {
+            node: text,
+            boot: have,
+        },
+        // The two halves of one number.
+        34 => A::KeyId {
+            key_id: have as u32,
+            current: (have >> 32) as u32,
+        },
+        35 => A::Signers { limit },
+        36 => A::NoSigners,
+        37 => A::Stale { size: have },
+        38 => A::WrongRoot { size: have },
+        39 => A::WrongNote,
+        _ => return None,
+    })
 }
 
 pub(super) fn from(message: v1::Refusal) -> Refusal {
@@ -99,6 +154,6 @@ pub(super) fn from(message: v1::Refusal) -> Refusal {
         25 => R::UnknownApproval { id: text },
         26 => R::ApprovalEnded { id: text },
         27 => R::HoldsShards { node: NodeId(have) },
-        code => R::Newer { code },
+        code => audit_from(code, text, have).map_or(R::Newer { code }, R::Audit),
     }
 }

@@ -285,7 +285,8 @@ impl World {
                 term: *term,
                 index: index as u64 + 1,
             };
-            node.machine.apply(position, Entry::clone(entry));
+            node.machine
+                .apply(position, Entry::clone(entry), &mut Vec::new());
         }
         let parts = node.machine.parts();
         let nonce = [node.nonce; 16];

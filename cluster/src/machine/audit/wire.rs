@@ -8,7 +8,7 @@ use lockgate_proto::peer::v1::audit_command::Command as Wire;
 
 use super::AuditLog;
 use super::checkpoints::parse_signers;
-use super::command::AuditCommand;
+use super::command::{Appended, AuditCommand, AuditReply};
 use super::state::{Begun, NodeTail};
 use crate::audit::chain::Genesis;
 use crate::audit::checkpoint::{Checkpoint, Signers};
@@ -96,6 +96,41 @@ impl TryFrom<v1::AuditCommand> for AuditCommand {
                 boot: lost.boot,
             },
         })
+    }
+}
+
+impl From<&AuditReply> for v1::AuditReply {
+    fn from(reply: &AuditReply) -> Self {
+        use v1::audit_reply::Reply;
+        let reply = match reply {
+            AuditReply::Done => None,
+            AuditReply::Appended(at) => Some(Reply::Appended(v1::AuditAppended {
+                first_seq: at.seqs.start,
+                count: at.seqs.end - at.seqs.start,
+                duplicates: at.n_duplicates,
+                gap: at.gap.as_ref().map(|gap| v1::AuditGap {
+                    first: gap.start,
+                    end: gap.end,
+                }),
+            })),
+            AuditReply::CheckpointGood => Some(Reply::CheckpointGood(v1::AuditCheckpointGood {})),
+        };
+        Self { reply }
+    }
+}
+
+impl From<v1::AuditReply> for AuditReply {
+    fn from(message: v1::AuditReply) -> Self {
+        use v1::audit_reply::Reply;
+        match message.reply {
+            None => Self::Done,
+            Some(Reply::Appended(at)) => Self::Appended(Appended {
+                seqs: at.first_seq..at.first_seq.saturating_add(at.count),
+                n_duplicates: at.duplicates,
+                gap: at.gap.map(|gap| gap.first..gap.end),
+            }),
+            Some(Reply::CheckpointGood(_)) => Self::CheckpointGood,
+        }
     }
 }
 

@@ -92,6 +92,7 @@ fn parts(machine: &Machine) -> impl Iterator<Item = Part> + '_ {
         Part::Shards(shards::to(&state.shards)),
         Part::Approvals(approvals::to(&state.approvals)),
         Part::Quota(state.quota.to_wire()),
+        Part::Audit((&*state.audit).into()),
         Part::Once(once::to(&machine.once)),
     ]
     .into_iter()
@@ -135,6 +136,7 @@ fn put(machine: &mut Machine, part: Part) -> Result<(), WireError> {
             let quota = need("quota", Quota::from_wire(part))?;
             state.quota = Arc::new(quota);
         }
+        Part::Audit(part) => state.audit = Arc::new(part.try_into().map_err(WireError::from)?),
         Part::Once(part) => machine.once = Arc::new(once::from(part)?),
         Part::Hashes(part) => state.hashes = Arc::new(once::hashes_from(part)?),
     }

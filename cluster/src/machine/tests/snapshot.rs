@@ -18,7 +18,7 @@ fn apply(machine: &mut Machine, entries: &[Entry]) {
         // A blank entry of the engine now and then: indices have gaps.
         let index = last.index + 1 + u64::from(last.index.is_multiple_of(7));
         let term = last.term + u64::from(last.index.is_multiple_of(11));
-        machine.apply(Position { term, index }, entry.clone());
+        machine.apply(Position { term, index }, entry.clone(), &mut Vec::new());
     }
 }
 

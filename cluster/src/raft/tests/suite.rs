@@ -6,6 +6,7 @@ use openraft::StorageError;
 use openraft::testing::log::{StoreBuilder, Suite};
 use tempfile::TempDir;
 
+use crate::raft::audit_files::{AuditFiles, AuditWriter};
 use crate::raft::log_store::{Identity, LogStore};
 use crate::raft::machine_store::MachineStore;
 use crate::raft::publish::Publisher;
@@ -26,7 +27,9 @@ impl StoreBuilder<TypeConfig, LogStore, MachineStore, TempDir> for Stores {
         let key = Secret::generate().unwrap();
         let (publisher, _applied) = Publisher::new("n0".into(), key, Arc::new(OnceLock::new()));
         let snapshots = Snapshots::open(&dir.path().join("snapshots")).unwrap();
-        let machine = MachineStore::new(publisher, snapshots, Arc::default());
+        let files = AuditFiles::new(dir.path().join("audit"));
+        let audit = AuditWriter::start(files).unwrap();
+        let machine = MachineStore::new(publisher, snapshots, Arc::default(), audit);
         Ok((dir, log, machine))
     }
 }

@@ -1,0 +1,58 @@
+//! Keys of the audit log that all nodes share. They follow from the pepper of the keyring, which stays in its envelope
+//! and never changes, so that a node that opens the keyring can guard and sign, and so that one of them can be handed
+//! to an auditor without the others.
+
+use aws_lc_rs::hmac;
+
+use super::chain::Genesis;
+use super::key::{KeyKind, SignerKey};
+use super::mac::{KeyRanges, MacKey, MacKeys};
+use super::note::NoteError;
+use crate::keyring::Keyring;
+use crate::secret::Secret;
+
+const MAC_PURPOSE: &[u8] = b"lockgate-audit-mac-key/v1\n";
+const SIGNER_PURPOSE: &[u8] = b"lockgate-audit-signer/v1\n";
+
+/// MAC keys of all ranges.
+#[must_use]
+pub fn mac_keys(keyring: &Keyring, ranges: &KeyRanges) -> MacKeys {
+    let ids = ranges.starts().iter().map(|(_, id)| *id);
+    ids.map(|id| MacKey::new(id, &derive(keyring, MAC_PURPOSE, &id.to_be_bytes())))
+        .collect()
+}
+
+/// Key that signs checkpoints for the log.
+///
+/// # Errors
+/// When the name of the log can't stand in a signature.
+pub fn log_signer(keyring: &Keyring, genesis: &Genesis) -> Result<SignerKey, NoteError> {
+    let seed = derive(keyring, SIGNER_PURPOSE, genesis.log.as_bytes());
+    SignerKey::new(&genesis.origin(), KeyKind::Signer, &seed)
+}
+
+/// One key for one purpose and subject: HKDF-Expand (RFC 5869) for a single block of output.
+fn derive(keyring: &Keyring, purpose: &[u8], subject: &[u8]) -> Secret {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, keyring.pepper().expose());
+    let mut context = hmac::Context::with_key(&key);
+    context.update(purpose);
+    context.update(subject);
+    context.update(&[1]);
+    // HMAC-SHA256 has 32 bytes.
+    Secret::from_bytes(context.sign().as_ref().try_into().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_differ_by_purpose_and_subject_and_come_again() {
+        let keyring = Keyring::generate().unwrap();
+        let seed = |purpose, subject: &[u8]| *derive(&keyring, purpose, subject).expose();
+        assert_eq!(seed(MAC_PURPOSE, b"a"), seed(MAC_PURPOSE, b"a"));
+        assert_ne!(seed(MAC_PURPOSE, b"a"), seed(MAC_PURPOSE, b"b"));
+        assert_ne!(seed(MAC_PURPOSE, b"a"), seed(SIGNER_PURPOSE, b"a"));
+        assert_ne!(seed(MAC_PURPOSE, b"a"), *keyring.pepper().expose());
+    }
+}
