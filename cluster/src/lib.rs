@@ -14,6 +14,7 @@ mod keyring;
 pub mod lease;
 mod machine;
 mod net;
+mod notary;
 mod placement;
 mod plane;
 pub mod quota;
@@ -44,6 +45,7 @@ pub use self::machine::{
     Register, Shard, ShardOwner, StateHash, Token,
 };
 pub use self::net::{Begin, NetworkError, NetworkOptions, PeerFile};
+pub use self::notary::Notary;
 pub use self::placement::{Candidate, Pace, plan as plan_placement};
 pub use self::plane::FetchError;
 pub use self::raft::{AdminError, LATENCY_BOUNDS_US, Latency, RaftRole, RaftStatus, Seat};

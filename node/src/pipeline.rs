@@ -213,6 +213,7 @@ impl Pipeline {
             }
         };
         let asked = async {
+            trail.settled().await?;
             let link = link(plan.server).await?;
             trail.depart();
             send(&incoming, entry, &plan, link, &trail).await
@@ -232,6 +233,7 @@ impl Pipeline {
             let view = View::new(&incoming, entry);
             CallStream::new(messages, view, trail, rights, admitted)
         })
+        .await
     }
 
     /// Writes the pair of audit lines for what the gateway answers itself (lists, discover, initialize).
@@ -452,7 +454,7 @@ fn value(text: &str) -> Result<HeaderValue, CallError> {
     })
 }
 
-fn answered(
+async fn answered(
     reply: Result<Reply, CallError>,
     incoming: &Incoming<'_>,
     entry: &Entry,
@@ -461,7 +463,7 @@ fn answered(
 ) -> Result<Outcome, CallError> {
     match reply {
         Ok(Reply::Single { status, frame }) => {
-            trail.answered(&frame);
+            trail.answered(&frame).await?;
             let method = incoming.frame.method();
             let frame = Lens::new(incoming, &method, entry).answer(frame);
             Ok(Outcome::Done { status, frame })

@@ -8,7 +8,7 @@ use lockgate_proto::mcp::method;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::audit::{Audit, Completed, Decision, Received};
+use crate::audit::{Audit, Completed, Decision, Intent, Received};
 use crate::error::{CallError, Object};
 use crate::identity::Authenticated;
 use crate::pipeline::Incoming;
@@ -49,6 +49,7 @@ pub struct Trail {
     // Boxed: with tracing off, which is usual, a call carries no room for it.
     span: Option<Box<CallSpan>>,
     serial: u64,
+    intent: Option<Intent>,
     started: Instant,
     method: &'static str,
     server: Option<ServerName>,
@@ -84,7 +85,7 @@ impl Trail {
         let span = span.map(|span| Box::new(span.with_id(serial)));
         let trace = span.as_deref().map(CallSpan::context).or(incoming.trace);
         let arguments = frame.param(&["arguments"]);
-        recorders.audit.received(&Received {
+        let intent = recorders.audit.received(&Received {
             serial,
             caller: &incoming.who.caller,
             session: incoming.session.map(|name| &**name),
@@ -101,6 +102,7 @@ impl Trail {
             metrics: Arc::clone(recorders.metrics),
             span,
             serial,
+            intent,
             started: Instant::now(),
             method: label,
             server,
@@ -125,13 +127,32 @@ impl Trail {
         self.span.as_deref().map(CallSpan::context)
     }
 
-    /// The server answered.
-    pub fn answered(mut self, answer: &Frame) {
-        self.close(match answer.kind() {
+    /// Waits until the first line is as safe as it must be before the call goes out.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the audit log does not take it in time.
+    pub async fn settled(&self) -> Result<(), CallError> {
+        let local_seq = self.intent.map(|intent| intent.local_seq);
+        self.audit.settled(local_seq).await
+    }
+
+    /// The server answered. Resolves when the second line is as safe as it must be before the answer goes out.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the audit log does not take it in time.
+    pub fn answered(
+        mut self,
+        answer: &Frame,
+    ) -> impl Future<Output = Result<(), CallError>> + Send + use<> {
+        let told = self.close(match answer.kind() {
             Kind::Error => "server_error",
             _ if self.method == method::TOOLS_CALL && is_tool_error(answer) => "tool_error",
             _ => "ok",
         });
+        let audit = Arc::clone(&self.audit);
+        async move { audit.settled(told).await }
     }
 
     /// The gateway answered.
@@ -144,13 +165,14 @@ impl Trail {
         self.close(error.wire().verdict);
     }
 
-    fn close(&mut self, status: &'static str) {
+    fn close(&mut self, status: &'static str) -> Option<u64> {
         if std::mem::replace(&mut self.closed, true) {
-            return;
+            return None;
         }
         let took = self.started.elapsed();
-        self.audit.completed(&Completed {
+        let told = self.audit.completed(&Completed {
             serial: self.serial,
+            intent: self.intent,
             caller: &self.who.caller,
             session: self.session.as_deref(),
             method: self.method,
@@ -173,6 +195,7 @@ impl Trail {
         if let Some(span) = self.span.take() {
             span.end(status);
         }
+        told
     }
 }
 

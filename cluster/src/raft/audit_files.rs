@@ -62,7 +62,7 @@ impl AuditFiles {
 }
 
 /// The machine's end: tells the thread what is to be written. The thread ends with it.
-pub(super) struct AuditWriter {
+pub(crate) struct AuditWriter {
     orders: mpsc::Sender<Order>,
     files: AuditFiles,
     is_open: bool,

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::answer::{self, Answer};
 use super::error::ApiError;
 use super::parts::{Parts, Readiness};
+use crate::config::AuditMode;
 use crate::telemetry::{
     EndpointGauge, Gauges, LatencyGauge, Metrics, Process, RaftGauges, ServerGauge,
 };
@@ -42,6 +43,12 @@ pub(super) fn ready(parts: &Parts, with_details: bool) -> Answer {
             )
             .collect();
         body["audit"] = json!({ "healthy": audited });
+        if let Some(ledger) = parts.pipeline.audit.ledger() {
+            let mode = ledger.mode();
+            body["audit"]["mode"] = json!(mode.as_str());
+            // Records that only memory has go with the process.
+            body["audit"]["degraded"] = json!(mode == AuditMode::Memory);
+        }
         body["cluster"] = json!({ "lease": serves });
     }
     answer::json(status, &body)

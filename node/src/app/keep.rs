@@ -10,6 +10,7 @@ use lockgate_proto::mcp::Era;
 use tokio::task::JoinHandle;
 
 use crate::admin::ApplyFuture;
+use crate::audit;
 use crate::config::{self, Registry, ReloadHandle};
 use crate::identity::Identity;
 use crate::task::spawn_named;
@@ -19,6 +20,8 @@ use super::{App, replicated};
 
 /// Catalogs that change within this time make one new table.
 const DEBOUNCE: Duration = Duration::from_millis(20);
+/// How often checkpoints of the audit log are signed.
+const CHECKPOINT: Duration = Duration::from_secs(1);
 /// How often sessions are looked at.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -33,10 +36,27 @@ impl App {
                 sessions.sweep();
             }
         };
-        vec![
+        let mut recording = Vec::new();
+        if let Some(ledger) = self.audit.ledger() {
+            let shipping = audit::ship(Arc::clone(ledger), self.cluster.clone());
+            recording.push(spawn_named("audit shipping", shipping));
+            let syncing = audit::keep_synced(Arc::clone(ledger));
+            recording.push(spawn_named("audit spool", syncing));
+            let notary = Arc::clone(&self.notary);
+            recording.push(spawn_named("audit checkpoints", async move {
+                let mut every = tokio::time::interval(CHECKPOINT);
+                loop {
+                    every.tick().await;
+                    notary.tick().await;
+                }
+            }));
+        }
+        let mut tasks = vec![
             spawn_named("routes", self.clone().keep_routes()),
             spawn_named("session sweep", sweep),
-        ]
+        ];
+        tasks.append(&mut recording);
+        tasks
     }
 
     /// Makes `registry` effective, with what was added to it at run time: who may come in, and which servers there are.

@@ -15,12 +15,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
-use lockgate_cluster::Cluster;
+use lockgate_cluster::{Cluster, Notary};
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::audit::Audit;
-use crate::config::{self, Loaded, Registry};
+use crate::audit::{self, Audit, Ledger};
+use crate::config::{self, Config, Loaded, Registry};
 use crate::identity::{Identities, Identity};
 use crate::ingress::Gateway;
 use crate::pipeline::Pipeline;
@@ -48,6 +49,8 @@ const DRAIN_MAX: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 struct App {
     cluster: Cluster,
+    /// Signs checkpoints of the audit log.
+    notary: Arc<Notary>,
     audit: Arc<Audit>,
     telemetry: Arc<Telemetry>,
     upstreams: Upstreams,
@@ -97,7 +100,9 @@ impl App {
         let sealer = Arc::new(Sealer::new(view.keyring()).context("the keyring cannot be used")?);
         let telemetry = Arc::new(telemetry::init(&config.node.telemetry, view.node())?);
         let audit = Audit::open(&config.node.audit, view.node(), view.boot(), clock);
-        let audit = Arc::new(audit.context("the audit log cannot be opened")?);
+        let audit = audit.context("the audit log cannot be opened")?;
+        let ledger = Self::open_ledger(config, &cluster).await?;
+        let audit = Arc::new(audit.with_ledger(ledger));
         let metrics = Arc::new(Metrics::default());
         let limits = config.node.limits;
         let identities = Arc::new(Identities::new(Identity::new(&base, &view)?));
@@ -132,8 +137,11 @@ impl App {
             grace: GRACE,
         });
         let registry = Arc::new(ArcSwap::new(base));
+        let notary = Notary::open(cluster.clone(), &config.node.data_dir, clock)
+            .context("the data directory cannot be used")?;
         let app = Self {
             cluster,
+            notary: Arc::new(notary),
             audit,
             telemetry,
             upstreams,
@@ -149,11 +157,38 @@ impl App {
         Ok(app)
     }
 
+    /// Begins the records of this life of the node, behind what earlier ones have left.
+    async fn open_ledger(config: &Config, cluster: &Cluster) -> anyhow::Result<Arc<Ledger>> {
+        let (settings, view) = (config.node.ledger, cluster.view());
+        let dir = config.node.data_dir.join("audit-spool");
+        let life = (view.node(), view.boot());
+        let ledger = Ledger::open(settings, &dir, life, clock).context("audit spool")?;
+        audit::recover(&ledger, cluster, &dir)
+            .await
+            .context("audit spool")?;
+        Ok(Arc::new(ledger))
+    }
+
+    /// Brings the last records into the log, for so long as that may take.
+    async fn ship_the_rest(&self) {
+        let Some(ledger) = self.audit.ledger() else {
+            return;
+        };
+        let shipping = audit::ship(Arc::clone(ledger), self.cluster.clone());
+        let drained = tokio::select! {
+            () = shipping => false,
+            drained = timeout(FLUSH_MAX, self.audit.drained()) => drained.is_ok(),
+        };
+        if !drained {
+            tracing::warn!("the last audit records are not in the log; the next start brings them");
+        }
+    }
+
     /// Waits until each server was tried once, or for so long, and routes to what they offer.
     async fn settled(&self) {
         self.upstreams.settled(SETTLE_MAX).await;
         // Without its first lease a node among others refuses everything; cut off, it says so in `/readyz`.
-        let _cut_off = tokio::time::timeout(SETTLE_MAX, self.cluster.serving().begun()).await;
+        let _cut_off = timeout(SETTLE_MAX, self.cluster.serving().begun()).await;
         self.rebuild_routes();
     }
 
@@ -162,6 +197,7 @@ impl App {
         self.gateway.sessions.end_all().await;
         self.upstreams.drain(DRAIN_MAX).await;
         self.quotas.end().await;
+        self.ship_the_rest().await;
         self.cluster.close().await;
         let telemetry = self.telemetry;
         let _sent = tokio::task::spawn_blocking(move || telemetry.shut_down(FLUSH_MAX)).await;

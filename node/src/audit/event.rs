@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use aws_lc_rs::digest;
+use lockgate_cluster::audit::record;
+use lockgate_cluster::audit::{Hash, Record};
 use lockgate_proto::id::ServerName;
 
+use super::ledger::Intent;
 use super::line::{Line, key};
 use crate::call::Caller;
 
@@ -54,6 +56,8 @@ pub struct Received<'a> {
 pub struct Completed<'a> {
     /// Number of the call, as in [`Received`].
     pub serial: u64,
+    /// What [`super::Audit::received`] has returned for it.
+    pub intent: Option<Intent>,
     /// Who called.
     pub caller: &'a Caller,
     /// Session by its short name.
@@ -84,15 +88,8 @@ pub struct Decision<'a> {
 pub(super) struct ArgsHash([u8; 64]);
 
 impl ArgsHash {
-    pub(super) fn of(raw: &[u8]) -> Self {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let digest = digest::digest(&digest::SHA256, raw);
-        let mut hex = [0; 64];
-        for (pair, byte) in hex.chunks_exact_mut(2).zip(digest.as_ref()) {
-            pair[0] = DIGITS[usize::from(byte >> 4)];
-            pair[1] = DIGITS[usize::from(byte & 15)];
-        }
-        Self(hex)
+    pub(super) fn of(hash: &Hash) -> Self {
+        Self(hash.to_hex())
     }
 
     fn as_str(&self) -> &str {
@@ -128,6 +125,48 @@ impl Received<'_> {
         line.text(key!("rule"), self.decision.rule, NAME_BYTES_MAX);
         line.optional(key!("trace_id"), self.trace_id, NAME_BYTES_MAX);
     }
+}
+
+impl<'a> Received<'a> {
+    /// The same as a record of the log.
+    pub(super) fn fill(&self, record: &mut Record<'a>, args: Option<Hash>) {
+        fill_caller(record, self.caller);
+        record.trace_id = self.trace_id;
+        record.session = self.session;
+        record.server = self.server.map(AsRef::as_ref);
+        record.tool = self.target;
+        record.method = Some(self.method);
+        record.decision = Some(record::Decision {
+            effect: if self.decision.allowed {
+                record::Effect::Allow
+            } else {
+                record::Effect::Deny
+            },
+            rule: self.decision.rule,
+            policy: 0,
+        });
+        record.args_sha256 = args;
+    }
+}
+
+impl<'a> Completed<'a> {
+    /// The same as a record of the log.
+    pub(super) fn fill(&self, record: &mut Record<'a>) {
+        fill_caller(record, self.caller);
+        record.session = self.session;
+        record.server = self.server.map(AsRef::as_ref);
+        record.tool = self.tool;
+        record.method = Some(self.method);
+        record.status = Some(self.status);
+        record.latency_us = Some(u64::try_from(self.took.as_micros()).unwrap_or(u64::MAX));
+    }
+}
+
+/// Fields that say who.
+pub(super) fn fill_caller<'a>(record: &mut Record<'a>, caller: &'a Caller) {
+    record.principal = Some(caller.principal.as_str());
+    record.credential = Some(&caller.credential);
+    record.tenant = caller.tenant.as_ref().map(AsRef::as_ref);
 }
 
 impl Completed<'_> {

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
+use lockgate_cluster::audit::{Hash, Kind};
 use parking_lot::{Condvar, Mutex};
 
-use super::event::{ArgsHash, Completed, Received, write_caller};
+use super::event::{ArgsHash, Completed, Received, fill_caller, write_caller};
+use super::ledger::{Intent, Ledger};
 use super::line::{Event, Line, event, key};
 use super::sink::{self, Sink};
 use super::writer::Writer;
@@ -29,6 +31,7 @@ const WORD_BYTES_MAX: usize = 512;
 #[derive(Debug)]
 pub struct Audit {
     shared: Arc<Shared>,
+    ledger: Option<Arc<Ledger>>,
 }
 
 /// Lines were still waiting when the time was over.
@@ -137,7 +140,10 @@ impl Audit {
         let _detached = thread::Builder::new()
             .name("audit".to_owned())
             .spawn(move || writer.run())?;
-        Ok(Self { shared })
+        Ok(Self {
+            shared,
+            ledger: None,
+        })
     }
 
     /// Records that a call has come in. Before this has said yes, nothing may be sent for it.
@@ -145,17 +151,81 @@ impl Audit {
     /// # Errors
     ///
     /// [`CallError::AuditUnavailable`] when the log can't be written or too much waits to be written.
-    pub fn received(&self, event: &Received<'_>) -> Result<(), CallError> {
-        let args = event.arguments.map(ArgsHash::of);
-        self.shared
-            .intent(event!("received"), |line| event.write(line, args.as_ref()))
+    pub fn received(&self, event: &Received<'_>) -> Result<Option<Intent>, CallError> {
+        let hash = event.arguments.map(Hash::of);
+        let intent = match &self.ledger {
+            Some(ledger) => {
+                let kind = match event.decision.allowed {
+                    true => Kind::Call,
+                    false => Kind::Decision,
+                };
+                Some(ledger.intend(kind, |record| event.fill(record, hash))?)
+            }
+            None => None,
+        };
+        let args = hash.as_ref().map(ArgsHash::of);
+        let written = self
+            .shared
+            .intent(event!("received"), |line| event.write(line, args.as_ref()));
+        if let (Err(_), Some(ledger)) = (&written, &self.ledger) {
+            // Nothing follows it.
+            ledger.tell(intent, Kind::Call, |record| {
+                record.status = Some("no_audit")
+            });
+        }
+        written.map(|()| intent)
+    }
+
+    /// Waits until the record is as safe as the mode of the log demands before a call goes out.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::AuditUnavailable`] when the log does not take it in time.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn settled(&self, local_seq: Option<u64>) -> Result<(), CallError> {
+        match (&self.ledger, local_seq) {
+            (Some(ledger), Some(local_seq)) => ledger.settled(local_seq).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets records go into the log of the cluster, too.
+    #[must_use]
+    pub fn with_ledger(mut self, ledger: Arc<Ledger>) -> Self {
+        self.ledger = Some(ledger);
+        self
+    }
+
+    /// The way into the log of the cluster.
+    pub fn ledger(&self) -> Option<&Arc<Ledger>> {
+        self.ledger.as_ref()
+    }
+
+    /// Waits until all records are in the log of the cluster, and forgets the spool then.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: what is not in the log by then stays in the spool.
+    pub async fn drained(&self) {
+        if let Some(ledger) = &self.ledger {
+            ledger.drained().await;
+            if let Err(error) = ledger.retire() {
+                tracing::warn!(%error, "audit spool stays, the next start drains it");
+            }
+        }
     }
 
     /// Records how a call ended. A call that was received always finds room here, unless thousands of them end while
     /// the disk refuses; what is lost then is counted, and told by a `security` line as soon as there is room.
-    pub fn completed(&self, event: &Completed<'_>) {
+    /// Returns the number of its record.
+    pub fn completed(&self, event: &Completed<'_>) -> Option<u64> {
         self.shared
             .outcome(event!("completed"), |line| event.write(line));
+        let ledger = self.ledger.as_ref()?;
+        ledger.tell(event.intent, Kind::Call, |record| event.fill(record))
     }
 
     /// Records that `who` is about to do `action` on `target`.
@@ -164,6 +234,18 @@ impl Audit {
     ///
     /// [`CallError::AuditUnavailable`] as for a call: what can't be recorded must not be done.
     pub fn admin(&self, who: &str, action: &str, target: &str) -> Result<(), CallError> {
+        if let Some(ledger) = &self.ledger {
+            let kind = if action.starts_with("keys") {
+                Kind::Key
+            } else {
+                Kind::Admin
+            };
+            ledger.intend(kind, |record| {
+                record.principal = Some(who);
+                record.method = Some(action);
+                record.tool = Some(target);
+            })?;
+        }
         self.shared.intent(event!("admin"), |line| {
             line.text(key!("who"), who, WORD_BYTES_MAX);
             line.text(key!("action"), action, WORD_BYTES_MAX);
@@ -179,6 +261,13 @@ impl Audit {
             write_caller(line, caller);
             line.text(key!("detail"), detail, WORD_BYTES_MAX);
         });
+        if let Some(ledger) = &self.ledger {
+            ledger.tell(None, Kind::Security, |record| {
+                fill_caller(record, caller);
+                record.method = Some(what);
+                record.tool = Some(detail);
+            });
+        }
     }
 
     /// Records that somebody at `peer` was refused for `why`, before it was known who.
@@ -188,11 +277,19 @@ impl Audit {
             line.text(key!("peer"), peer, WORD_BYTES_MAX);
             line.text(key!("detail"), why, WORD_BYTES_MAX);
         });
+        if let Some(ledger) = &self.ledger {
+            ledger.tell(None, Kind::Auth, |record| {
+                record.endpoint = Some(peer);
+                record.method = Some("credential_refused");
+                record.status = Some(why);
+            });
+        }
     }
 
     /// Whether calls are taken: the last write succeeded and there is room.
     pub fn is_healthy(&self) -> bool {
-        self.shared.state.lock().has_room(0)
+        let ledger = self.ledger.as_ref();
+        ledger.is_none_or(|ledger| ledger.is_healthy()) && self.shared.state.lock().has_room(0)
     }
 
     /// Asks for the file to be opened anew, after it was moved away (log rotation). Lines that wait go into the new

@@ -2,15 +2,21 @@
 //! each; and one for what operators do and for what concerns security. No audit, no call: when lines can't be kept,
 //! [`Audit::received`] refuses.
 //!
-//! The call formats its line into a shared buffer; a thread of its own writes the buffer out.
+//! The call formats its line into a shared buffer; a thread of its own writes the buffer out. Beside that, [`Ledger`]
+//! brings a record of the same event into the tamper-evident log of the cluster.
 
 mod event;
 mod handle;
+mod ledger;
 mod line;
+mod ship;
 mod sink;
+mod spool;
 #[cfg(test)]
 mod tests;
 mod writer;
 
 pub use self::event::{Completed, Decision, Received};
 pub use self::handle::{Audit, FlushError};
+pub use self::ledger::{Intent, Ledger, LedgerStatus};
+pub use self::ship::{keep_synced, recover, ship};

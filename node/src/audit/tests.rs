@@ -128,6 +128,7 @@ fn received<'a>(caller: &'a Caller, serial: u64, target: &'a str) -> Received<'a
 
 fn completed(caller: &Caller, serial: u64) -> Completed<'_> {
     Completed {
+        intent: None,
         serial,
         caller,
         session: None,

@@ -1,6 +1,7 @@
 //! The command line: one file a verb. Verbs that ask a running node go through the admin API; `serve`, `stdio` and
 //! `demo` start one and are handed in by `main`, because only `app` puts the parts together.
 
+mod audit;
 mod certs;
 mod client;
 mod cluster;
@@ -138,6 +139,9 @@ enum Verb {
     DemoServer,
     /// Find out what keeps the gateway from starting or working.
     Doctor(doctor::Args),
+    /// Read and verify the audit log.
+    #[command(subcommand)]
+    Audit(audit::Verb),
     /// Check, show and take over configurations.
     #[command(subcommand)]
     Config(config::Verb),
@@ -190,6 +194,7 @@ fn dispatch(cli: Cli, starts: &dyn Starts, out: &mut Out) -> Result<Exit, Failur
         Verb::DemoServer => starts.demo_server().map(|()| Exit::Done),
         Verb::Init(args) => init::run(&args, out),
         Verb::Doctor(args) => wait(doctor::run(&args, &client()?, out)),
+        Verb::Audit(verb) => audit::run(&verb, out),
         Verb::Config(verb) => wait(config::run(verb, &client()?, out)),
         Verb::Keys(verb) => wait(keys::run(verb, &client()?, out)),
         Verb::Servers(verb) => wait(servers::run(verb, &client()?, out)),

@@ -51,6 +51,8 @@ pub struct Node {
     pub bridge: Bridge,
     /// Where audit lines go.
     pub audit: Audit,
+    /// How records reach the audit log of the cluster.
+    pub ledger: Ledger,
     /// Log format and trace export.
     pub telemetry: Telemetry,
 }
@@ -162,6 +164,48 @@ impl Default for Bridge {
             memory_principal_bytes_max: 32 << 20,
         }
     }
+}
+
+/// How records reach the audit log of the cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ledger {
+    /// How safe a record is before its call goes out, or its answer.
+    pub mode: AuditMode,
+    /// Whether a call waits for the disk, in the mode `local`.
+    pub sync: AuditSync,
+}
+
+/// How safe a record is before its call goes out, or its answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AuditMode {
+    /// In the log of the cluster, on the disks of a majority.
+    Quorum,
+    /// In the spool of this node: survives the process, and shortly after a power loss, too.
+    #[default]
+    Local,
+    /// In memory.
+    Memory,
+}
+
+impl AuditMode {
+    /// Its word in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Quorum => "quorum",
+            Self::Local => "local",
+            Self::Memory => "memory",
+        }
+    }
+}
+
+/// Whether a call waits for the disk, in the mode `local`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AuditSync {
+    /// It does not; the disk has its record at most 10 ms and one sync later.
+    #[default]
+    Group,
+    /// It does.
+    Each,
 }
 
 /// Where audit lines go.

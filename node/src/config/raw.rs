@@ -119,7 +119,12 @@ raw! {
 
 raw! {
     /// `audit`.
-    Audit { output: AuditOutput, file: PathBuf, }
+    Audit {
+        mode: AuditMode,
+        sync: AuditSync,
+        output: AuditOutput,
+        file: PathBuf,
+    }
 }
 
 raw! {
@@ -246,6 +251,14 @@ macro_rules! words {
 words! {
     /// `audit.output`.
     AuditOutput { Stdout, }
+}
+words! {
+    /// `audit.mode`.
+    AuditMode { Quorum, Local, Memory, }
+}
+words! {
+    /// `audit.sync`.
+    AuditSync { Group, Each, }
 }
 words! {
     /// `telemetry.log`.

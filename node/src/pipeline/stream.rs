@@ -60,7 +60,8 @@ impl CallStream {
         match next {
             Ok(Some(frame)) if matches!(frame.kind(), Kind::Result | Kind::Error) => {
                 if let Some(trail) = self.trail.take() {
-                    trail.answered(&frame);
+                    // A call that is given up here is told all the same; only its answer does not come.
+                    trail.answered(&frame).await?;
                 }
                 Ok(Some(self.view.lens().answer(frame)))
             }

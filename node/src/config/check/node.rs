@@ -7,7 +7,9 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
 use super::{Context, Findings};
-use crate::config::checked::{Audit, Bridge, Identity, Limits, Node, Session, Telemetry, Tls};
+use crate::config::checked::{
+    Audit, AuditMode, AuditSync, Bridge, Identity, Ledger, Limits, Node, Session, Telemetry, Tls,
+};
 use crate::config::problem::Problem;
 use crate::config::raw;
 use crate::config::tree::KeyPath;
@@ -76,6 +78,7 @@ pub(super) fn node(
         limits: limits(&raw.limits.unwrap_or_default()),
         session: session(&raw.session.unwrap_or_default(), found),
         bridge: bridge(&raw.bridge.unwrap_or_default(), found),
+        ledger: ledger(raw.audit.as_ref()),
         audit: audit(&raw.audit.unwrap_or_default(), context, found),
         telemetry: telemetry(raw.telemetry.unwrap_or_default(), found),
     }
@@ -287,6 +290,19 @@ pub(super) fn not_above(
 /// A time, or its default.
 pub(super) fn time(raw: Option<Time>, default: Duration) -> Duration {
     raw.map_or(default, |time| time.0)
+}
+
+fn ledger(raw: Option<&raw::Audit>) -> Ledger {
+    let mode = match raw.and_then(|raw| raw.mode.as_ref()) {
+        Some(raw::AuditMode::Quorum) => AuditMode::Quorum,
+        Some(raw::AuditMode::Memory) => AuditMode::Memory,
+        Some(raw::AuditMode::Local) | None => AuditMode::Local,
+    };
+    let sync = match raw.and_then(|raw| raw.sync.as_ref()) {
+        Some(raw::AuditSync::Each) => AuditSync::Each,
+        Some(raw::AuditSync::Group) | None => AuditSync::Group,
+    };
+    Ledger { mode, sync }
 }
 
 fn audit(raw: &raw::Audit, context: &Context<'_>, found: &mut Findings) -> Audit {

@@ -57,7 +57,7 @@ pub(super) const FILE: &[Key] = &[
         "audit",
         Object(AUDIT),
         r#"{"output":"stdout"}"#,
-        "Where audit lines go: `output` or `file`.",
+        "How calls are recorded in the log of the cluster, and where their lines go besides: `output` or `file`.",
     ),
     key(
         "telemetry",
@@ -273,6 +273,18 @@ const BRIDGE: &[Key] = &[
 ];
 
 const AUDIT: &[Key] = &[
+    with(
+        "mode",
+        Choice(&["quorum", "local", "memory"]),
+        r#""local""#,
+        "How safe the record of a call is before it goes out: `quorum` in the log of the cluster, also before its answer; `local` in the spool of this node; `memory` nowhere but in memory, and `/readyz` says so.",
+    ),
+    with(
+        "sync",
+        Choice(&["group", "each"]),
+        r#""group""#,
+        "In the mode `local`: `group` brings records to the disk at most 10 ms later, `each` before the call goes out.",
+    ),
     key(
         "output",
         Choice(&["stdout"]),

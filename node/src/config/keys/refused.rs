@@ -13,15 +13,7 @@ pub(in crate::config) struct RefusedKey {
 const REFUSED: &[RefusedKey] = &[
     row(
         "audit.hmac_key_env",
-        "remove it: audit lines carry no MAC in this version",
-    ),
-    row(
-        "audit.mode",
-        "remove it: lines are written to `audit.output` or `audit.file` before and after every call",
-    ),
-    row(
-        "audit.sync",
-        "remove it: name a file on a synchronous mount in `audit.file` if every line has to reach the disk",
+        "remove it: the keys of the audit log follow from the keyring",
     ),
     row(
         "identity.api_keys.*.key",

@@ -48,23 +48,7 @@ impl Gateway {
     pub(crate) async fn start_with(rest: &str, env: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         write_config(dir.path(), rest);
-        let log = fs::File::create(dir.path().join("log")).unwrap();
-        let mut child = Command::new(BINARY)
-            .args(["serve", "--ready-json", "--config"])
-            .arg(dir.path().join("lockgate.yaml"))
-            .envs(env.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
-        let line = within("ready line", stdout.next_line()).await.unwrap();
-        let log = || fs::read_to_string(dir.path().join("log")).unwrap();
-        let line = line.unwrap_or_else(|| panic!("the gateway did not start:\n{}", log()));
-        let ready: Value = serde_json::from_str(&line).unwrap();
-        assert_eq!(ready["event"], "ready");
+        let (child, stdout, ready) = launch(dir.path(), env).await;
         Self {
             address: ready["listen"].as_str().unwrap().parse().unwrap(),
             admin: ready["admin"].as_str().unwrap().parse().unwrap(),
@@ -73,6 +57,20 @@ impl Gateway {
             dir,
             _stdout: stdout,
         }
+    }
+
+    /// Starts it once more on the same files, after its end.
+    pub(crate) async fn start_again(&mut self) {
+        let (child, stdout, ready) = launch(self.dir.path(), &[]).await;
+        self.address = ready["listen"].as_str().unwrap().parse().unwrap();
+        self.admin = ready["admin"].as_str().unwrap().parse().unwrap();
+        self.pid = child.id().unwrap();
+        (self.child, self._stdout) = (child, stdout);
+    }
+
+    /// Where it keeps its state.
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("data")
     }
 
     /// A client without a session.
@@ -146,6 +144,28 @@ impl Gateway {
         })
         .await;
     }
+}
+
+/// Starts the program on the configuration in `dir`, and waits until it is ready.
+async fn launch(dir: &Path, env: &[(&str, &str)]) -> (Child, Lines<BufReader<ChildStdout>>, Value) {
+    let log = fs::File::create(dir.join("log")).unwrap();
+    let mut child = Command::new(BINARY)
+        .args(["serve", "--ready-json", "--config"])
+        .arg(dir.join("lockgate.yaml"))
+        .envs(env.iter().copied())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(log)
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
+    let line = within("ready line", stdout.next_line()).await.unwrap();
+    let log = || fs::read_to_string(dir.join("log")).unwrap();
+    let line = line.unwrap_or_else(|| panic!("the gateway did not start:\n{}", log()));
+    let ready: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(ready["event"], "ready");
+    (child, stdout, ready)
 }
 
 fn write_config(dir: &Path, rest: &str) {

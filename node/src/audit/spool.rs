@@ -1,0 +1,236 @@
+//! Files in which records are until the log of the cluster has them, and in which the next life of the node finds what
+//! this one owed.
+//!
+//! ```text
+//! <dir>/<boot>-<first local_seq>.jsonl
+//! {"lockgate_spool":1,"open":[1030,1033]}      intents before this file whose outcome was not known yet
+//! {"v":1,"at":…,"node":"n1","boot":7,"local_seq":1041,…}
+//! ```
+
+use std::collections::{BTreeSet, VecDeque};
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use lockgate_proto::jsonrpc::{elements, find};
+
+/// A file is followed by another when it has grown to this.
+const FILE_BYTES_MAX: u64 = 4 << 20;
+
+/// The spool of this life of the node, open for appending.
+#[derive(Debug)]
+pub(super) struct Spool {
+    dir: PathBuf,
+    boot: u64,
+    file: File,
+    path: PathBuf,
+    /// What lies behind was never acknowledged, and is written over.
+    end: u64,
+    /// Earlier files, each with its last record.
+    full: VecDeque<(PathBuf, u64)>,
+}
+
+impl Spool {
+    /// Begins the spool of life `boot` in `dir`.
+    pub(super) fn create(dir: &Path, boot: u64) -> io::Result<Self> {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)?;
+        let (path, file, end) = begin(dir, boot, 1, &BTreeSet::new())?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            boot,
+            file,
+            path,
+            end,
+            full: VecDeque::new(),
+        })
+    }
+
+    /// Appends whole lines. After an error they are not there.
+    pub(super) fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(lines, self.end)?;
+        self.end += lines.len() as u64;
+        Ok(())
+    }
+
+    /// The file itself, to be synced.
+    pub(super) fn handle(&self) -> io::Result<File> {
+        self.file.try_clone()
+    }
+
+    /// Removes all files of this life.
+    pub(super) fn remove(&mut self) -> io::Result<()> {
+        fs::remove_file(&self.path)?;
+        for (path, _) in self.full.drain(..) {
+            fs::remove_file(path)?;
+        }
+        Ok(())
+    }
+
+    /// The log has everything through `committed`; `next` is the record that is next, and `open` the intents whose
+    /// outcome is not known yet.
+    pub(super) fn release(
+        &mut self,
+        committed: u64,
+        next: u64,
+        open: &BTreeSet<u64>,
+    ) -> io::Result<()> {
+        while let Some((path, last)) = self.full.front()
+            && *last <= committed
+        {
+            fs::remove_file(path)?;
+            self.full.pop_front();
+        }
+        if self.end < FILE_BYTES_MAX {
+            return Ok(());
+        }
+        let (path, file, end) = begin(&self.dir, self.boot, next, open)?;
+        self.file = file;
+        self.end = end;
+        let before = std::mem::replace(&mut self.path, path);
+        self.full.push_back((before, next - 1));
+        Ok(())
+    }
+}
+
+fn begin(
+    dir: &Path,
+    boot: u64,
+    first: u64,
+    open: &BTreeSet<u64>,
+) -> io::Result<(PathBuf, File, u64)> {
+    let path = dir.join(format!("{boot:020}-{first:020}.jsonl"));
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let file = options.open(&path)?;
+    let open: Vec<String> = open.iter().map(u64::to_string).collect();
+    let header = format!("{{\"lockgate_spool\":1,\"open\":[{}]}}\n", open.join(","));
+    file.write_all_at(header.as_bytes(), 0)?;
+    File::open(dir)?.sync_all()?;
+    Ok((path, file, header.len() as u64))
+}
+
+/// What one earlier life of the node has left.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Leftover {
+    pub(super) boot: u64,
+    /// Number of the first line.
+    pub(super) first: u64,
+    pub(super) lines: Vec<Vec<u8>>,
+    /// Intents without an outcome.
+    pub(super) open: BTreeSet<u64>,
+    pub(super) paths: Vec<PathBuf>,
+}
+
+/// What lives before `boot` have left in `dir`, oldest first.
+pub(super) fn leftovers(dir: &Path, boot: u64) -> io::Result<Vec<Leftover>> {
+    let mut files = Vec::new();
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let path = entry?.path();
+        files.extend(place(&path).map(|(boot, first)| (boot, first, path)));
+    }
+    files.sort();
+    let mut found: Vec<Leftover> = Vec::new();
+    for (life, first, path) in files {
+        if life >= boot {
+            continue;
+        }
+        if found.last().is_none_or(|last| last.boot != life) {
+            found.push(Leftover {
+                boot: life,
+                first,
+                ..Leftover::default()
+            });
+        }
+        if let Some(life) = found.last_mut() {
+            life.add(&fs::read(&path)?);
+            life.paths.push(path);
+        }
+    }
+    Ok(found)
+}
+
+impl Leftover {
+    /// Adds the lines of one file. A torn end was never acknowledged.
+    fn add(&mut self, bytes: &[u8]) {
+        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let Some(line) = line.strip_suffix(b"\n") else {
+                return;
+            };
+            let Ok(text) = std::str::from_utf8(line) else {
+                return;
+            };
+            let value = |key| find(text, key).map(|span| span.of(text));
+            if value("lockgate_spool").is_some() {
+                let open = value("open").unwrap_or_default();
+                // Where earlier files are left, too, this says nothing new.
+                self.open
+                    .extend(elements(open).filter_map(|one| one.of(open).parse::<u64>().ok()));
+                continue;
+            }
+            let Some(local_seq) = value("local_seq").and_then(|seq| seq.parse().ok()) else {
+                return;
+            };
+            match value("intent").and_then(|intent| intent.parse().ok()) {
+                Some(intent) => drop(self.open.remove(&intent)),
+                None if value("kind") == Some("\"call\"") => drop(self.open.insert(local_seq)),
+                None => {}
+            }
+            self.lines.push(line.to_vec());
+        }
+    }
+}
+
+fn place(path: &Path) -> Option<(u64, u64)> {
+    if path.extension()? != "jsonl" {
+        return None;
+    }
+    let (boot, first) = path.file_stem()?.to_str()?.split_once('-')?;
+    Some((boot.parse().ok()?, first.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(local_seq: u64, rest: &str) -> String {
+        format!("{{\"v\":1,\"local_seq\":{local_seq},\"kind\":\"call\"{rest}}}\n")
+    }
+
+    #[test]
+    fn what_a_life_owes_is_found_by_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut spool = Spool::create(dir.path(), 7).unwrap();
+        let lines = [line(1, ""), line(2, ""), line(3, ",\"intent\":1")];
+        spool.write(lines.concat().as_bytes()).unwrap();
+        spool.write(b"{\"v\":1,\"loc").unwrap();
+        assert_eq!(leftovers(dir.path(), 7).unwrap(), []);
+        let found = leftovers(dir.path(), 8).unwrap();
+        assert_eq!((found[0].boot, found[0].first), (7, 1));
+        assert_eq!(found[0].lines.len(), 3);
+        assert_eq!(found[0].open, BTreeSet::from([2]));
+    }
+
+    #[test]
+    fn a_full_file_goes_when_the_log_has_it_and_its_debts_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut spool = Spool::create(dir.path(), 7).unwrap();
+        spool.end = FILE_BYTES_MAX;
+        let open = BTreeSet::from([5]);
+        spool.release(3, 10, &open).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+        spool.release(9, 12, &open).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        spool.write(line(10, ",\"intent\":4").as_bytes()).unwrap();
+        let found = leftovers(dir.path(), 8).unwrap();
+        assert_eq!((found[0].first, found[0].lines.len()), (10, 1));
+        assert_eq!(found[0].open, open);
+    }
+}

@@ -1,0 +1,390 @@
+//! `lockgate audit`: reads the records in a data directory, or in a copy of one. No node need run.
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use lockgate_cluster::audit::export::{Export, export_csv, export_jsonl};
+use lockgate_cluster::audit::filter::{Filter, tail};
+use lockgate_cluster::audit::prove::prove;
+use lockgate_cluster::audit::segment::SegmentReader;
+use lockgate_cluster::audit::verify::{Report, Trust, Verdict, verify_export, verify_segments};
+use lockgate_cluster::audit::{Checkpoint, MacKeys, Note, Signers, VerifierKey};
+use serde_json::{Value, json};
+
+use super::exit::{Exit, Failure};
+use super::out::Out;
+
+/// `method` of the records that say who signs.
+const SIGNERS: &str = "audit/signers";
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Verb {
+    /// Show the last records.
+    Log(LogArgs),
+    /// Say how many records and checkpoints there are.
+    Stats(Place),
+    /// Print the public keys that verify checkpoints. Keep them where nobody who can change the log can change them.
+    Signers(Place),
+    /// Find out whether records were changed, removed, added or moved.
+    Verify(VerifyArgs),
+    /// Prove that one record is in the log, for somebody who has nothing but the public keys.
+    Prove {
+        #[command(flatten)]
+        place: Place,
+        /// Number of the record.
+        seq: u64,
+    },
+    /// Write records to a file or to standard output.
+    Export(ExportArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Place {
+    /// Data directory of a node, or a copy of it.
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    data_dir: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct LogArgs {
+    #[command(flatten)]
+    place: Place,
+    /// How many.
+    #[arg(long, short, default_value_t = 20)]
+    lines: usize,
+    #[command(flatten)]
+    filter: FilterArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct FilterArgs {
+    /// Only records with this field, for example `tool=github_get_repo`. May be repeated.
+    #[arg(long = "where", value_name = "FIELD=VALUE", value_parser = pair)]
+    equal: Vec<(String, String)>,
+    /// Not before this time: 2026-11-21, or 2026-11-21T08:00.
+    #[arg(long)]
+    since: Option<String>,
+    /// Before this time.
+    #[arg(long)]
+    until: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct VerifyArgs {
+    #[command(flatten)]
+    place: Place,
+    /// Verify this export instead.
+    #[arg(long, value_name = "FILE")]
+    export: Option<PathBuf>,
+    /// Public keys, as `lockgate audit signers` has printed them. Without them nothing can be said for certain.
+    #[arg(long, value_name = "FILE")]
+    signers: Option<PathBuf>,
+    /// Records that must be there at least.
+    #[arg(long, value_name = "COUNT")]
+    expect: Option<u64>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ExportArgs {
+    #[command(flatten)]
+    place: Place,
+    /// `jsonl` can be verified, `csv` is for a spreadsheet.
+    #[arg(long, default_value = "jsonl", value_parser = ["jsonl", "csv"])]
+    format: String,
+    /// File to write; standard output when it is not there.
+    #[arg(long, short, value_name = "FILE")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    filter: FilterArgs,
+}
+
+pub(super) fn run(verb: &Verb, out: &mut Out) -> Result<Exit, Failure> {
+    match verb {
+        Verb::Log(args) => log(args, out),
+        Verb::Stats(place) => stats(place, out),
+        Verb::Signers(place) => signers(place, out),
+        Verb::Verify(args) => verify(args, out),
+        Verb::Prove { place, seq } => {
+            let proof = prove(&place.open()?, *seq).map_err(|error| chain("", &error))?;
+            out.text(&proof);
+            Ok(Exit::Done)
+        }
+        Verb::Export(args) => export(args, out),
+    }
+}
+
+impl Place {
+    fn open(&self) -> Result<SegmentReader, Failure> {
+        let dir = self.data_dir.join("cluster").join("audit");
+        let reader = SegmentReader::open(&dir);
+        reader.map_err(|error| chain("name the node's data directory with --data-dir", &error))
+    }
+}
+
+impl FilterArgs {
+    fn filter(&self) -> Filter {
+        Filter {
+            equal: self.equal.clone(),
+            since: self.since.clone(),
+            until: self.until.clone(),
+        }
+    }
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (field, value) = text
+        .split_once('=')
+        .ok_or("write it as field=value, for example kind=call")?;
+    Ok((field.to_owned(), value.to_owned()))
+}
+
+/// The error with its causes.
+fn chain(remedy: &str, error: &dyn std::error::Error) -> Failure {
+    let mut message = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        message = format!("{message}: {error}");
+        cause = error.source();
+    }
+    Failure::new(message, remedy)
+}
+
+fn log(args: &LogArgs, out: &mut Out) -> Result<Exit, Failure> {
+    let found = tail(&args.place.open()?, &args.filter.filter(), args.lines);
+    let lines = found.map_err(|error| chain("", &error))?;
+    let records: Vec<Value> = lines
+        .iter()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect();
+    let heads = [
+        "seq",
+        "ts",
+        "node",
+        "kind",
+        "principal",
+        "method",
+        "tool",
+        "status",
+    ];
+    let text = |value: &Value| match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let row = |record: &Value| heads.iter().map(|head| text(&record[*head])).collect();
+    let rows: Vec<Vec<String>> = records.iter().map(row).collect();
+    out.table(&heads, &rows, &json!({ "records": records }));
+    Ok(Exit::Done)
+}
+
+fn stats(place: &Place, out: &mut Out) -> Result<Exit, Failure> {
+    let reader = place.open()?;
+    let failed = |error| chain("", &error);
+    let genesis = reader.genesis().map_err(failed)?;
+    let notes = reader.checkpoints().map_err(failed)?;
+    let last = notes.last().and_then(|note| Note::parse(note).ok());
+    let last = last.and_then(|note| Checkpoint::parse(note.text()).ok());
+    let value = json!({
+        "log": genesis.log,
+        "records": reader.size(),
+        "first": reader.first().map_err(failed)?,
+        "sealed_segments": reader.manifests().map_err(failed)?.len(),
+        "checkpoints": notes.len(),
+        "checkpoint_size": last.as_ref().map(|last| last.size),
+        "checkpoint_root": last.as_ref().map(|last| last.root.to_string()),
+    });
+    let members = value.as_object().into_iter().flatten();
+    let rows: Vec<Vec<String>> = members
+        .map(|(key, value)| vec![key.replace('_', " "), value.to_string().replace('"', "")])
+        .collect();
+    out.table(&["key", "value"], &rows, &value);
+    Ok(Exit::Done)
+}
+
+fn signers(place: &Place, out: &mut Out) -> Result<Exit, Failure> {
+    let filter = Filter {
+        equal: vec![
+            ("method".to_owned(), SIGNERS.to_owned()),
+            ("node".to_owned(), "@cluster".to_owned()),
+        ],
+        ..Filter::default()
+    };
+    let found = tail(&place.open()?, &filter, usize::MAX).map_err(|error| chain("", &error))?;
+    let sets: Vec<Value> = found
+        .iter()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .map(|record| record["args"].clone())
+        .collect();
+    if sets.is_empty() {
+        let remedy = "wait until the cluster has signed its first checkpoint";
+        return Err(Failure::new("nobody signs this log yet", remedy));
+    }
+    out.value(&json!({ "signers": sets }));
+    Ok(Exit::Done)
+}
+
+fn verify(args: &VerifyArgs, out: &mut Out) -> Result<Exit, Failure> {
+    let signers = match &args.signers {
+        Some(path) => read_signers(path)?,
+        None => Vec::new(),
+    };
+    let unchecked = |mut failure: Failure| {
+        failure.exit = Exit::Unchecked;
+        failure
+    };
+    let progress = Progress::new();
+    let step = |done, all| progress.show(done, all);
+    let report = match &args.export {
+        Some(path) => {
+            let open = || {
+                let file = File::open(path).map_err(|error| named(path, &error))?;
+                Ok(BufReader::new(file))
+            };
+            let header = Export::open(open().map_err(unchecked)?);
+            let header = header.map_err(|error| unchecked(chain("", &error)))?;
+            let trust = trust(header.header().genesis.clone(), signers);
+            verify_export(open().map_err(unchecked)?, &trust, step)
+                .map_err(|error| unchecked(chain("", &error)))?
+        }
+        None => {
+            let reader = args.place.open().map_err(unchecked)?;
+            let genesis = reader.genesis();
+            let genesis = genesis.map_err(|error| unchecked(chain("", &error)))?;
+            verify_segments(&reader, &trust(genesis, signers), args.expect, step)
+                .map_err(|error| unchecked(chain("", &error)))?
+        }
+    };
+    progress.end();
+    Ok(tell(&report, out))
+}
+
+fn trust(genesis: lockgate_cluster::audit::Genesis, signers: Vec<Signers>) -> Trust {
+    Trust {
+        genesis,
+        // The public keys are enough, and can be given away.
+        keys: MacKeys::default(),
+        signers,
+    }
+}
+
+fn tell(report: &Report, out: &mut Out) -> Exit {
+    let (word, reasons, exit) = match &report.verdict {
+        Verdict::Good => ("good", Vec::new(), Exit::Done),
+        Verdict::Bad(finding) => ("bad", vec![finding.to_string()], Exit::Failed),
+        Verdict::Unchecked(reasons) => ("unchecked", reasons.clone(), Exit::Unchecked),
+    };
+    let bad = match &report.verdict {
+        Verdict::Bad(finding) => Some(finding.seq),
+        Verdict::Good | Verdict::Unchecked(_) => None,
+    };
+    let value = json!({
+        "verdict": word,
+        "first_bad": bad,
+        "reasons": reasons,
+        "first": report.records.start,
+        "end": report.records.end,
+        "attested": report.attested,
+        "checkpoints": report.n_checkpoints,
+        "chain": report.chain.to_string(),
+        "root": report.root.to_string(),
+    });
+    let mut line = format!(
+        "{word}: records {} to {}, {} checkpoints, signed through {}",
+        report.records.start, report.records.end, report.n_checkpoints, report.attested
+    );
+    for reason in &reasons {
+        line.push_str("; ");
+        line.push_str(reason);
+    }
+    out.done(&line, &value);
+    exit
+}
+
+/// Keys as [`signers`] prints them.
+fn read_signers(path: &Path) -> Result<Vec<Signers>, Failure> {
+    let bytes = std::fs::read(path).map_err(|error| named(path, &error))?;
+    let value: Option<Value> = serde_json::from_slice(&bytes).ok();
+    let sets = value.as_ref().and_then(|value| value["signers"].as_array());
+    let key = |value: &Value| VerifierKey::parse(value.as_str()?).ok();
+    let set = |set: &Value| {
+        let cosigners: Option<Vec<_>> = set["cosigners"].as_array()?.iter().map(key).collect();
+        Signers::new(key(&set["log"])?, cosigners?).ok()
+    };
+    let parsed: Option<Vec<Signers>> = sets.and_then(|sets| sets.iter().map(set).collect());
+    parsed.ok_or_else(|| {
+        let mut failure = Failure::new(
+            format!("{} has no keys of an audit log", path.display()),
+            "make it with `lockgate audit signers`",
+        );
+        failure.exit = Exit::Unchecked;
+        failure
+    })
+}
+
+fn named(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::new(format!("{}: {error}", path.display()), "")
+}
+
+fn export(args: &ExportArgs, out: &mut Out) -> Result<Exit, Failure> {
+    let reader = args.place.open()?;
+    let range = reader.first().map_err(|error| chain("", &error))?..reader.size();
+    let mut sink: Box<dyn Write> = match &args.out {
+        Some(path) => Box::new(File::create(path).map_err(|error| named(path, &error))?),
+        None => Box::new(std::io::stdout()),
+    };
+    let mut sink = BufWriter::new(&mut sink);
+    let progress = Progress::new();
+    let filter = args.filter.filter();
+    let written = match args.format.as_str() {
+        "csv" => export_csv(&reader, range, &filter, &mut sink),
+        _ if filter != Filter::default() => {
+            return Err(Failure::new(
+                "an export that can be verified has all records",
+                "leave the filters out, or add --format csv",
+            ));
+        }
+        _ => export_jsonl(&reader, range, &mut sink, |done, all| {
+            progress.show(done, all)
+        }),
+    };
+    let written = written.map_err(|error| chain("", &error))?;
+    sink.flush()
+        .map_err(|error| Failure::new(error.to_string(), ""))?;
+    progress.end();
+    if args.out.is_some() {
+        let line = format!("{written} records are written");
+        out.done(&line, &json!({ "records": written }));
+    }
+    Ok(Exit::Done)
+}
+
+/// A line on the terminal that says how far the work is.
+struct Progress {
+    is_shown: bool,
+}
+
+impl Progress {
+    fn new() -> Self {
+        Self {
+            is_shown: std::io::stderr().is_terminal(),
+        }
+    }
+
+    fn show(&self, done: u64, all: u64) {
+        if self.is_shown {
+            let percent = (done * 100).checked_div(all).unwrap_or(100);
+            // A terminal that is gone needs no progress.
+            let _gone = write!(
+                std::io::stderr(),
+                "\r{percent:3} %  {done} of {all} records"
+            );
+        }
+    }
+
+    fn end(&self) {
+        if self.is_shown {
+            let _gone = writeln!(std::io::stderr());
+        }
+    }
+}
