@@ -144,7 +144,7 @@ impl View {
         let log = self.audit();
         Some(Trust {
             genesis: log.genesis()?.clone(),
-            keys: derive::mac_keys(&self.keyring, log.key_ranges()?),
+            keys: derive::mac_keys(&self.keyring, log.genesis()?, log.key_ranges()?),
             signers: log.signers().cloned().into_iter().collect(),
         })
     }

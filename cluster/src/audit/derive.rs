@@ -14,12 +14,15 @@ use crate::secret::Secret;
 const MAC_PURPOSE: &[u8] = b"lockgate-audit-mac-key/v1\n";
 const SIGNER_PURPOSE: &[u8] = b"lockgate-audit-signer/v1\n";
 
-/// MAC keys of all ranges.
+/// MAC keys of all ranges. A log that begins anew in a restored cluster has others, though its keyring is the same.
 #[must_use]
-pub fn mac_keys(keyring: &Keyring, ranges: &KeyRanges) -> MacKeys {
+pub fn mac_keys(keyring: &Keyring, genesis: &Genesis, ranges: &KeyRanges) -> MacKeys {
     let ids = ranges.starts().iter().map(|(_, id)| *id);
-    ids.map(|id| MacKey::new(id, &derive(keyring, MAC_PURPOSE, &id.to_be_bytes())))
-        .collect()
+    ids.map(|id| {
+        let subject = [genesis.log.as_bytes(), &id.to_be_bytes()].concat();
+        MacKey::new(id, &derive(keyring, MAC_PURPOSE, &subject))
+    })
+    .collect()
 }
 
 /// Key that signs checkpoints for the log.

@@ -31,7 +31,7 @@ pub(crate) use self::guard::{Guard, Members, Roster};
 pub(crate) use self::links::Links;
 pub(crate) use self::listener::Listener;
 pub(crate) use self::network::NetworkFactory;
-pub(crate) use self::peer_service::Handler;
+pub(crate) use self::peer_service::{Handler, LeaseRenewal};
 pub(crate) use self::peers::Peers;
 
 /// Largest message between nodes, in bytes. Entries are bounded far below (`proto`), requests are cut into pieces of

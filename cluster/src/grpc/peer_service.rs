@@ -22,13 +22,11 @@ pub(crate) trait Handler: Clone + Send + Sync + 'static {
     /// Up to where a node must have applied the log to answer a linearizable read.
     fn read_index(&self) -> impl Future<Output = Result<u64, PeerError>> + Send;
 
-    /// Lets the member serve for so long from before it asked, as that life of it (`boot`) has applied the log up to
-    /// `applied`.
+    /// Lets the member serve for so long from before it asked, as that life of it has come so far.
     fn renew_lease(
         &self,
         node: RaftId,
-        boot: u64,
-        applied: u64,
+        renewal: LeaseRenewal,
     ) -> impl Future<Output = Result<Duration, PeerError>> + Send;
 
     /// Whether every node has applied the entry at `index`, or may not serve before it has.
@@ -43,6 +41,17 @@ pub(crate) trait Handler: Clone + Send + Sync + 'static {
 
     /// How this node sees itself and the cluster.
     fn status(&self) -> pb::StatusResponse;
+}
+
+/// How far a member says that it has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LeaseRenewal {
+    /// Which life of it.
+    pub(crate) boot: u64,
+    /// Index of the last entry that it has applied.
+    pub(crate) applied: u64,
+    /// Whether audit records are missing on it that came with a snapshot.
+    pub(crate) lacks_audit: bool,
 }
 
 /// Lets members, and nobody else, reach the handler.
@@ -111,8 +120,13 @@ impl<H: Handler> Peer for PeerService<H> {
         use pb::renew_lease_response::Result as Answer;
 
         let node = self.member(&request, |it| it.sender.as_ref())?;
-        let pb::RenewLeaseRequest { boot, applied, .. } = request.into_inner();
-        let answer = match self.handler.renew_lease(node, boot, applied).await {
+        let request = request.into_inner();
+        let renewal = LeaseRenewal {
+            boot: request.boot,
+            applied: request.applied,
+            lacks_audit: request.lacks_audit,
+        };
+        let answer = match self.handler.renew_lease(node, renewal).await {
             Ok(lasting) => {
                 Answer::LastingUs(u64::try_from(lasting.as_micros()).unwrap_or(u64::MAX))
             }

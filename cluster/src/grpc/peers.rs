@@ -14,6 +14,7 @@ use super::connector::never_sent;
 use super::convert::Malformed;
 use super::doorbell::with_cause;
 use super::links::{Lane, Links};
+use super::peer_service::LeaseRenewal;
 use super::services::peer_client::PeerClient;
 use crate::raft::{self, BoxFuture, Member, PeerError, RaftId};
 
@@ -46,7 +47,7 @@ impl Peers {
     pub(crate) async fn renew_lease(
         &self,
         (leader, member): (RaftId, &Member),
-        (boot, applied): (u64, u64),
+        renewal: LeaseRenewal,
         limit: Duration,
     ) -> Result<Duration, PeerError> {
         use pb::renew_lease_response::Result as Answer;
@@ -54,8 +55,9 @@ impl Peers {
         let sender = Some(self.links.sender(leader));
         let request = pb::RenewLeaseRequest {
             sender,
-            boot,
-            applied,
+            boot: renewal.boot,
+            applied: renewal.applied,
+            lacks_audit: renewal.lacks_audit,
         };
         let mut client = self.client(leader, member);
         let answer = call(limit, client.renew_lease(request)).await?;

@@ -23,7 +23,7 @@ mod tests;
 use std::sync::Arc;
 
 use self::approvals::Approvals;
-use self::audit::{AuditEffect, AuditLog};
+use self::audit::{AuditCommand, AuditEffect, AuditLog};
 use self::hashes::Hashes;
 use self::nodes::Nodes;
 use self::once::{Once, Seen};
@@ -214,7 +214,7 @@ impl Parts {
             Command::Registry(command) => Arc::make_mut(&mut self.registry).apply(command, stamp),
             Command::Register(write) => Arc::make_mut(&mut self.registers).write(write, index),
             Command::Secrets(command) => Arc::make_mut(&mut self.secrets).apply(command, index),
-            Command::Nodes(command) => self.nodes_command(command, stamp),
+            Command::Nodes(command) => self.nodes_command(command, stamp, effects),
             Command::Shards(command) => {
                 Ok(Arc::make_mut(&mut self.shards).apply(command, stamp, &self.nodes))
             }
@@ -232,7 +232,12 @@ impl Parts {
         Outcome { index, result }
     }
 
-    fn nodes_command(&mut self, command: NodesCommand, stamp: Stamp) -> Result<Reply, Refusal> {
+    fn nodes_command(
+        &mut self,
+        command: NodesCommand,
+        stamp: Stamp,
+        effects: &mut Vec<AuditEffect>,
+    ) -> Result<Reply, Refusal> {
         let nodes = Arc::make_mut(&mut self.nodes);
         match command {
             NodesCommand::Boot {
@@ -255,6 +260,15 @@ impl Parts {
             }
             NodesCommand::Remove { node, lost } => {
                 nodes.remove(node, lost, stamp.at_ms)?;
+                if let Some(member) = nodes.members().get(&node) {
+                    let gone = AuditCommand::NodeLost {
+                        node: member.name.to_string(),
+                        boot: member.boot,
+                    };
+                    // Refused only where nothing was ever recorded: before the log began, or by one that never ran.
+                    let _nothing_lost =
+                        Arc::make_mut(&mut self.audit).apply(gone, stamp.at_ms, effects);
+                }
                 Ok(Reply::Done)
             }
             other => nodes.apply(other, stamp),

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use super::leases::Leases;
 use crate::Clock;
 use crate::command::{Entry, NodesCommand, Outcome, Reply, wire};
-use crate::grpc::{Handler, Peers, membership_to_wire};
+use crate::grpc::{Handler, LeaseRenewal, Peers, membership_to_wire};
 use crate::join::{Admission, Known};
 use crate::machine::Refusal;
 use crate::raft::{Engine, Member, PeerError, Peers as _, RaftId};
@@ -121,10 +121,9 @@ impl Handler for EngineHandler {
     async fn renew_lease(
         &self,
         node: RaftId,
-        boot: u64,
-        applied: u64,
+        renewal: LeaseRenewal,
     ) -> Result<Duration, PeerError> {
-        self.leases.grant(node, boot, applied)
+        self.leases.grant(node, renewal)
     }
 
     async fn is_past(&self, index: u64) -> Result<bool, PeerError> {

@@ -8,6 +8,7 @@ use openraft::async_runtime::WatchReceiver;
 use openraft::{ChangeMembers, ServerState};
 use tokio::time::sleep;
 
+use super::leases::Leases;
 use crate::command::{Entry, NodesCommand, wire};
 use crate::join::{Seats, Step, next_step};
 use crate::raft::{Applied, Engine, Member, RaftId};
@@ -15,15 +16,15 @@ use crate::raft::{Applied, Engine, Member, RaftId};
 /// How often a leader compares, and how often another node looks whether it leads.
 const LEADER_EVERY: Duration = Duration::from_millis(50);
 const FOLLOWER_EVERY: Duration = Duration::from_millis(500);
-/// A learner that lacks no more entries has caught up.
+/// A learner that lacks no more entries has caught up, if no audit records are missing there.
 const LAG_MAX: u64 = 100;
 
 /// Keeps the membership of the log as the machine says, until the engine ends.
-pub(super) async fn keep(engine: Engine) {
+pub(super) async fn keep(engine: Engine, leases: Leases) {
     let applied = engine.applied();
     loop {
         let state = Arc::clone(&applied.borrow());
-        match seats(&engine, &state) {
+        match seats(&engine, &leases, &state) {
             Some(seats) => {
                 if let Some(step) = next_step(state.parts.nodes().members(), &seats) {
                     tracing::info!(?step, "membership changes");
@@ -40,7 +41,7 @@ pub(super) async fn keep(engine: Engine) {
 }
 
 /// The membership, if this node leads.
-fn seats(engine: &Engine, state: &Applied) -> Option<Seats> {
+fn seats(engine: &Engine, leases: &Leases, state: &Applied) -> Option<Seats> {
     let metrics = engine.raft().metrics();
     let metrics = metrics.borrow_watched();
     if metrics.state != ServerState::Leader {
@@ -51,7 +52,8 @@ fn seats(engine: &Engine, state: &Applied) -> Option<Seats> {
     let matched = metrics.replication.iter().flatten();
     let caught_up = matched.filter_map(|(raft_id, matched)| {
         let index = matched.as_ref()?.index;
-        (index.saturating_add(LAG_MAX) >= last).then_some(*raft_id)
+        let is_near = index.saturating_add(LAG_MAX) >= last;
+        (is_near && leases.has_audit(*raft_id)).then_some(*raft_id)
     });
     let log_index = membership.log_id().as_ref().map_or(0, |at| at.index);
     Some(Seats {

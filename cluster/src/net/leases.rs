@@ -1,5 +1,6 @@
 //! Leases: the leader grants them, every node renews its own.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use openraft::{Instant as _, ServerState};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::error::ReadError;
-use crate::grpc::Peers;
+use crate::grpc::{LeaseRenewal, Peers};
 use crate::lease::{Footing, Granter, Holder, Life, Renewal, Terms};
 use crate::raft::{Applied, Engine, Member, PeerError, RaftId};
 use crate::serving::{Serving, boot_time};
@@ -27,6 +28,8 @@ pub(super) struct Leases {
     engine: Engine,
     /// Of the term in which this node leads.
     granter: Arc<Mutex<Option<(u64, Granter)>>>,
+    /// Who has said that no audit records are missing there.
+    whole: Arc<Mutex<BTreeSet<RaftId>>>,
 }
 
 /// What this node sees as a leader.
@@ -41,24 +44,32 @@ impl Leases {
         Self {
             engine,
             granter: Arc::default(),
+            whole: Arc::default(),
         }
     }
 
     /// Lets a life of a node serve.
-    pub(super) fn grant(
-        &self,
-        node: RaftId,
-        boot: u64,
-        applied: u64,
-    ) -> Result<Duration, PeerError> {
+    pub(super) fn grant(&self, node: RaftId, told: LeaseRenewal) -> Result<Duration, PeerError> {
+        let mut whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
+        match told.lacks_audit {
+            true => drop(whole.remove(&node)),
+            false => drop(whole.insert(node)),
+        }
+        drop(whole);
         let renewal = Renewal {
             node: NodeId(node),
-            boot,
-            applied,
+            boot: told.boot,
+            applied: told.applied,
         };
         self.as_leader(|granter, lead, now| granter.on_renewal(now, renewal, lead.footing))?
             .map(|grant| grant.lasting)
             .map_err(|denial| PeerError::Refused(denial.to_string()))
+    }
+
+    /// Whether the node has said that no audit records are missing there.
+    pub(super) fn has_audit(&self, node: RaftId) -> bool {
+        let whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
+        whole.contains(&node)
     }
 
     /// Whether every node has applied the entry, or may not serve before it has.
@@ -149,13 +160,15 @@ pub(super) async fn renew(engine: Engine, leases: Leases, peers: Peers, serving:
             continue;
         };
         let number = holder.renew(boot_time());
+        let renewal = LeaseRenewal {
+            boot,
+            applied: state.index,
+            lacks_audit: engine.audit().lacking().borrow().is_some(),
+        };
         let asked = async {
             match leader(&engine) {
-                Some((id, _)) if id == engine.id() => leases.grant(id, boot, state.index),
-                Some((id, member)) => {
-                    let life = (boot, state.index);
-                    peers.renew_lease((id, &member), life, ANSWER_MAX).await
-                }
+                Some((id, _)) if id == engine.id() => leases.grant(id, renewal),
+                Some((id, member)) => peers.renew_lease((id, &member), renewal, ANSWER_MAX).await,
                 None => Err(PeerError::NotLeader { leader: None }),
             }
         };

@@ -11,6 +11,7 @@ mod network;
 mod options;
 mod prepare;
 mod roster;
+mod segments;
 
 #[cfg(test)]
 mod tests;

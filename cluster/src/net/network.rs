@@ -12,7 +12,7 @@ use super::fetcher::Fetcher;
 use super::files::Files;
 use super::handler::EngineHandler;
 use super::leases::{self, Leases, Settler};
-use super::{keeper, roster};
+use super::{keeper, roster, segments};
 use crate::grpc::{Guard, Links, Listener, Members, NetworkFactory, Peers, Roster};
 use crate::join::{Admission, Record};
 use crate::plane::{FileSource, Plane};
@@ -88,6 +88,7 @@ impl raft::Network for Net {
     }
 
     async fn serve(self, engine: Engine) -> io::Result<()> {
+        let fetcher = self.fetcher();
         let Self {
             parts,
             roster,
@@ -138,11 +139,13 @@ impl raft::Network for Net {
         parts
             .settler
             .serve(engine.clone(), leases.clone(), peers.clone());
-        let renewing = leases::renew(engine.clone(), leases, peers.clone(), parts.serving);
+        let renewing = leases::renew(engine.clone(), leases.clone(), peers.clone(), parts.serving);
         let _leasing = spawn_named("peer-lease", renewing);
         let vouching = roster::ask_about_newcomers(guard, roster, peers, engine.id());
         let _vouching = spawn_named("peer-newcomers", vouching);
-        let _keeping = spawn_named("peer-keeper", keeper::keep(engine));
+        let completing = segments::complete(engine.clone(), fetcher);
+        let _completing = spawn_named("peer-audit", completing);
+        let _keeping = spawn_named("peer-keeper", keeper::keep(engine, leases));
         let _renewing = spawn_named("peer-certificates", async move {
             credentials.follow_files().await;
         });

@@ -3,13 +3,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::{io, thread};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
 use crate::audit::segment::{Limits, Position, SegmentError, SegmentReader, SegmentStore};
+use crate::audit::verify::{Trust, Verdict, verify_segments};
 use crate::audit::{AuditEffect, AuditLog, Frontier, Genesis, MacKeys, derive};
 use crate::error::OpenError;
 use crate::keyring::Keyring;
@@ -17,13 +18,18 @@ use crate::keyring::Keyring;
 /// Batches that wait for the disk; then the machine waits, too.
 const QUEUE_MAX: usize = 256;
 
-/// What the machine has to say to the thread.
+/// Most bytes of records that wait for those before them.
+const HELD_BYTES_MAX: usize = 32 << 20;
+
+/// What the thread is told.
 enum Order {
     /// Cut the segments back to this, and go on from there.
     Open(Box<Opening>),
     Keys(MacKeys),
     Append(Vec<AuditEffect>),
     Sync(oneshot::Sender<Result<(), SegmentError>>),
+    /// Try whether the segments are whole now.
+    Complete(oneshot::Sender<Result<(), SegmentError>>),
 }
 
 struct Opening {
@@ -33,11 +39,15 @@ struct Opening {
 }
 
 /// Where the segments of a node are, and how they do. Cheap to clone; all clones are one.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct AuditFiles {
     dir: Arc<Path>,
     reader: Arc<Mutex<Option<SegmentReader>>>,
     has_failed: Arc<AtomicBool>,
+    /// Number of records that must be here, while some of them are not.
+    lacks: Arc<watch::Sender<Option<u64>>>,
+    /// To the thread, once it runs. Weak: it ends with the machine.
+    orders: Arc<OnceLock<mpsc::WeakSender<Order>>>,
 }
 
 impl AuditFiles {
@@ -47,7 +57,48 @@ impl AuditFiles {
             dir: dir.into(),
             reader: Arc::default(),
             has_failed: Arc::default(),
+            lacks: Arc::default(),
+            orders: Arc::default(),
         }
+    }
+
+    /// Where they are.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Number of records that must be here, while some of them are not.
+    pub(crate) fn lacking(&self) -> watch::Receiver<Option<u64>> {
+        self.lacks.subscribe()
+    }
+
+    /// Opens the segments again, after files were fetched. They are verified.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with them, or [`SegmentError::Short`] while records are missing.
+    pub(crate) async fn complete(&self) -> Result<(), SegmentError> {
+        let (done, completed) = oneshot::channel();
+        if let Some(orders) = self.orders.get().and_then(mpsc::WeakSender::upgrade) {
+            // When the thread has ended, the answer never comes, and nothing is to be done.
+            let _ended = orders.send(Order::Complete(done)).await;
+        }
+        completed.await.unwrap_or(Ok(()))
+    }
+
+    /// Says how the segments are.
+    fn tell(&self, kept: &Kept) {
+        self.set_reader(match kept {
+            Kept::Whole(store) => {
+                info!(records = store.size(), "audit segments opened");
+                Some(store.reader())
+            }
+            Kept::Nothing | Kept::Lacking(_) => None,
+        });
+        self.lacks.send_replace(match kept {
+            Kept::Lacking(lacking) => Some(lacking.opening.position.frontier.size()),
+            Kept::Nothing | Kept::Whole(_) => None,
+        });
     }
 
     /// Reader of the records; `None` before the log has begun, and while records are missing here.
@@ -73,6 +124,8 @@ impl AuditWriter {
     /// Starts the thread.
     pub(super) fn start(files: AuditFiles) -> Result<Self, OpenError> {
         let (orders, receiver) = mpsc::channel(QUEUE_MAX);
+        // Only this sets it, and only once: the files have one thread.
+        let _first = files.orders.set(orders.downgrade());
         let (keeper, dir) = (files.clone(), files.dir.to_path_buf());
         let spawned = thread::Builder::new()
             .name("audit-segments".to_owned())
@@ -111,11 +164,12 @@ impl AuditWriter {
         if effects.is_empty() {
             return Ok(());
         }
-        if let (Some(ranges), Some(keyring)) = (log.key_ranges(), keyring)
+        if let (Some(genesis), Some(ranges), Some(keyring)) =
+            (log.genesis(), log.key_ranges(), keyring)
             && ranges.starts().len() != self.n_keys
         {
             self.n_keys = ranges.starts().len();
-            self.send(Order::Keys(derive::mac_keys(keyring, ranges)))
+            self.send(Order::Keys(derive::mac_keys(keyring, genesis, ranges)))
                 .await?;
         }
         self.send(Order::Append(effects)).await
@@ -154,7 +208,7 @@ impl AuditWriter {
         let opening = Opening {
             genesis: genesis.clone(),
             position,
-            keys: derive::mac_keys(keyring, ranges),
+            keys: derive::mac_keys(keyring, genesis, ranges),
         };
         self.send(Order::Open(Box::new(opening))).await
     }
@@ -188,61 +242,141 @@ impl AuditSyncer {
     }
 }
 
+/// What the thread keeps.
+enum Kept {
+    /// The log has not begun here.
+    Nothing,
+    Whole(Box<SegmentStore>),
+    Lacking(Box<Lacking>),
+}
+
+/// Records are missing that came with a snapshot. Those that come meanwhile wait for them.
+struct Lacking {
+    opening: Opening,
+    effects: Vec<AuditEffect>,
+    bytes: usize,
+}
+
+impl Lacking {
+    fn take(&mut self, effects: Vec<AuditEffect>) {
+        let length = |effect: &AuditEffect| match effect {
+            AuditEffect::Record(record) => record.line.len(),
+            AuditEffect::Checkpoint { note, .. } => note.len(),
+        };
+        self.bytes += effects.iter().map(length).sum::<usize>();
+        self.effects.extend(effects);
+        if self.bytes <= HELD_BYTES_MAX {
+            return;
+        }
+        // What does not fit is fetched, too.
+        self.bytes = 0;
+        for effect in self.effects.drain(..) {
+            if let AuditEffect::Record(record) = effect {
+                self.opening.position.frontier.append(record.leaf);
+                self.opening.position.chain = record.chain;
+            }
+        }
+    }
+}
+
 /// Carries out orders until there can be no more, or until the disk refuses one.
 fn keep(files: &AuditFiles, mut orders: mpsc::Receiver<Order>) {
-    let mut store: Option<SegmentStore> = None;
+    let mut kept = Kept::Nothing;
     while let Some(order) = orders.blocking_recv() {
-        let done = match order {
-            Order::Open(opening) => open(files, *opening).map(|opened| store = opened),
-            Order::Keys(keys) => {
-                if let Some(store) = &mut store {
-                    store.set_keys(keys);
-                }
-                Ok(())
-            }
-            Order::Append(effects) => match &mut store {
-                Some(store) => store.append(&effects),
-                None => Ok(()),
-            },
-            Order::Sync(done) => {
-                let synced = store.as_mut().map_or(Ok(()), SegmentStore::sync);
-                // Whoever asked may have gone.
-                let _gone = done.send(synced);
-                Ok(())
-            }
-        };
-        if let Err(error) = done {
+        if let Err(error) = carry_out(files, &mut kept, order) {
             error!(%error, "audit segments cannot be written, this node takes no changes any more");
             files.has_failed.store(true, Ordering::Release);
             return;
         }
     }
-    if let Some(Err(error)) = store.as_mut().map(SegmentStore::sync) {
+    if let Kept::Whole(store) = &mut kept
+        && let Err(error) = store.sync()
+    {
         error!(%error, "the last audit records may not survive a power loss");
     }
 }
 
-/// Opens the segments. `None` when records are missing that came with a snapshot.
-fn open(files: &AuditFiles, opening: Opening) -> Result<Option<SegmentStore>, SegmentError> {
-    files.set_reader(None);
-    let Opening {
-        genesis,
-        position,
-        keys,
-    } = opening;
-    match SegmentStore::open(&files.dir, &genesis, &position, keys, Limits::default()) {
-        Ok(store) => {
-            info!(records = store.size(), "audit segments opened");
-            files.set_reader(Some(store.reader()));
-            Ok(Some(store))
+fn carry_out(files: &AuditFiles, kept: &mut Kept, order: Order) -> Result<(), SegmentError> {
+    match order {
+        Order::Open(opening) => {
+            files.set_reader(None);
+            *kept = match open(&files.dir, &opening) {
+                Ok(store) => Kept::Whole(Box::new(store)),
+                Err(SegmentError::Short { have, need }) => {
+                    warn!(
+                        have,
+                        need, "audit records are missing on this node; other nodes have them"
+                    );
+                    Kept::Lacking(Box::new(Lacking {
+                        opening: *opening,
+                        effects: Vec::new(),
+                        bytes: 0,
+                    }))
+                }
+                Err(error) => return Err(error),
+            };
+            files.tell(kept);
         }
-        Err(SegmentError::Short { have, need }) => {
-            warn!(
-                have,
-                need, "audit records are missing on this node; other nodes have them"
-            );
-            Ok(None)
+        Order::Keys(keys) => match kept {
+            Kept::Nothing => {}
+            Kept::Whole(store) => store.set_keys(keys),
+            Kept::Lacking(lacking) => lacking.opening.keys = keys,
+        },
+        Order::Append(effects) => match kept {
+            Kept::Nothing => {}
+            Kept::Whole(store) => store.append(&effects)?,
+            Kept::Lacking(lacking) => lacking.take(effects),
+        },
+        Order::Sync(done) => {
+            let synced = match kept {
+                Kept::Whole(store) => store.sync(),
+                // Whatever is missing after a restart is fetched then.
+                Kept::Nothing | Kept::Lacking(_) => Ok(()),
+            };
+            // Whoever asked may have gone.
+            let _gone = done.send(synced);
         }
-        Err(error) => Err(error),
+        Order::Complete(done) => {
+            let completed = match kept {
+                Kept::Lacking(lacking) => match complete(&files.dir, lacking) {
+                    Ok(store) => {
+                        *kept = Kept::Whole(Box::new(store));
+                        files.tell(kept);
+                        Ok(())
+                    }
+                    Err(error) => Err(error),
+                },
+                Kept::Nothing | Kept::Whole(_) => Ok(()),
+            };
+            let _gone = done.send(completed);
+        }
     }
+    Ok(())
+}
+
+fn open(dir: &Path, opening: &Opening) -> Result<SegmentStore, SegmentError> {
+    let (genesis, position) = (&opening.genesis, &opening.position);
+    let keys = opening.keys.clone();
+    SegmentStore::open(dir, genesis, position, keys, Limits::default())
+}
+
+/// Opens the segments with what was fetched, if it is what the machine has applied, and appends what has waited. The
+/// tree and the chain were compared with the machine's own; what is beside the records is verified here.
+fn complete(dir: &Path, lacking: &Lacking) -> Result<SegmentStore, SegmentError> {
+    let mut store = open(dir, &lacking.opening)?;
+    let trust = Trust {
+        genesis: lacking.opening.genesis.clone(),
+        keys: lacking.opening.keys.clone(),
+        signers: Vec::new(),
+    };
+    let report = verify_segments(&store.reader(), &trust, Some(store.size()), |_, _| {})?;
+    if let Verdict::Bad(finding) = report.verdict {
+        return Err(SegmentError::Damaged {
+            path: dir.to_owned(),
+            offset: 0,
+            what: finding.to_string(),
+        });
+    }
+    store.append(&lacking.effects)?;
+    Ok(store)
 }

@@ -1,8 +1,10 @@
 //! What is known of a sealed segment, also after it was pruned.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+
+use aws_lc_rs::digest::{Context, SHA256};
 
 use super::error::SegmentError;
 use crate::audit::hash::Hash;
@@ -67,6 +69,25 @@ impl Manifest {
             chain_after: hash(64)?,
             hash: hash(96)?,
         })
+    }
+
+    /// Whether the file at `path` is the segment that was sealed.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn describes(&self, path: &Path) -> io::Result<bool> {
+        let mut file = File::open(path)?;
+        if file.metadata()?.len() != self.bytes {
+            return Ok(false);
+        }
+        let mut hash = Context::new(&SHA256);
+        let mut buffer = vec![0; 256 << 10];
+        loop {
+            match file.read(&mut buffer)? {
+                0 => return Ok(hash.finish().as_ref() == self.hash.0),
+                n => hash.update(&buffer[..n]),
+            }
+        }
     }
 
     /// Reads the manifest at `path`.

@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 
 use super::super::convert::log_id_from;
 use super::super::engine::{Engine, EngineStopped};
-use super::super::peer_service::Handler;
+use super::super::peer_service::{Handler, LeaseRenewal};
 use super::super::{Guard, Links, Listener, Members, Roster};
 use crate::raft::{
     Draft, Entry, LogId, Member, Payload, PeerError, RaftId, SnapshotFile, SnapshotMeta, Snapshots,
@@ -126,8 +126,7 @@ impl Handler for FakeNode {
     async fn renew_lease(
         &self,
         _node: RaftId,
-        _boot: u64,
-        _applied: u64,
+        _renewal: LeaseRenewal,
     ) -> Result<Duration, PeerError> {
         Err(PeerError::NotLeader { leader: None })
     }
