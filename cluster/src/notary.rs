@@ -4,9 +4,10 @@
 //! leader tells the log who may cosign.
 
 use std::path::Path;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
+use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, warn};
 
 use crate::audit::{AuditCommand, KeyKind, SignerKey, Signers, VerifierKey, derive};
@@ -17,6 +18,13 @@ use crate::raft::RaftRole;
 use crate::view::View;
 use crate::{Clock, store};
 
+/// How often checkpoints are signed at least, while records come.
+const EVERY: Duration = Duration::from_secs(1);
+/// Steps from a log that nobody signs to a good checkpoint of all of it: the keys, the signers, the checkpoint, the
+/// cosignature.
+const STEPS_MAX: usize = 4;
+/// Records that one checkpoint covers, but for those that come while it is signed.
+const RECORDS_MAX: u64 = 1024;
 /// Name of the register of a voter's vkey, before its name.
 const REGISTER: &str = "audit/cosigner/";
 
@@ -47,15 +55,59 @@ impl Notary {
         })
     }
 
-    /// Does what is due now: call it every second. What fails is due again the next time.
-    pub async fn tick(&self) {
+    /// Does what is due, every second and whenever it is urgent, until the cluster takes no changes any more.
+    pub async fn run(&self) {
+        let mut views = self.cluster.watch();
+        let mut every = interval(EVERY);
+        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _now = every.tick() => {}
+                changed = views.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    if !self.is_urgent(&views.borrow_and_update()) {
+                        continue;
+                    }
+                }
+            }
+            self.tick().await;
+        }
+    }
+
+    /// Whether a checkpoint waits for this node, or there are as many records behind the last one as it may cover.
+    fn is_urgent(&self, view: &View) -> bool {
+        let log = view.audit();
+        let mut pending = log.pending().peekable();
+        if pending.peek().is_some() {
+            return pending.any(|(_, note)| note.is_signed_by(self.own.verifier()) == Ok(false));
+        }
+        let signed = log.checkpoint().map_or(0, |(last, _)| last.size);
+        log.size() >= signed + RECORDS_MAX && self.cluster.leads()
+    }
+
+    /// Does all that is due, so that a node which ends leaves nothing unsigned that it could sign.
+    pub async fn settle(&self) {
+        for _ in 0..STEPS_MAX {
+            if !self.tick().await {
+                return;
+            }
+        }
+    }
+
+    /// Does what is due now, if something is. What fails is due again the next time.
+    async fn tick(&self) -> bool {
         let view = self.cluster.view();
-        for command in self.due(&view) {
+        let due = self.due(&view);
+        let was_due = !due.is_empty();
+        for command in due {
             // Another may have been quicker, or the leader another by now.
             if let Err(cause) = self.cluster.propose(command).await {
                 debug!(%cause, "checkpoint not signed");
             }
         }
+        was_due
     }
 
     fn due(&self, view: &View) -> Vec<Command> {

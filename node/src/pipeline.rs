@@ -470,7 +470,7 @@ async fn answered(
         }
         Ok(Reply::Stream(messages)) => Ok(Outcome::Stream(Box::new(stream(messages, trail)))),
         Err(error) => {
-            trail.failed(&error);
+            trail.ended(&error).await;
             Err(error)
         }
     }

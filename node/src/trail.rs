@@ -160,7 +160,17 @@ impl Trail {
         self.close("ok");
     }
 
-    /// The call ended without an answer of the server.
+    /// The call ended without an answer of the server. Resolves as [`Self::answered`] does, or when that takes too long:
+    /// the error stands either way.
+    pub fn ended(mut self, error: &CallError) -> impl Future<Output = ()> + Send + use<> {
+        let told = self.close(error.wire().verdict);
+        let audit = Arc::clone(&self.audit);
+        async move {
+            let _late = audit.settled(told).await;
+        }
+    }
+
+    /// As [`Self::ended`], where nothing went out or nobody waits.
     pub fn failed(mut self, error: &CallError) {
         self.close(error.wire().verdict);
     }

@@ -131,8 +131,7 @@ pub struct Record<'a> {
     pub at_ms: u64,
     /// What it is about.
     pub kind: Kind,
-    /// `local_seq` of the record in the same life (or, after a restart, an earlier one) that said what was intended
-    /// and that this one closes.
+    /// `local_seq` of the record in the same life that said what was intended and that this one closes.
     pub intent: Option<u64>,
     /// W3C trace id.
     pub trace_id: Option<&'a str>,

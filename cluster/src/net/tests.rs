@@ -207,7 +207,7 @@ fn a_start_without_a_quorum_waits_for_one() {
     drop(n1);
     let n1 = loop {
         match Cluster::begin(world.options("n1", Begin::Found)) {
-            Err(OpenError::Locked { .. }) => std::thread::sleep(Duration::from_millis(10)),
+            Err(OpenError::Locked { .. }) => thread::sleep(Duration::from_millis(10)),
             begun => break begun.unwrap(),
         }
     };

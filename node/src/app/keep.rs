@@ -20,8 +20,6 @@ use super::{App, replicated};
 
 /// Catalogs that change within this time make one new table.
 const DEBOUNCE: Duration = Duration::from_millis(20);
-/// How often checkpoints of the audit log are signed.
-const CHECKPOINT: Duration = Duration::from_secs(1);
 /// How often sessions are looked at.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -38,17 +36,17 @@ impl App {
         };
         let mut recording = Vec::new();
         if let Some(ledger) = self.audit.ledger() {
-            let shipping = audit::ship(Arc::clone(ledger), self.cluster.clone());
-            recording.push(spawn_named("audit shipping", shipping));
+            let (shipped, cluster) = (Arc::clone(ledger), self.cluster.clone());
+            recording.push(spawn_named("audit shipping", async move {
+                // What earlier lives have left comes first; calls need not wait for it.
+                audit::recover(&shipped, &cluster).await;
+                audit::ship(shipped, cluster).await;
+            }));
             let syncing = audit::keep_synced(Arc::clone(ledger));
             recording.push(spawn_named("audit spool", syncing));
             let notary = Arc::clone(&self.notary);
             recording.push(spawn_named("audit checkpoints", async move {
-                let mut every = tokio::time::interval(CHECKPOINT);
-                loop {
-                    every.tick().await;
-                    notary.tick().await;
-                }
+                notary.run().await;
             }));
         }
         let mut tasks = vec![

@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
-use lockgate_cluster::{Cluster, Notary};
+use lockgate_cluster::{Cluster, Notary, View};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -42,6 +42,8 @@ const SETTLE_MAX: Duration = Duration::from_secs(10);
 const GRACE: Duration = Duration::from_secs(60);
 /// Lines of the audit log that wait at the end have this long.
 const FLUSH_MAX: Duration = Duration::from_secs(5);
+/// The last checkpoint has this long.
+const SIGN_MAX: Duration = Duration::from_secs(1);
 /// Calls that still run when the servers end have this long.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 
@@ -101,7 +103,7 @@ impl App {
         let telemetry = Arc::new(telemetry::init(&config.node.telemetry, view.node())?);
         let audit = Audit::open(&config.node.audit, view.node(), view.boot(), clock);
         let audit = audit.context("the audit log cannot be opened")?;
-        let ledger = Self::open_ledger(config, &cluster).await?;
+        let ledger = Self::open_ledger(config, &view)?;
         let audit = Arc::new(audit.with_ledger(ledger));
         let metrics = Arc::new(Metrics::default());
         let limits = config.node.limits;
@@ -157,16 +159,12 @@ impl App {
         Ok(app)
     }
 
-    /// Begins the records of this life of the node, behind what earlier ones have left.
-    async fn open_ledger(config: &Config, cluster: &Cluster) -> anyhow::Result<Arc<Ledger>> {
-        let (settings, view) = (config.node.ledger, cluster.view());
+    /// Begins the records of this life of the node.
+    fn open_ledger(config: &Config, view: &View) -> anyhow::Result<Arc<Ledger>> {
         let dir = config.node.data_dir.join("audit-spool");
         let life = (view.node(), view.boot());
-        let ledger = Ledger::open(settings, &dir, life, clock).context("audit spool")?;
-        audit::recover(&ledger, cluster, &dir)
-            .await
-            .context("audit spool")?;
-        Ok(Arc::new(ledger))
+        let ledger = Ledger::open(config.node.ledger, &dir, life, clock);
+        Ok(Arc::new(ledger.context("audit spool")?))
     }
 
     /// Brings the last records into the log, for so long as that may take.
@@ -181,6 +179,9 @@ impl App {
         };
         if !drained {
             tracing::warn!("the last audit records are not in the log; the next start brings them");
+        }
+        if timeout(SIGN_MAX, self.notary.settle()).await.is_err() {
+            tracing::warn!("the last audit records are in no checkpoint yet");
         }
     }
 

@@ -27,10 +27,12 @@ const HURRY_BYTES: usize = 1 << 20;
 /// Longest name in an event of operation or security, in bytes.
 const WORD_BYTES_MAX: usize = 512;
 
-/// The audit log of this node.
+/// The audit log as the stages of a call see it: the way into the log of the cluster, and lines for whoever wants
+/// those besides.
 #[derive(Debug)]
 pub struct Audit {
-    shared: Arc<Shared>,
+    /// `None` unless the configuration asks for lines.
+    shared: Option<Arc<Shared>>,
     ledger: Option<Arc<Ledger>>,
 }
 
@@ -96,7 +98,8 @@ impl Audit {
 }
 
 impl Audit {
-    /// Opens the log and starts the thread that writes it. `node` and `boot` stand in every line; `clock` stamps them.
+    /// Opens what lines go to, if they go anywhere, and starts the thread that writes them. `node` and `boot` stand in
+    /// every line; `clock` stamps them.
     ///
     /// # Errors
     ///
@@ -107,7 +110,13 @@ impl Audit {
         boot: u64,
         clock: fn() -> SystemTime,
     ) -> io::Result<Self> {
-        Self::start(sink::open(settings)?, &format!("{node}/{boot}"), clock)
+        match sink::open(settings)? {
+            Some(sink) => Self::start(sink, &format!("{node}/{boot}"), clock),
+            None => Ok(Self {
+                shared: None,
+                ledger: None,
+            }),
+        }
     }
 
     pub(super) fn start(
@@ -141,7 +150,7 @@ impl Audit {
             .name("audit".to_owned())
             .spawn(move || writer.run())?;
         Ok(Self {
-            shared,
+            shared: Some(shared),
             ledger: None,
         })
     }
@@ -163,10 +172,11 @@ impl Audit {
             }
             None => None,
         };
+        let Some(shared) = &self.shared else {
+            return Ok(intent);
+        };
         let args = hash.as_ref().map(ArgsHash::of);
-        let written = self
-            .shared
-            .intent(event!("received"), |line| event.write(line, args.as_ref()));
+        let written = shared.intent(event!("received"), |line| event.write(line, args.as_ref()));
         if let (Err(_), Some(ledger)) = (&written, &self.ledger) {
             // Nothing follows it.
             ledger.tell(intent, Kind::Call, |record| {
@@ -222,8 +232,9 @@ impl Audit {
     /// the disk refuses; what is lost then is counted, and told by a `security` line as soon as there is room.
     /// Returns the number of its record.
     pub fn completed(&self, event: &Completed<'_>) -> Option<u64> {
-        self.shared
-            .outcome(event!("completed"), |line| event.write(line));
+        if let Some(shared) = &self.shared {
+            shared.outcome(event!("completed"), |line| event.write(line));
+        }
         let ledger = self.ledger.as_ref()?;
         ledger.tell(event.intent, Kind::Call, |record| event.fill(record))
     }
@@ -246,7 +257,10 @@ impl Audit {
                 record.tool = Some(target);
             })?;
         }
-        self.shared.intent(event!("admin"), |line| {
+        let Some(shared) = &self.shared else {
+            return Ok(());
+        };
+        shared.intent(event!("admin"), |line| {
             line.text(key!("who"), who, WORD_BYTES_MAX);
             line.text(key!("action"), action, WORD_BYTES_MAX);
             line.text(key!("target"), target, WORD_BYTES_MAX);
@@ -256,11 +270,13 @@ impl Audit {
     /// Records something that a known caller did against security: a session id of somebody else, for example.
     /// `what` is a fixed word, `detail` what it was about.
     pub fn security(&self, what: &'static str, caller: &Caller, detail: &str) {
-        self.shared.outcome(event!("security"), |line| {
-            line.plain(key!("what"), what);
-            write_caller(line, caller);
-            line.text(key!("detail"), detail, WORD_BYTES_MAX);
-        });
+        if let Some(shared) = &self.shared {
+            shared.outcome(event!("security"), |line| {
+                line.plain(key!("what"), what);
+                write_caller(line, caller);
+                line.text(key!("detail"), detail, WORD_BYTES_MAX);
+            });
+        }
         if let Some(ledger) = &self.ledger {
             ledger.tell(None, Kind::Security, |record| {
                 fill_caller(record, caller);
@@ -272,11 +288,13 @@ impl Audit {
 
     /// Records that somebody at `peer` was refused for `why`, before it was known who.
     pub fn credential_refused(&self, why: &str, peer: &str) {
-        self.shared.outcome(event!("security"), |line| {
-            line.plain(key!("what"), "credential_refused");
-            line.text(key!("peer"), peer, WORD_BYTES_MAX);
-            line.text(key!("detail"), why, WORD_BYTES_MAX);
-        });
+        if let Some(shared) = &self.shared {
+            shared.outcome(event!("security"), |line| {
+                line.plain(key!("what"), "credential_refused");
+                line.text(key!("peer"), peer, WORD_BYTES_MAX);
+                line.text(key!("detail"), why, WORD_BYTES_MAX);
+            });
+        }
         if let Some(ledger) = &self.ledger {
             ledger.tell(None, Kind::Auth, |record| {
                 record.endpoint = Some(peer);
@@ -288,29 +306,35 @@ impl Audit {
 
     /// Whether calls are taken: the last write succeeded and there is room.
     pub fn is_healthy(&self) -> bool {
-        let ledger = self.ledger.as_ref();
-        ledger.is_none_or(|ledger| ledger.is_healthy()) && self.shared.state.lock().has_room(0)
+        let (ledger, shared) = (self.ledger.as_ref(), self.shared.as_ref());
+        ledger.is_none_or(|ledger| ledger.is_healthy())
+            && shared.is_none_or(|shared| shared.state.lock().has_room(0))
     }
 
     /// Asks for the file to be opened anew, after it was moved away (log rotation). Lines that wait go into the new
     /// file; a failure shows as any failure to write does.
     pub fn reopen(&self) {
-        self.shared.state.lock().reopen = true;
-        self.shared.wake.notify_one();
+        if let Some(shared) = &self.shared {
+            shared.state.lock().reopen = true;
+            shared.wake.notify_one();
+        }
     }
 
-    /// Waits until what was recorded before is written and synced. Blocks the thread for at most `limit`.
+    /// Waits until the lines that were recorded before are written and synced. Blocks the thread for at most `limit`.
     ///
     /// # Errors
     ///
     /// [`FlushError`] when it is not written by then.
     pub fn flush(&self, limit: Duration) -> Result<(), FlushError> {
-        let mut state = self.shared.state.lock();
+        let Some(shared) = &self.shared else {
+            return Ok(());
+        };
+        let mut state = shared.state.lock();
         state.flush_wanted += 1;
         let ours = state.flush_wanted;
-        self.shared.wake.notify_one();
+        shared.wake.notify_one();
         let waited =
-            self.shared
+            shared
                 .drained
                 .wait_while_for(&mut state, |state| state.flush_done < ours, limit);
         if waited.timed_out() {
@@ -328,8 +352,10 @@ impl Audit {
     /// As for [`Audit::flush`].
     pub fn close(&self, limit: Duration) -> Result<(), FlushError> {
         let flushed = self.flush(limit);
-        self.shared.state.lock().stop = true;
-        self.shared.wake.notify_one();
+        if let Some(shared) = &self.shared {
+            shared.state.lock().stop = true;
+            shared.wake.notify_one();
+        }
         flushed
     }
 }

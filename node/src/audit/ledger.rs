@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lockgate_cluster::audit::{Kind, Origin, Record};
@@ -31,6 +31,8 @@ const SETTLE_MAX: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Ledger {
     settings: Settings,
+    /// Of the spools.
+    dir: PathBuf,
     node: Box<str>,
     boot: u64,
     clock: fn() -> SystemTime,
@@ -123,6 +125,7 @@ impl Ledger {
         };
         Ok(Self {
             settings,
+            dir: dir.to_owned(),
             node: node.into(),
             boot,
             clock,
@@ -266,6 +269,26 @@ impl Ledger {
         Ok(())
     }
 
+    /// Line of a record of an earlier life that closes `intent` without saying how it ended.
+    pub(super) fn unknown(&self, boot: u64, local_seq: u64, intent: u64) -> Vec<u8> {
+        let origin = Origin {
+            node: &self.node,
+            boot,
+            local_seq,
+        };
+        let mut record = Record::new(origin, self.now_ms(), Kind::Call);
+        record.intent = Some(intent);
+        record.status = Some("unknown");
+        let mut line = Vec::new();
+        record.write(&mut line);
+        line
+    }
+
+    /// Directory of the spools of all lives.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Name and life of the node.
     pub(super) fn life(&self) -> (&str, u64) {
         (&self.node, self.boot)
@@ -342,15 +365,17 @@ impl Ledger {
             boot: self.boot,
             local_seq,
         };
-        let since_epoch = (self.clock)().duration_since(UNIX_EPOCH);
-        let at_ms = since_epoch.unwrap_or_default().as_millis();
-        let at_ms = u64::try_from(at_ms).unwrap_or(u64::MAX);
-        let mut record = Record::new(origin, at_ms, kind);
+        let mut record = Record::new(origin, self.now_ms(), kind);
         fill(&mut record);
         record.write(&mut state.lines);
         state.lines.push(b'\n');
         state.next += 1;
         local_seq
+    }
+
+    fn now_ms(&self) -> u64 {
+        let since_epoch = (self.clock)().duration_since(UNIX_EPOCH);
+        u64::try_from(since_epoch.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
     }
 
     fn rouse(&self) {

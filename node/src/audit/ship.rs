@@ -1,16 +1,16 @@
 //! Brings the records of this node into the log of the cluster, and what earlier lives of it have left.
 
-use std::path::Path;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lockgate_cluster::audit::{AuditCommand, Kind};
+use lockgate_cluster::audit::AuditCommand;
 use lockgate_cluster::{Cluster, ProposeError};
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use super::ledger::{Batch, Ledger};
-use super::spool::leftovers;
+use super::spool::{Leftover, leftovers};
 use crate::config::{AuditMode, AuditSync};
 
 /// Records that come within this time go together, where nobody waits for them.
@@ -60,57 +60,65 @@ pub async fn keep_synced(ledger: Arc<Ledger>) {
     }
 }
 
-/// Brings into the log what earlier lives of this node have left in `dir`, and closes every call of theirs that has no
-/// outcome as `unknown`.
-///
-/// # Errors
-///
-/// The spool can't be read.
-pub async fn recover(ledger: &Ledger, cluster: &Cluster, dir: &Path) -> std::io::Result<()> {
+/// Brings into the log what earlier lives of this node have left in the spool, with an outcome `unknown` for every call of
+/// theirs that has none. Tries until the disk and the log have taken it.
+pub async fn recover(ledger: &Ledger, cluster: &Cluster) {
+    loop {
+        match drain(ledger, cluster).await {
+            Ok(()) => return,
+            Err(cause) => warn!(%cause, "audit spool of an earlier life waits"),
+        }
+        sleep(RETRY).await;
+    }
+}
+
+async fn drain(ledger: &Ledger, cluster: &Cluster) -> io::Result<()> {
     let (node, boot) = ledger.life();
-    'lives: for life in leftovers(dir, boot)? {
-        let (n_lines, n_open) = (life.lines.len(), life.open.len());
-        for (n, lines) in life.lines.chunks(LINES_MAX).enumerate() {
-            let batch = Batch {
-                first: life.first + (n * LINES_MAX) as u64,
-                lines: lines.to_vec(),
-            };
-            if !propose(cluster, (node, life.boot), &batch).await {
-                error!(
-                    boot = life.boot,
-                    "records of an earlier life are refused and stay in the spool"
-                );
-                continue 'lives;
-            }
-        }
-        for intent in &life.open {
-            let args = format!("{{\"boot\":{}}}", life.boot);
-            ledger.tell(None, Kind::Call, |record| {
-                record.intent = Some(*intent);
-                record.status = Some("unknown");
-                record.args = Some(&args);
-            });
-        }
-        // What closes them must be in the log before the debts are forgotten.
+    for mut life in leftovers(ledger.dir(), boot)? {
+        let n_open = life.open.len();
         if n_open > 0 {
-            while let Some(batch) = ledger.batch() {
-                if !propose(cluster, ledger.life(), &batch).await {
-                    break;
-                }
-                ledger.committed(&batch);
-            }
+            let view = cluster.read().await.map_err(io::Error::other)?;
+            let last = view.audit().last_local_seq(node, life.boot);
+            let boot = life.boot;
+            life.owe(last, |local_seq, intent| {
+                ledger.unknown(boot, local_seq, intent)
+            })?;
+        }
+        if !bring(cluster, (node, life.boot), &life).await {
+            error!(
+                boot = life.boot,
+                "records of an earlier life are refused and stay in the spool"
+            );
+            continue;
         }
         for path in &life.paths {
             std::fs::remove_file(path)?;
         }
         info!(
             boot = life.boot,
-            records = n_lines,
+            records = life.lines.len(),
             unknown = n_open,
             "audit spool of an earlier life drained"
         );
     }
     Ok(())
+}
+
+/// Brings all records of an earlier life into the log. False when it never takes them.
+async fn bring(cluster: &Cluster, life: (&str, u64), left: &Leftover) -> bool {
+    let follows = |a: &(u64, Vec<u8>), b: &(u64, Vec<u8>)| a.0 + 1 == b.0;
+    for run in left.lines.chunk_by(follows) {
+        for lines in run.chunks(LINES_MAX) {
+            let batch = Batch {
+                first: lines[0].0,
+                lines: lines.iter().map(|(_, line)| line.clone()).collect(),
+            };
+            if !propose(cluster, life, &batch).await {
+                return false;
+            }
+        }
+    }
+    true
 }
 
 /// Proposes a batch until it is in the log: what is there already is passed over. False when it never can be.

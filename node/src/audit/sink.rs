@@ -18,17 +18,18 @@ pub(super) trait Sink: Send {
     fn sync(&mut self) -> io::Result<()>;
 }
 
-/// Opens what the configuration names.
-pub(super) fn open(settings: &config::Audit) -> io::Result<Box<dyn Sink>> {
+/// Opens what the configuration names, if it names something.
+pub(super) fn open(settings: &config::Audit) -> io::Result<Option<Box<dyn Sink>>> {
     Ok(match settings {
+        config::Audit::None => None,
         // A descriptor of our own: the standard library's handle buffers, and after an error doesn't say how much.
-        config::Audit::Stdout => Box::new(Stdout(File::from(
+        config::Audit::Stdout => Some(Box::new(Stdout(File::from(
             io::stdout().as_fd().try_clone_to_owned()?,
-        ))),
-        config::Audit::File(path) => Box::new(AppendFile {
+        )))),
+        config::Audit::File(path) => Some(Box::new(AppendFile {
             file: open_file(path)?,
             path: path.clone(),
-        }),
+        })),
     })
 }
 

@@ -117,12 +117,13 @@ fn begin(
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Leftover {
     pub(super) boot: u64,
-    /// Number of the first line.
-    pub(super) first: u64,
-    pub(super) lines: Vec<Vec<u8>>,
+    /// Its records, each with its number: without a gap, but for what [`Leftover::owe`] leaves.
+    pub(super) lines: Vec<(u64, Vec<u8>)>,
     /// Intents without an outcome.
     pub(super) open: BTreeSet<u64>,
     pub(super) paths: Vec<PathBuf>,
+    /// Where the whole lines of the last file end.
+    end: u64,
 }
 
 /// What lives before `boot` have left in `dir`, oldest first.
@@ -138,19 +139,18 @@ pub(super) fn leftovers(dir: &Path, boot: u64) -> io::Result<Vec<Leftover>> {
     }
     files.sort();
     let mut found: Vec<Leftover> = Vec::new();
-    for (life, first, path) in files {
+    for (life, _, path) in files {
         if life >= boot {
             continue;
         }
         if found.last().is_none_or(|last| last.boot != life) {
             found.push(Leftover {
                 boot: life,
-                first,
                 ..Leftover::default()
             });
         }
         if let Some(life) = found.last_mut() {
-            life.add(&fs::read(&path)?);
+            life.end = life.add(&fs::read(&path)?);
             life.paths.push(path);
         }
     }
@@ -158,33 +158,65 @@ pub(super) fn leftovers(dir: &Path, boot: u64) -> io::Result<Vec<Leftover>> {
 }
 
 impl Leftover {
-    /// Adds the lines of one file. A torn end was never acknowledged.
-    fn add(&mut self, bytes: &[u8]) {
+    /// Adds the lines of one file, and returns where the whole ones end. A torn end was never acknowledged.
+    fn add(&mut self, bytes: &[u8]) -> u64 {
+        let mut end = 0;
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-            let Some(line) = line.strip_suffix(b"\n") else {
-                return;
+            let Some(()) = line
+                .strip_suffix(b"\n")
+                .and_then(|line| self.add_line(line))
+            else {
+                break;
             };
-            let Ok(text) = std::str::from_utf8(line) else {
-                return;
-            };
-            let value = |key| find(text, key).map(|span| span.of(text));
-            if value("lockgate_spool").is_some() {
-                let open = value("open").unwrap_or_default();
-                // Where earlier files are left, too, this says nothing new.
-                self.open
-                    .extend(elements(open).filter_map(|one| one.of(open).parse::<u64>().ok()));
-                continue;
-            }
-            let Some(local_seq) = value("local_seq").and_then(|seq| seq.parse().ok()) else {
-                return;
-            };
-            match value("intent").and_then(|intent| intent.parse().ok()) {
-                Some(intent) => drop(self.open.remove(&intent)),
-                None if value("kind") == Some("\"call\"") => drop(self.open.insert(local_seq)),
-                None => {}
-            }
-            self.lines.push(line.to_vec());
+            end += line.len() as u64;
         }
+        end
+    }
+
+    /// Adds one line, if it is one.
+    fn add_line(&mut self, line: &[u8]) -> Option<()> {
+        let text = std::str::from_utf8(line).ok()?;
+        let value = |key| find(text, key).map(|span| span.of(text));
+        if value("lockgate_spool").is_some() {
+            let open = value("open").unwrap_or_default();
+            // Where earlier files are left, too, this says nothing new.
+            self.open
+                .extend(elements(open).filter_map(|one| one.of(open).parse::<u64>().ok()));
+            return Some(());
+        }
+        let local_seq = value("local_seq")?.parse().ok()?;
+        match value("intent").and_then(|intent| intent.parse().ok()) {
+            Some(intent) => drop(self.open.remove(&intent)),
+            None if value("kind") == Some("\"call\"") => drop(self.open.insert(local_seq)),
+            None => {}
+        }
+        self.lines.push((local_seq, line.to_vec()));
+        Some(())
+    }
+
+    /// Closes every open intent with the line that `close` makes for its number and that of the intent. They become
+    /// part of the life that they end, durably and behind `last`, the last record of it that the log has: whoever drains
+    /// this again sends the same.
+    pub(super) fn owe(
+        &mut self,
+        last: u64,
+        mut close: impl FnMut(u64, u64) -> Vec<u8>,
+    ) -> io::Result<()> {
+        let Some(path) = self.paths.last().filter(|_| !self.open.is_empty()) else {
+            return Ok(());
+        };
+        let last = self.lines.last().map_or(last, |(own, _)| last.max(*own));
+        let mut written = Vec::new();
+        for (local_seq, intent) in (last + 1..).zip(std::mem::take(&mut self.open)) {
+            let line = close(local_seq, intent);
+            written.extend_from_slice(&line);
+            written.push(b'\n');
+            self.lines.push((local_seq, line));
+        }
+        let file = OpenOptions::new().write(true).open(path)?;
+        file.set_len(self.end)?;
+        file.write_all_at(&written, self.end)?;
+        file.sync_all()
     }
 }
 
@@ -213,9 +245,33 @@ mod tests {
         spool.write(b"{\"v\":1,\"loc").unwrap();
         assert_eq!(leftovers(dir.path(), 7).unwrap(), []);
         let found = leftovers(dir.path(), 8).unwrap();
-        assert_eq!((found[0].boot, found[0].first), (7, 1));
+        assert_eq!((found[0].boot, found[0].lines[0].0), (7, 1));
         assert_eq!(found[0].lines.len(), 3);
         assert_eq!(found[0].open, BTreeSet::from([2]));
+    }
+
+    #[test]
+    fn what_closes_an_intent_is_the_same_however_often_a_life_is_drained() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut spool = Spool::create(dir.path(), 7).unwrap();
+        spool
+            .write([line(1, ""), line(2, "")].concat().as_bytes())
+            .unwrap();
+        spool.write(b"torn").unwrap();
+        let mut first = leftovers(dir.path(), 8).unwrap().remove(0);
+        let close = |seq, intent| {
+            let line = line(seq, &format!(",\"intent\":{intent}"));
+            line.trim_end().as_bytes().to_vec()
+        };
+        // The log has a record that a power loss took from the spool.
+        first.owe(3, close).unwrap();
+        let numbers =
+            |life: &Leftover| -> Vec<u64> { life.lines.iter().map(|(n, _)| *n).collect() };
+        assert_eq!(numbers(&first), [1, 2, 4, 5]);
+        let mut again = leftovers(dir.path(), 8).unwrap().remove(0);
+        again.owe(5, close).unwrap();
+        assert_eq!(again.lines, first.lines);
+        assert_eq!(again.open, BTreeSet::new());
     }
 
     #[test]
@@ -230,7 +286,7 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         spool.write(line(10, ",\"intent\":4").as_bytes()).unwrap();
         let found = leftovers(dir.path(), 8).unwrap();
-        assert_eq!((found[0].first, found[0].lines.len()), (10, 1));
+        assert_eq!((found[0].lines[0].0, found[0].lines.len()), (10, 1));
         assert_eq!(found[0].open, open);
     }
 }

@@ -49,7 +49,7 @@ pub struct Node {
     pub session: Session,
     /// Bounds on calls that ask clients without sessions something.
     pub bridge: Bridge,
-    /// Where audit lines go.
+    /// Where lines about calls go besides.
     pub audit: Audit,
     /// How records reach the audit log of the cluster.
     pub ledger: Ledger,
@@ -208,9 +208,12 @@ pub enum AuditSync {
     Each,
 }
 
-/// Where audit lines go.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Where lines about calls go besides the audit log of the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Audit {
+    /// Nowhere.
+    #[default]
+    None,
     /// One JSON line per event on standard output.
     Stdout,
     /// Appended to a file.

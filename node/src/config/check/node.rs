@@ -315,7 +315,8 @@ fn audit(raw: &raw::Audit, context: &Context<'_>, found: &mut Findings) -> Audit
             );
             Audit::Stdout
         }
-        (_, None) => Audit::Stdout,
+        (Some(raw::AuditOutput::Stdout), None) => Audit::Stdout,
+        (None, None) => Audit::None,
         (None, Some(file)) => Audit::File(context.path(file)),
     }
 }

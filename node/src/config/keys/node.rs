@@ -53,11 +53,10 @@ pub(super) const FILE: &[Key] = &[
         Object(BRIDGE),
         "Bounds on calls of clients without sessions (2026-07-28) that a server with sessions interrupts to ask the client something.",
     ),
-    with(
+    key(
         "audit",
         Object(AUDIT),
-        r#"{"output":"stdout"}"#,
-        "How calls are recorded in the log of the cluster, and where their lines go besides: `output` or `file`.",
+        "How calls are recorded in the log of the cluster, and where lines about them go besides.",
     ),
     key(
         "telemetry",
@@ -288,12 +287,12 @@ const AUDIT: &[Key] = &[
     key(
         "output",
         Choice(&["stdout"]),
-        "`stdout`: one JSON line an event on standard output. The default, unless `file` is there.",
+        "`stdout`: besides the log of the cluster, two JSON lines a call on standard output.",
     ),
     key(
         "file",
         File,
-        "Appends one JSON line an event to this file. Not together with `output`.",
+        "Appends these lines to this file. Not together with `output`.",
     ),
 ];
 

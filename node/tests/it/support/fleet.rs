@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::path::PathBuf;
 use std::process::{Output, Stdio};
 
 use http::Method;
@@ -74,7 +75,11 @@ impl Fleet {
         succeeded(&lockgate(&["certs", "dev", "--dir", certs, "n1", "n2", "n3"]).await);
         let peers: Vec<(&str, SocketAddr)> = names.map(|name| (name, free_port())).to_vec();
         for (name, address) in &peers {
-            let text = config(dir.path().to_str().unwrap(), name, *address, &peers);
+            let here = dir.path().to_str().unwrap();
+            let mut text = config(here, name, *address, &peers);
+            if !registry.starts_with("audit:") {
+                text += &format!("audit: {{ file: {here}/{name}.audit.jsonl }}\n");
+            }
             fs::write(dir.path().join(format!("{name}.yaml")), text + registry).unwrap();
         }
         let mut fleet = Self {
@@ -100,6 +105,11 @@ impl Fleet {
     pub(crate) fn file(&self, name: &str) -> String {
         let path = self.dir.path().join(format!("{name}.yaml"));
         path.to_str().unwrap().to_owned()
+    }
+
+    /// Where a node keeps its state.
+    pub(crate) fn data_dir(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
     }
 
     /// Kills a node at once.
@@ -238,7 +248,6 @@ fn config(dir: &str, name: &str, listen: SocketAddr, peers: &[(&str, SocketAddr)
     let peers = peers.join(", ");
     format!(
         "listen: 127.0.0.1:0\nadmin: {{ listen: 127.0.0.1:0 }}\ndata_dir: {dir}/{name}\n\
-         audit: {{ file: {dir}/{name}.audit.jsonl }}\n\
          cluster:\n  node: {name}\n  listen: \"{listen}\"\n  peers: {{ {peers} }}\n  \
          tls: {{ ca: certs/ca.pem, cert: certs/{name}.pem, key: certs/{name}.key }}\n"
     )

@@ -170,11 +170,14 @@ async fn launch(dir: &Path, env: &[(&str, &str)]) -> (Child, Lines<BufReader<Chi
 
 fn write_config(dir: &Path, rest: &str) {
     let path = |name: &str| dir.join(name).to_str().unwrap().to_owned();
-    let text = format!(
-        "listen: 127.0.0.1:0\nadmin: {{ listen: 127.0.0.1:0 }}\ndata_dir: {}\naudit: {{ file: {} }}\n{rest}",
+    let mut text = format!(
+        "listen: 127.0.0.1:0\nadmin: {{ listen: 127.0.0.1:0 }}\ndata_dir: {}\n",
         path("data"),
-        path("audit.jsonl"),
     );
+    if !rest.starts_with("audit:") {
+        text += &format!("audit: {{ file: {} }}\n", path("audit.jsonl"));
+    }
+    text += rest;
     let (next, file): (PathBuf, _) = (dir.join("next.yaml"), dir.join("lockgate.yaml"));
     fs::write(&next, text).unwrap();
     fs::rename(&next, &file).unwrap();
