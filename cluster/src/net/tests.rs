@@ -202,6 +202,9 @@ fn a_start_without_a_quorum_waits_for_one() {
     world.close(nodes);
     let n1 = Cluster::begin(world.options("n1", Begin::Found)).unwrap();
     let status = n1.status();
+    while status().seats.is_empty() {
+        thread::sleep(Duration::from_millis(10));
+    }
     assert_eq!((status().leader, status().seats.len()), (None, 3));
     // One that nobody waits for any more lets go of its directory and its port.
     drop(n1);

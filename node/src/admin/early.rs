@@ -54,10 +54,10 @@ impl Early {
         self.raft.get().map(|status| status())
     }
 
-    /// A leader is what a quorum of voters makes.
+    /// A leader is what a quorum of voters makes. A node that knows no voters is only new.
     fn word(&self) -> &'static str {
         match self.status() {
-            Some(status) if status.leader.is_none() => "no_quorum",
+            Some(status) if status.leader.is_none() && !status.seats.is_empty() => "no_quorum",
             Some(_) | None => Readiness::Starting.as_str(),
         }
     }
