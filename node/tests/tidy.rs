@@ -319,7 +319,7 @@ fn rust_files(dir: &Path) -> Vec<PathBuf> {
             .unwrap_or_default();
         if path.is_dir() {
             // Built and fetched things are not ours.
-            if !matches!(name, "target" | "node_modules") && !name.starts_with('.') {
+            if !matches!(name, "target" | "node_modules" | "vendor") && !name.starts_with('.') {
                 files.extend(rust_files(&path));
             }
         } else if path.extension().is_some_and(|extension| extension == "rs") {
