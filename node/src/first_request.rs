@@ -1,8 +1,11 @@
 //! A connection has to ask for something: until the first request is there, its time is bounded. The HTTP library
 //! bounds a head that has begun, not the silence before the protocol is known.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 /// Notes the first request of one connection.
@@ -17,10 +20,13 @@ impl FirstRequest {
 
     /// Resolves after `limit`, if no request has arrived by then; never otherwise.
     pub async fn missing_after(&self, limit: Duration) {
-        tokio::time::sleep(limit).await;
-        if self.0.load(Ordering::Relaxed) {
-            std::future::pending().await
-        }
+        let mut over = pin!(tokio::time::sleep(limit));
+        // A connection is polled several times a request, and then asks the clock no more.
+        poll_fn(|context| match self.0.load(Ordering::Relaxed) {
+            true => Poll::Pending,
+            false => over.as_mut().poll(context),
+        })
+        .await;
     }
 }
 

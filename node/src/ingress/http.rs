@@ -11,7 +11,6 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -20,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config;
 use crate::task::spawn_named;
 
+use super::drain::Drain;
 use super::event_writer;
 use super::head_timer::HeadTimer;
 use super::service::{Service, Visitor};
@@ -90,7 +90,7 @@ impl Listener {
 
     /// Serves until `stop` fires. The listener closes at once; requests in flight finish within `grace`.
     pub async fn serve(self, service: Service, stop: CancellationToken, grace: Duration) {
-        let graceful = GracefulShutdown::new();
+        let drain = Drain::default();
         let server = Server::new(&self.limits);
         loop {
             let accepted = tokio::select! {
@@ -115,7 +115,7 @@ impl Listener {
                 server: server.clone(),
                 service: service.clone(),
                 peer,
-                watcher: graceful.watcher(),
+                drain: drain.clone(),
                 place: Place(Arc::new(permit)),
                 clock: self.clock,
             };
@@ -125,11 +125,9 @@ impl Listener {
         }
         drop(self.tcp);
         let all = u32::try_from(self.limits.connections_max).unwrap_or(u32::MAX);
-        let ended = async {
-            graceful.shutdown().await;
-            // Those that have become WebSockets or event streams keep their place.
-            drop(self.connections.acquire_many(all).await);
-        };
+        drain.begin();
+        // All have a place, those that have become WebSockets or event streams as well.
+        let ended = self.connections.acquire_many(all);
         if tokio::time::timeout(grace, ended).await.is_err() {
             tracing::warn!(
                 ?grace,
@@ -173,7 +171,7 @@ struct Connection {
     server: Server,
     service: Service,
     peer: IpAddr,
-    watcher: Watcher,
+    drain: Drain,
     place: Place,
     clock: fn() -> SystemTime,
 }
@@ -221,8 +219,9 @@ impl Connection {
             .server
             .builder
             .serve_connection_with_upgrades(TokioIo::new(tap.clone()), handler);
-        let connection = self.watcher.watch(connection.into_owned());
+        let connection = self.drain.watch(connection.into_owned());
         tokio::select! {
+            biased;
             served = drive(connection, &tap, &handover) => match served {
                 Ok(None) => {}
                 Ok(Some((stream, response))) => {
