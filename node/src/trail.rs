@@ -199,9 +199,6 @@ impl Trail {
             verdict: status,
         };
         self.metrics.call_ended(labels, took, self.request_bytes);
-        if let Some(server) = &self.server {
-            self.metrics.server_answered(server, took);
-        }
         if let Some(span) = self.span.take() {
             span.end(status);
         }

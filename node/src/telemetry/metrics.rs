@@ -3,21 +3,15 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
-use foldhash::fast::RandomState;
 use lockgate_proto::id::{ServerName, Tenant};
 use papaya::HashMap;
 
 use super::exposition::{CONTENT_TYPE, Exposition, Kind};
 use super::gauges::Gauges;
-use super::histogram::{DURATION, Histogram};
 use super::names;
 use super::process::Process;
 use super::raft;
-use super::series::{Calls, nanos};
-
-/// Servers whose latency is measured. Servers come and go by the API, series stay; beyond this many names, new ones
-/// are left out.
-const SERVERS_MAX: usize = 4096;
+use super::series::Calls;
 
 /// Labels of one finished call. All values are bounded: `tool` is a name from a catalog or empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,7 +32,6 @@ pub struct CallLabels<'a> {
 #[derive(Debug, Default)]
 pub struct Metrics {
     calls: Calls,
-    servers: HashMap<ServerName, Histogram, RandomState>,
     limited: HashMap<&'static str, AtomicU64>,
     auth_failed: AtomicU64,
 }
@@ -52,22 +45,9 @@ impl Metrics {
         Self::default()
     }
 
-    /// Counts a finished call.
+    /// Counts a finished call, also for the server that it went to.
     pub fn call_ended(&self, labels: CallLabels<'_>, took: Duration, request_bytes: usize) {
         self.calls.record(labels, took, request_bytes);
-    }
-
-    /// Counts time that a server took until its first answer.
-    pub fn server_answered(&self, server: &ServerName, took: Duration) {
-        let servers = self.servers.pin();
-        if let Some(latency) = servers.get(server) {
-            return latency.observe(nanos(took));
-        }
-        if servers.len() < SERVERS_MAX {
-            servers
-                .get_or_insert_with(server.clone(), || Histogram::new(&DURATION))
-                .observe(nanos(took));
-        }
     }
 
     /// Counts a refused credential.
@@ -134,10 +114,7 @@ impl Metrics {
             Kind::Histogram,
             "Time that a server took to answer.",
         );
-        let servers = self.servers.pin();
-        let mut servers: Vec<_> = servers.iter().collect();
-        servers.sort_by_key(|(name, _)| *name);
-        for (name, latency) in servers {
+        for (name, latency) in self.calls.latencies() {
             out.histogram(&[("server", name.as_str())], &latency.read());
         }
         out.family(

@@ -17,6 +17,10 @@ const SERIES_MAX: usize = 20_000;
 /// Series in all. What would exceed it is counted by `verdict` alone.
 const SERIES_HARD_MAX: usize = 2 * SERIES_MAX;
 
+/// Servers whose latency is measured. Servers come and go by the API, series stay; beyond this many names, new ones
+/// are left out.
+const SERVERS_MAX: usize = 4096;
+
 /// Routes with histograms of their own, each a few KiB; beyond it new ones share one. Servers are as many as the
 /// configuration names, but series of those that were removed stay.
 const ROUTES_MAX: usize = 4096;
@@ -91,12 +95,17 @@ pub(super) struct RouteSeries {
 pub(super) struct CallSeries {
     pub(super) count: AtomicU64,
     route: Arc<RouteSeries>,
+    /// Of its server, so that nobody has to look for it.
+    latency: Option<Arc<Histogram>>,
 }
 
 impl CallSeries {
     fn record(&self, took: Duration, request_bytes: usize) {
         self.count.fetch_add(1, Ordering::Relaxed);
         self.route.duration.observe(nanos(took));
+        if let Some(latency) = &self.latency {
+            latency.observe(nanos(took));
+        }
         let bytes = u64::try_from(request_bytes).unwrap_or(u64::MAX);
         self.route.size.observe(bytes);
     }
@@ -107,6 +116,7 @@ impl CallSeries {
 pub(super) struct Calls {
     series: HashMap<CallKey, CallSeries, RandomState>,
     routes: HashMap<Route, Arc<RouteSeries>>,
+    servers: HashMap<ServerName, Arc<Histogram>, RandomState>,
     folded: AtomicBool,
 }
 
@@ -117,14 +127,30 @@ impl Calls {
         if let Some(found) = series.get(&labels) {
             return found.record(took, request_bytes);
         }
+        let latency = labels.server.and_then(|server| self.latency(server));
         let labels = self.bounded(labels, series.len());
         let route = self.route(labels);
+        let has_server = labels.server.is_some();
         series
             .get_or_insert_with(CallKey::from(labels), || CallSeries {
                 count: AtomicU64::new(0),
                 route,
+                latency: latency.clone().filter(|_| has_server),
             })
             .record(took, request_bytes);
+        if let Some(latency) = latency.filter(|_| !has_server) {
+            latency.observe(nanos(took));
+        }
+    }
+
+    fn latency(&self, server: &ServerName) -> Option<Arc<Histogram>> {
+        let servers = self.servers.pin();
+        if let Some(latency) = servers.get(server) {
+            return Some(Arc::clone(latency));
+        }
+        let made = || Arc::new(Histogram::new(&DURATION));
+        (servers.len() < SERVERS_MAX)
+            .then(|| Arc::clone(servers.get_or_insert_with(server.clone(), made)))
     }
 
     /// Takes labels away when there are too many series.
@@ -178,6 +204,17 @@ impl Calls {
             .map(|(key, series)| (key.clone(), series.count.load(Ordering::Relaxed)))
             .collect();
         all.sort_by(|(a, _), (b, _)| a.labels().cmp(&b.labels()));
+        all
+    }
+
+    /// Latency of every server, sorted.
+    pub(super) fn latencies(&self) -> Vec<(ServerName, Arc<Histogram>)> {
+        let servers = self.servers.pin();
+        let all = servers.iter();
+        let mut all: Vec<_> = all
+            .map(|(server, latency)| (server.clone(), Arc::clone(latency)))
+            .collect();
+        all.sort_by(|(a, _), (b, _)| a.cmp(b));
         all
     }
 

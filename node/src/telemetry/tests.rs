@@ -45,7 +45,6 @@ fn call(metrics: &Metrics, tool: &str, verdict: &'static str, took_ms: u64) {
         verdict,
     };
     metrics.call_ended(labels, Duration::from_millis(took_ms), 300);
-    metrics.server_answered(&server, Duration::from_millis(took_ms));
 }
 
 /// One sample: name with its labels in the order of the text, and value.
@@ -298,7 +297,6 @@ fn cost_of_a_call() {
                 scope.spawn(|| {
                     for _ in 0..ROUNDS {
                         metrics.call_ended(labels, took, 512);
-                        metrics.server_answered(&server, took);
                     }
                 });
             }
