@@ -8,6 +8,7 @@ pub mod answer;
 pub mod app;
 pub mod audit;
 pub mod call;
+pub mod cancel;
 pub mod cli;
 pub mod config;
 pub mod demo;

@@ -11,6 +11,7 @@ mod pass;
 mod rights;
 mod stream;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -18,13 +19,14 @@ use http::{HeaderName, HeaderValue};
 use lockgate_cluster::Serving;
 use lockgate_proto::jsonrpc::{Frame, Splice};
 use lockgate_proto::mcp::{Era, Revision, headers, method};
-use tokio_util::sync::CancellationToken;
 
 use crate::audit::{Audit, Decision};
+use crate::cancel::Cancel;
 use crate::error::{CallError, Object};
 use crate::identity::{Authenticated, Identities};
 use crate::policy::{Quotas, Verdict};
 use crate::route::{self, Entry, Plan, Router, Scope, Table, TaskOwner};
+use crate::task::either;
 use crate::telemetry::trace::Context;
 use crate::telemetry::{Metrics, Tracer};
 use crate::trail::{Recorders, Subject, Trail};
@@ -88,7 +90,7 @@ pub struct Incoming<'a> {
     /// `Mcp-Param-*` headers of the client, passed on.
     pub params: &'a [(HeaderName, HeaderValue)],
     /// Fires when the client cancels, where it can.
-    pub cancel: Option<&'a CancellationToken>,
+    pub cancel: Option<&'a Arc<Cancel>>,
 }
 
 /// Which connection a call goes out on.
@@ -212,21 +214,19 @@ impl Pipeline {
                 return Err(error);
             }
         };
-        let asked = async {
-            trail.settled().await?;
-            let link = link(plan.server).await?;
-            trail.depart();
-            send(&incoming, entry, &plan, link, &trail).await
-        };
-        // Only when the answer does not stand there at once.
-        let lost = async {
-            let mut standing = self.identities.standing(incoming.who);
-            question.lost(&mut standing).await
-        };
-        let reply = tokio::select! {
-            biased;
-            reply = asked => reply,
-            error = lost => Err(error),
+        let reply = {
+            let asked = pin!(async {
+                trail.settled().await?;
+                let link = link(plan.server).await?;
+                trail.depart();
+                send(&incoming, entry, &plan, link, &trail).await
+            });
+            // Only when the answer does not stand there at once.
+            let lost = pin!(async {
+                let mut standing = self.identities.standing(incoming.who);
+                question.lost(&mut standing).await
+            });
+            either(asked, lost).await.unwrap_or_else(Err)
         };
         answered(reply, &incoming, entry, trail, |messages, trail| {
             let rights = Rights::new(&self.identities, &incoming, question);
@@ -385,9 +385,9 @@ async fn send(
     let reply = match link {
         Link::Stateless => {
             let owner = Owner::of(&incoming.who.caller, incoming.scope != Scope::All);
-            entry.handle.call(out, class, &owner).await
+            entry.handle.call(&out, class, &owner).await
         }
-        Link::Session(session) => session.call(out, class).await,
+        Link::Session(session) => session.call(&out, class).await,
     };
     Ok(reply?)
 }

@@ -35,3 +35,20 @@ pub async fn within<F: Future>(
     }
     timeout(limit, future).await
 }
+
+/// What `first` gives, or what `second` gives where that comes sooner; `first` is asked first. `select!` moves what it
+/// waits for, which for a call and all that it may wait for is some thousand bytes.
+///
+/// # Errors
+///
+/// What `second` gives.
+pub async fn either<A: Future, B: Future>(
+    mut first: Pin<&mut A>,
+    mut second: Pin<&mut B>,
+) -> Result<A::Output, B::Output> {
+    poll_fn(|cx| match first.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Ok(output)),
+        Poll::Pending => second.as_mut().poll(cx).map(Err),
+    })
+    .await
+}

@@ -6,9 +6,9 @@ use lockgate_proto::id::ServerName;
 use lockgate_proto::jsonrpc::{Frame, Kind};
 use lockgate_proto::mcp::method;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use crate::audit::{Audit, Completed, Decision, Intent, Received};
+use crate::cancel::Cancel;
 use crate::error::{CallError, Object};
 use crate::identity::Authenticated;
 use crate::pipeline::Incoming;
@@ -57,7 +57,7 @@ pub struct Trail {
     who: Arc<Authenticated>,
     session: Option<Arc<str>>,
     request_bytes: usize,
-    cancel: Option<CancellationToken>,
+    cancel: Option<Arc<Cancel>>,
     closed: bool,
 }
 
@@ -212,7 +212,7 @@ impl Drop for Trail {
         let cancelled = self
             .cancel
             .as_ref()
-            .is_some_and(CancellationToken::is_cancelled);
+            .is_some_and(|cancel| cancel.has_fired());
         self.close(if cancelled { "cancelled" } else { "abandoned" });
     }
 }

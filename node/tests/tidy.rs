@@ -15,6 +15,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     // Nothing of ours, but for the settings of what they do and the one place where tasks start.
     ("task", &[]),
     ("timers", &[]),
+    ("cancel", &["task"]),
     ("config", &["task"]),
     ("telemetry", &["config"]),
     ("error", &[]),
@@ -42,10 +43,12 @@ const ROOMS: &[(&str, &[&str])] = &[
         "pipeline",
         &[
             "audit",
+            "cancel",
             "error",
             "identity",
             "policy",
             "route",
+            "task",
             "telemetry",
             "trail",
             "upstream",
@@ -55,6 +58,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "trail",
         &[
             "audit",
+            "cancel",
             "error",
             "identity",
             "pipeline",
@@ -69,6 +73,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "answer",
             "call",
+            "cancel",
             "config",
             "error",
             "identity",
@@ -86,6 +91,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "answer",
             "call",
+            "cancel",
             "error",
             "identity",
             "pipeline",
@@ -102,6 +108,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "answer",
             // For those who are refused before a door.
             "audit",
+            "cancel",
             "config",
             "error",
             "first_request",

@@ -10,7 +10,7 @@
 //! A client that disconnects has not cancelled: the call goes on without it.
 
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ use crate::error::CallError;
 use crate::identity::Authenticated;
 use crate::pipeline::{CallStream, Incoming, Link, Outcome};
 use crate::route::{Scope, Table, TaskRef};
-use crate::task::spawn_named;
+use crate::task::{either, spawn_named};
 use crate::telemetry::trace::Context;
 use crate::upstream::BoundSession;
 use crate::upstream::link::{Outgoing, SEND_WAIT};
@@ -48,6 +48,7 @@ pub(super) struct Ask {
     pub(super) scope: Scope,
     pub(super) table: Arc<Table>,
     pub(super) trace: Option<Context>,
+    pub(super) asked_at: Instant,
 }
 
 /// A claim that is given back when the call ends, however it ends.
@@ -122,7 +123,7 @@ pub(super) async fn run(inner: &Arc<Inner>, cell: &InUse, ask: Ask) -> Answer {
     let Some(id) = ask.frame.id() else {
         return Answer::Accepted;
     };
-    let claim = match cell.claim(id, &inner.limits, Instant::now()) {
+    let claim = match cell.claim(id, &inner.limits, ask.asked_at) {
         Ok(claim) => claim,
         Err(CallError::Cancelled) => return empty_stream(),
         Err(error) => {
@@ -183,15 +184,15 @@ async fn finish(mut driving: Undropped, log: Arc<StreamLog>) {
 async fn drive(inner: Arc<Inner>, ask: Ask, held: Held) -> Step {
     let cancel = Arc::clone(&held.claim.cancel);
     let sent_on = OnceLock::new();
-    let started = tokio::select! {
-        biased;
-        started = start(&inner, &ask, &held, &sent_on) => started,
-        () = cancel.token.cancelled() => {
-            return match Box::pin(give_up(&ask, &held, sent_on.get())).await {
-                Some(error) => Step::Done(error),
-                None => Step::Cancelled,
-            };
-        }
+    let started = {
+        let starting = pin!(start(&inner, &ask, &held, &sent_on));
+        either(starting, pin!(cancel.signal.fired())).await
+    };
+    let Ok(started) = started else {
+        return match Box::pin(give_up(&ask, &held, sent_on.get())).await {
+            Some(error) => Step::Done(error),
+            None => Step::Cancelled,
+        };
     };
     match started {
         Ok(Started::Answer(frame)) => {
@@ -251,7 +252,7 @@ async fn start(
         session: Some(&cell.name),
         trace: ask.trace.as_ref(),
         params: &[],
-        cancel: Some(&held.claim.cancel.token),
+        cancel: Some(&held.claim.cancel.signal),
     };
     let link = async |server: usize| {
         let session = inner.bound(cell, &ask.table.servers[server]).await?;
@@ -286,7 +287,7 @@ async fn follow(mut streaming: Streaming, log: Arc<StreamLog>) {
     let last = tokio::select! {
         biased;
         last = relay(&mut streaming, &log) => last,
-        () = cancel.token.cancelled() => {
+        () = cancel.signal.fired() => {
             let last = give_up(&streaming.ask, &streaming.held, streaming.sent_on.as_ref()).await;
             if last.is_none() {
                 // An answer that crossed the cancel on its way is not wanted any more; its end is.

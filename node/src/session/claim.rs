@@ -6,8 +6,8 @@ use std::time::Duration;
 use lockgate_proto::jsonrpc::Frame;
 use smallvec::SmallVec;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
+use crate::cancel::Cancel;
 use crate::error::CallError;
 
 /// A cancel that came before its request is kept this long.
@@ -35,7 +35,7 @@ struct Flight {
 #[derive(Debug, Default)]
 pub struct CallCancel {
     /// Fires once.
-    pub token: CancellationToken,
+    pub signal: Arc<Cancel>,
     reason: parking_lot::Mutex<Option<Reason>>,
 }
 
@@ -49,15 +49,15 @@ pub enum Reason {
 }
 
 impl CallCancel {
-    /// Why the token fired; the first reason counts. `None` before, and when it was taken already.
+    /// Why it fired; the first reason counts. `None` before, and when it was taken already.
     pub fn take_reason(&self) -> Option<Reason> {
         self.reason.lock().take()
     }
 
     fn fire(&self, reason: Reason) {
-        if !self.token.is_cancelled() {
+        if !self.signal.has_fired() {
             *self.reason.lock() = Some(reason);
-            self.token.cancel();
+            self.signal.fire();
         }
     }
 }
@@ -190,7 +190,7 @@ mod tests {
         let (mut calls, now) = (InFlight::default(), Instant::now());
         let claim = calls.claim("1", 8, now).unwrap();
         calls.cancel("1", cancelled(), now);
-        assert!(claim.cancel.token.is_cancelled());
+        assert!(claim.cancel.signal.has_fired());
         assert!(matches!(
             claim.cancel.take_reason(),
             Some(Reason::Client(_))
@@ -285,7 +285,7 @@ mod tests {
                 }
                 prop_assert_eq!(calls.len(), running.len());
                 for (_, claim, is_cancelled) in &running {
-                    prop_assert_eq!(claim.cancel.token.is_cancelled(), *is_cancelled);
+                    prop_assert_eq!(claim.cancel.signal.has_fired(), *is_cancelled);
                 }
             }
         }

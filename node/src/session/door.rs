@@ -338,7 +338,8 @@ impl Door {
         let inner = &self.inner;
         let shared = inner.pipeline.router.table(Era::Session);
         let scope = shared.scope(request.server, &request.who)?;
-        cell.touch(Instant::now());
+        let now = Instant::now();
+        cell.touch(now);
         let id = frame.id().unwrap_or("null");
         if frame.method() == method::PING {
             return Ok(Answer::result(id, Bytes::from_static(b"{}")));
@@ -348,20 +349,21 @@ impl Door {
         let trace = trace.or_else(|| Context::of_meta(&frame));
         if scope == Scope::All {
             if let Some(kind) = route::kind_of(&frame.method()) {
-                let table = inner.table_for(cell, &who, Need::List).await;
+                let table = Box::pin(inner.table_for(cell, &who, Need::List)).await;
                 inner.record_local(cell, &frame, &table, &who, trace.as_ref())?;
                 return route::page(&inner.sealer, &table, kind, &frame, &who);
             }
             if frame.method() == method::SET_LEVEL {
                 inner.record_local(cell, &frame, &shared, &who, trace.as_ref())?;
-                return inner.set_level(cell, &frame).await;
+                return Box::pin(inner.set_level(cell, &frame)).await;
             }
         }
         let known = scope != Scope::All || route::is_known(&shared, &frame);
-        let table = if known {
-            shared
+        let (table, asked_at) = if known {
+            (shared, now)
         } else {
-            inner.table_for(cell, &who, Need::Names).await
+            let table = Box::pin(inner.table_for(cell, &who, Need::Names)).await;
+            (table, Instant::now())
         };
         Ok(call::run(
             inner,
@@ -372,6 +374,7 @@ impl Door {
                 scope,
                 table,
                 trace,
+                asked_at,
             },
         )
         .await)

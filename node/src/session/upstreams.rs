@@ -229,7 +229,7 @@ async fn tell(
         format!(r#"{{"jsonrpc":"2.0","id":"lockgate","method":"{method}","params":{params}}}"#);
     let frame = Frame::parse(text.into(), &lockgate_proto::jsonrpc::Limits::default())?;
     let out = Outgoing::plain(frame, timeout);
-    let reply = session.call(out, CallClass::of(method, true)).await?;
+    let reply = session.call(&out, CallClass::of(method, true)).await?;
     if let Reply::Stream(mut stream) = reply {
         stream.answer(&session.settings().name).await?;
     }
@@ -246,7 +246,7 @@ impl catalog::Ask for Asking<'_> {
     async fn ask(&self, frame: Frame) -> Result<Frame, crate::error::UpstreamError> {
         let class = CallClass::of(&frame.method(), true);
         let out = Outgoing::plain(frame, LIST_WAIT);
-        let reply = self.session.call(out, class).await?;
+        let reply = self.session.call(&out, class).await?;
         match reply {
             Reply::Single { frame, .. } => Ok(frame),
             Reply::Stream(mut stream) => stream.answer(self.server).await,

@@ -11,6 +11,7 @@ use lockgate_proto::mcp::{Era, Revision, method};
 use tokio_util::sync::CancellationToken;
 
 use crate::answer::{Answer, Event, Events, error_message};
+use crate::cancel::Cancel;
 use crate::error::CallError;
 use crate::identity::Authenticated;
 use crate::pipeline::{CallStream, Incoming, Link, Outcome, Pipeline};
@@ -39,7 +40,7 @@ pub struct Request<'a> {
     /// Trace context of the client.
     pub trace: Option<Context>,
     /// Fires when the client cancels, where it can say so.
-    pub cancel: Option<CancellationToken>,
+    pub cancel: Option<Arc<Cancel>>,
 }
 
 /// The stateless era of one node. Cheap to clone.
@@ -61,7 +62,7 @@ pub(super) struct Ask {
     pub(super) scope: Scope,
     pub(super) table: Arc<Table>,
     pub(super) trace: Option<Context>,
-    cancel: Option<CancellationToken>,
+    cancel: Option<Arc<Cancel>>,
     params: Vec<(http::HeaderName, http::HeaderValue)>,
 }
 

@@ -199,7 +199,7 @@ async fn call(ask: &Ask, entry: &Entry, frame: Frame) -> Result<Reply, UpstreamE
     };
     let class = CallClass::of(method::LISTEN, true);
     let owner = Owner::of(&ask.who.caller, ask.scope != Scope::All);
-    entry.handle.call(out, class, &owner).await
+    entry.handle.call(&out, class, &owner).await
 }
 
 /// One listen at each server that has one of the wanted resources, or runs one of the named tasks.

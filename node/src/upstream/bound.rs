@@ -109,11 +109,11 @@ impl BoundSession {
     /// # Errors
     ///
     /// See [`UpstreamError`].
-    pub async fn call(&self, out: Outgoing, class: CallClass) -> Result<Reply, UpstreamError> {
+    pub async fn call(&self, out: &Outgoing, class: CallClass) -> Result<Reply, UpstreamError> {
         match &self.leg {
             Leg::Own(inner) => inner.call(out, class, None).await,
             Leg::Bridged(session) => {
-                let bridged: BoxFuture<'_, _> = Box::pin(session.call(out, class));
+                let bridged: BoxFuture<'_, _> = Box::pin(session.call(out.clone(), class));
                 bridged.await
             }
         }
@@ -127,7 +127,7 @@ impl BoundSession {
     /// See [`UpstreamError`].
     pub(super) async fn call_pausable(
         &self,
-        out: Outgoing,
+        out: &Outgoing,
         class: CallClass,
         pause: &Pause,
     ) -> Result<Reply, UpstreamError> {
@@ -243,7 +243,7 @@ impl Inner {
     /// See [`BoundSession::call`] and [`BoundSession::call_pausable`].
     async fn call(
         &self,
-        out: Outgoing,
+        out: &Outgoing,
         class: CallClass,
         pause: Option<&Pause>,
     ) -> Result<Reply, UpstreamError> {
@@ -266,12 +266,12 @@ impl Inner {
             };
             let (replied, held) = match pause {
                 None => {
-                    let replied = link.session.call(out.clone()).await;
+                    let replied = link.session.call(out).await;
                     (replied, Some((admission, place)))
                 }
                 Some(pause) => {
                     let (server, held) = (&shared.settings.name, (admission, place));
-                    Box::pin(pause.attempt(server, &link.session, &out, held)).await
+                    Box::pin(pause.attempt(server, &link.session, out, held)).await
                 }
             };
             // Without a hold, the server has had the call and has asked about it.
@@ -359,7 +359,7 @@ async fn restore(
     });
     for frame in level.into_iter().chain(subscriptions) {
         let out = own_request::outgoing(frame, Era::Session, limit);
-        let reply = session.call(out).await?;
+        let reply = session.call(&out).await?;
         if let Reply::Stream(mut stream) = reply {
             while stream.next().await?.is_some() {}
         }

@@ -25,14 +25,15 @@ use super::shared::{Shared, bit};
 /// Sends a request of the stateless era by `owner`, to a server of either era.
 pub(super) async fn call(
     shared: &Arc<Shared>,
-    out: Outgoing,
+    out: &Outgoing,
     class: CallClass,
     owner: &Owner<'_>,
 ) -> Result<Reply, UpstreamError> {
     let server = &shared.settings.name;
     if shared.is_bridged(Era::Stateless) || shared.down.has_call_of(&out.frame, server) {
         // A type of its own, so that futures do not grow with the bridge.
-        let bridged: BoxFuture<'_, _> = Box::pin(shared.down.call(shared, out, class, owner));
+        let bridged: BoxFuture<'_, _> =
+            Box::pin(shared.down.call(shared, out.clone(), class, owner));
         return bridged.await;
     }
     call_native(shared, out, class, owner).await
@@ -41,16 +42,13 @@ pub(super) async fn call(
 /// Sends a request of the stateless era by `owner`, to a server that speaks it.
 pub(super) async fn call_native(
     shared: &Arc<Shared>,
-    out: Outgoing,
+    out: &Outgoing,
     class: CallClass,
     owner: &Owner<'_>,
 ) -> Result<Reply, UpstreamError> {
     let place = Place::take(shared)?;
     let is_listen = out.frame.method() == method::LISTEN;
-    let attempt = |endpoint: Arc<Endpoint>| {
-        let out = out.clone();
-        async move { endpoint.far.call(out, owner).await }
-    };
+    let attempt = |endpoint: Arc<Endpoint>| async move { endpoint.far.call(out, owner).await };
     let (reply, admission) = run(shared, class, attempt).await?;
     if refuses_era(&reply) {
         shared.cast(Message::ErasDoubted);

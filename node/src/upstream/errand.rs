@@ -153,7 +153,7 @@ struct OverSession<'a> {
 impl Ask for OverSession<'_> {
     async fn ask(&self, frame: Frame) -> Result<Frame, UpstreamError> {
         let out = own_request::outgoing(frame, Era::Session, self.shared.settings.timeout);
-        let reply = self.session.call(out, CallClass::Repeatable).await?;
+        let reply = self.session.call(&out, CallClass::Repeatable).await?;
         response(reply, self.shared).await
     }
 }
@@ -173,7 +173,7 @@ async fn call_as_gateway(shared: &Arc<Shared>, out: Outgoing) -> Result<Reply, U
         principal: &principal,
         scoped: true,
     };
-    dispatch::call_native(shared, out, CallClass::Repeatable, &owner).await
+    dispatch::call_native(shared, &out, CallClass::Repeatable, &owner).await
 }
 
 struct Stateless<'a> {

@@ -89,7 +89,7 @@ impl Far {
     /// One request of the stateless era by `owner`.
     pub(super) async fn call(
         &self,
-        out: Outgoing,
+        out: &Outgoing,
         owner: &Owner<'_>,
     ) -> Result<Reply, UpstreamError> {
         match self {
@@ -197,7 +197,7 @@ async fn answers(
         Era::Stateless => method::DISCOVER,
     };
     let out = own_request::outgoing(own_request::frame(method, "", era), era, limit);
-    match endpoint.call(out).await {
+    match endpoint.call(&out).await {
         Ok(Reply::Single { status, .. }) if status >= 500 => Err(UpstreamError::Status {
             server: server.clone(),
             status,

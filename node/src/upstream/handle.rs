@@ -169,7 +169,7 @@ impl UpstreamHandle {
     /// Dropping the future, or the stream of the reply, cancels the request at the server.
     pub async fn call(
         &self,
-        out: Outgoing,
+        out: &Outgoing,
         class: CallClass,
         owner: &Owner<'_>,
     ) -> Result<Reply, UpstreamError> {

@@ -151,7 +151,7 @@ impl UpstreamSession {
     /// # Errors
     ///
     /// See [`UpstreamError`].
-    pub async fn call(&self, out: Outgoing) -> Result<Reply, UpstreamError> {
+    pub async fn call(&self, out: &Outgoing) -> Result<Reply, UpstreamError> {
         match self {
             Self::Http(session) => session.call(out).await,
             Self::Channel(session) => Box::pin(session.call(out)).await,

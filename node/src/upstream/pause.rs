@@ -104,7 +104,7 @@ impl Pause {
             timeout: TRANSPORT_LIMIT,
             ..out.clone()
         };
-        let mut replied = self.within(limit, server, session.call(unlimited)).await;
+        let mut replied = self.within(limit, server, session.call(&unlimited)).await;
         if let Ok(Reply::Stream(stream)) = &mut replied {
             stream.limit_silence(limit);
         }

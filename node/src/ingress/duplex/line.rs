@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::answer::{Answer, error_message};
+use crate::cancel::Cancel;
 use crate::config;
 use crate::error::CallError;
 use crate::identity::Authenticated;
@@ -85,12 +86,12 @@ struct Running {
     /// Raw id.
     id: String,
     /// Fires when the client gives it up.
-    cancel: CancellationToken,
+    cancel: Arc<Cancel>,
     listens: bool,
 }
 
 /// The number of a stateless request, and how it learns that it was given up.
-type Ticket = (u64, CancellationToken);
+type Ticket = (u64, Arc<Cancel>);
 
 /// How far the session of a line is.
 #[derive(Debug, Default)]
@@ -344,11 +345,11 @@ impl Line {
 
     /// Notes a request that stands alone.
     fn register(&self, frame: &Frame) -> Ticket {
-        let cancel = CancellationToken::new();
+        let cancel = Arc::new(Cancel::default());
         let serial = self.n_alone.fetch_add(1, Ordering::Relaxed);
         let running = Running {
             id: frame.id().unwrap_or_default().to_owned(),
-            cancel: cancel.clone(),
+            cancel: Arc::clone(&cancel),
             listens: frame.method() == method::LISTEN,
         };
         self.running.lock().insert(serial, running);
@@ -363,7 +364,7 @@ impl Line {
             server: self.peer.server.as_deref(),
             headers: None,
             trace: message.trace.or_else(|| Context::of_meta(&frame)),
-            cancel: Some(cancel.clone()),
+            cancel: Some(Arc::clone(&cancel)),
         };
         let run = async {
             // Boxed: a call nests deeper than the compiler lays out in one piece.
@@ -372,7 +373,7 @@ impl Line {
         };
         let cut = tokio::select! {
             biased;
-            () = cancel.cancelled() => false,
+            () = cancel.fired() => false,
             () = run => false,
             () = self.over.cancelled() => true,
         };
@@ -394,7 +395,7 @@ impl Line {
         let running = self.running.lock();
         let found: Vec<_> = running.values().filter(|one| one.id == id).collect();
         for one in &found {
-            one.cancel.cancel();
+            one.cancel.fire();
         }
         !found.is_empty()
     }
@@ -403,7 +404,7 @@ impl Line {
     pub(in crate::ingress) fn end_listens(&self) {
         let running = self.running.lock();
         for listen in running.values().filter(|running| running.listens) {
-            listen.cancel.cancel();
+            listen.cancel.fire();
         }
     }
 

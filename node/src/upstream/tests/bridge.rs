@@ -35,7 +35,7 @@ async fn ask(handle: &UpstreamHandle, more: &str) -> Result<Frame, UpstreamError
         scoped: true,
     };
     let out = request("tools/call", &params);
-    let reply = handle.call(out, CallClass::Effect, &owner).await?;
+    let reply = handle.call(&out, CallClass::Effect, &owner).await?;
     match reply {
         Reply::Single { frame, .. } => Ok(frame),
         Reply::Stream(mut stream) => stream.answer(&"jira".into()).await,
@@ -189,7 +189,7 @@ async fn listen(handle: &UpstreamHandle) -> Reply {
     let params = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"},"notifications":{"resourceSubscriptions":["x:1"]}"#;
     let out = request("subscriptions/listen", params);
     handle
-        .call(out, CallClass::Repeatable, &owner)
+        .call(&out, CallClass::Repeatable, &owner)
         .await
         .unwrap()
 }

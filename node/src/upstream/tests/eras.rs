@@ -100,7 +100,7 @@ async fn a_child_that_crashed_may_come_back_as_another_version() {
     assert_eq!(handle.speaks(Era::Stateless), Some(false));
     let session = handle.open(init(), &key()).await.unwrap();
     let die = request("tools/call", r#""name":"die""#);
-    session.call(die, CallClass::Effect).await.unwrap_err();
+    session.call(&die, CallClass::Effect).await.unwrap_err();
     // The crash comes within seconds of the first verdict, which is not forgotten until the next may be asked for.
     until(&handle, |handle| {
         handle.speaks(Era::Stateless) == Some(true)

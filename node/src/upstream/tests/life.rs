@@ -132,7 +132,7 @@ async fn a_crashed_actor_starts_again_and_nobody_notices() {
 
     handle.shared.cast(Message::Crash);
     session
-        .call(request("ping", ""), CallClass::Repeatable)
+        .call(&request("ping", ""), CallClass::Repeatable)
         .await
         .unwrap();
     call(&handle, CallClass::Effect).await.unwrap();
@@ -199,14 +199,14 @@ async fn a_command_is_listed_called_and_started_again() {
 
     let session = handle.open(init(), &key()).await.unwrap();
     let died = session
-        .call(request("tools/call", r#""name":"die""#), CallClass::Effect)
+        .call(&request("tools/call", r#""name":"die""#), CallClass::Effect)
         .await;
     assert!(
         matches!(died, Err(UpstreamError::Broken { .. })),
         "{died:?}"
     );
     session
-        .call(request("ping", ""), CallClass::Repeatable)
+        .call(&request("ping", ""), CallClass::Repeatable)
         .await
         .unwrap();
 

@@ -120,7 +120,7 @@ async fn call(handle: &UpstreamHandle, class: CallClass) -> Result<Reply, Upstre
         principal: &ann,
         scoped: true,
     };
-    handle.call(stateless_call(), class, &owner).await
+    handle.call(&stateless_call(), class, &owner).await
 }
 
 fn init() -> SessionInit {

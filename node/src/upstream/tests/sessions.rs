@@ -11,12 +11,12 @@ async fn a_session_moves_to_the_endpoint_that_lives() {
     let handle = spawn(server("jira", &[one.url(), two.url()])).await;
     let session = handle.open(init(), &key()).await.unwrap();
     let level = request("logging/setLevel", r#""level":"debug""#);
-    session.call(level, CallClass::Repeatable).await.unwrap();
+    session.call(&level, CallClass::Repeatable).await.unwrap();
     assert_eq!(session.generation(), 0);
     one.stop().await;
 
     let out = request("tools/call", r#""name":"a""#);
-    session.call(out, CallClass::Effect).await.unwrap();
+    session.call(&out, CallClass::Effect).await.unwrap();
     assert_eq!(session.generation(), 1);
     assert_eq!((first.executed(), second.executed()), (0, 1));
     assert_eq!(second.count("logging/setLevel"), 1);
@@ -29,7 +29,11 @@ async fn many_calls_move_a_session_once() {
     let handle = spawn(server("jira", &[one.url(), two.url()])).await;
     let session = handle.open(init(), &key()).await.unwrap();
     one.stop().await;
-    let calls = (0..4).map(|_| session.call(request("ping", ""), CallClass::Repeatable));
+    let calls = (0..4).map(async |_| {
+        session
+            .call(&request("ping", ""), CallClass::Repeatable)
+            .await
+    });
     for result in futures_util::future::join_all(calls).await {
         result.unwrap();
     }
@@ -43,13 +47,11 @@ async fn a_session_outlasts_a_restart_of_its_only_server() {
     let handle = spawn(server("jira", &[fake.url()])).await;
     let session = handle.open(init(), &key()).await.unwrap();
     let address = fake.stop().await;
-    let (answer, _back) = tokio::join!(
-        session.call(request("tools/call", r#""name":"a""#), CallClass::Effect),
-        async {
-            until(&handle, |handle| !handle.status().endpoints[0].healthy).await;
-            Fake::start_at(address, &world).await
-        }
-    );
+    let call = request("tools/call", r#""name":"a""#);
+    let (answer, _back) = tokio::join!(session.call(&call, CallClass::Effect), async {
+        until(&handle, |handle| !handle.status().endpoints[0].healthy).await;
+        Fake::start_at(address, &world).await
+    });
     answer.unwrap();
     assert_eq!(world.executed(), 1);
 }
@@ -65,7 +67,7 @@ async fn a_request_that_waits_for_somebody_else_holds_nothing_and_says_nothing_o
         let mut out = request("tools/call", r#""name":"a""#);
         out.timeout = Duration::from_millis(50);
         let pause = Pause::from_the_beginning();
-        let waiting = session.call_pausable(out, CallClass::Effect, &pause);
+        let waiting = session.call_pausable(&out, CallClass::Effect, &pause);
         let mut waiting = std::pin::pin!(waiting);
         tokio::select! {
             biased;

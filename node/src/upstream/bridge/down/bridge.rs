@@ -212,7 +212,7 @@ impl Bridge {
             let source = Source::replying(hold.owned.session.clone(), translated, class);
             return stream_of(shared, out, Box::new(call), Line { source, hold }).await;
         }
-        let reply = hold.owned.session.call(translated, class).await;
+        let reply = hold.owned.session.call(&translated, class).await;
         let stream = match reply {
             Ok(Reply::Stream(stream)) => stream,
             Ok(Reply::Single { status, frame }) => {

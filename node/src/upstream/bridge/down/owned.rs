@@ -319,7 +319,7 @@ impl Owned {
             r#"{{"jsonrpc":"2.0","id":{n},"method":"{name}","params":{params}}}"#
         ));
         let out = Outgoing::plain(frame, self.session.settings().timeout);
-        let reply = self.session.call(out, CallClass::of(name, true)).await?;
+        let reply = self.session.call(&out, CallClass::of(name, true)).await?;
         match reply {
             Reply::Single { frame, .. } => Ok(frame),
             Reply::Stream(mut stream) => stream.answer(&self.session.settings().name).await,

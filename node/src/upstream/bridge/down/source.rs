@@ -44,7 +44,7 @@ impl Source {
         let clock = Arc::clone(&pause);
         let reply = async move {
             clock.begin();
-            session.call_pausable(out, class, &clock).await
+            session.call_pausable(&out, class, &clock).await
         };
         Self::Replying(Mutex::new(Box::pin(reply)), pause)
     }

@@ -182,7 +182,7 @@ impl Session {
         class: CallClass,
     ) -> Result<Reply, UpstreamError> {
         let owner = self.inner.key.owner();
-        dispatch::call_native(&self.inner.shared, out, class, &owner).await
+        dispatch::call_native(&self.inner.shared, &out, class, &owner).await
     }
 
     /// Takes a notification, or the client's answer to a question. What a stateless server has no word for ends here.

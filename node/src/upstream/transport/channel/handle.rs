@@ -149,8 +149,8 @@ impl Channel {
     /// # Errors
     ///
     /// See [`UpstreamError`].
-    pub async fn call(&self, out: Outgoing) -> Result<Reply, UpstreamError> {
-        stream::call(self, Owner::NOBODY, &out).await
+    pub async fn call(&self, out: &Outgoing) -> Result<Reply, UpstreamError> {
+        stream::call(self, Owner::NOBODY, out).await
     }
 
     /// Resolves when it has ended, with a description of how.

@@ -63,18 +63,18 @@ impl ChannelSession {
     /// # Errors
     ///
     /// See [`UpstreamError`].
-    pub async fn call(&self, out: Outgoing) -> Result<Reply, UpstreamError> {
+    pub async fn call(&self, out: &Outgoing) -> Result<Reply, UpstreamError> {
         if let Some(note) = Note::of(&out.frame) {
             self.0.replay.lock().apply(note);
         }
         let link = self.0.fresh().await?;
-        let first = stream::call(&link.channel, link.owner(), &out).await;
+        let first = stream::call(&link.channel, link.owner(), out).await;
         match first {
             // It ended before it had the request.
             Err(error) if error.nothing_sent() && link.channel.has_ended() && self.0.reopens() => {
                 debug!(server = %link.channel.server(), %error, "sent again to a fresh channel");
                 let link = self.0.fresh().await?;
-                stream::call(&link.channel, link.owner(), &out).await
+                stream::call(&link.channel, link.owner(), out).await
             }
             other => other,
         }

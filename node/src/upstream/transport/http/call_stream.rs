@@ -72,7 +72,7 @@ impl CallStream {
             inbox,
             state: State::Done,
             silence,
-            deadline: deadline_after(silence),
+            deadline: deadline_after(Instant::now(), silence),
             retry: RetryWait::default(),
             blame,
             origin: None,
@@ -96,14 +96,14 @@ impl CallStream {
 
     /// The longest silence is counted from now on.
     pub(super) fn restart_silence(&mut self) {
-        self.deadline = deadline_after(self.silence);
+        self.deadline = deadline_after(Instant::now(), self.silence);
     }
 
     /// Next message, `None` after the answer.
     pub(super) async fn next(&mut self) -> Result<Option<Frame>, UpstreamError> {
         loop {
             if let Some(arrived) = self.inbox.pop() {
-                self.deadline = deadline_after(self.silence);
+                self.deadline = deadline_after(Instant::now(), self.silence);
                 return arrived.map(|arrived| Some(arrived.frame));
             }
             if matches!(self.state, State::Done) {

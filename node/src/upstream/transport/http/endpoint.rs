@@ -63,8 +63,8 @@ impl HttpEndpoint {
     /// # Errors
     ///
     /// See [`UpstreamError`].
-    pub async fn call(&self, out: Outgoing) -> Result<Reply, UpstreamError> {
-        let heard = self.converse(&self.0.stateless, &out).await?;
+    pub async fn call(&self, out: &Outgoing) -> Result<Reply, UpstreamError> {
+        let heard = self.converse(&self.0.stateless, out).await?;
         let request_id = out.frame.id().unwrap_or_default();
         match heard.body {
             Content::Message(frame) => Ok(Reply::Single {

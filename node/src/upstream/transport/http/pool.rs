@@ -77,11 +77,12 @@ impl Pool {
         limit: Duration,
     ) -> Result<(Head, Exchange), UpstreamError> {
         loop {
-            let (mut connection, fresh) = match self.take().await {
-                Some(connection) => (connection, false),
-                None => (Box::pin(self.connect()).await?, true),
+            let (mut connection, now, fresh) = match self.take().await {
+                Some((connection, now)) => (connection, now, false),
+                None => (Box::pin(self.connect()).await?, Instant::now(), true),
             };
-            let failed = match connection.send(request(), deadline_after(limit)).await {
+            let deadline = deadline_after(now, limit);
+            let failed = match connection.send(request(), deadline).await {
                 Ok(head) => {
                     let idle = idle_timeout(head.keep_alive);
                     let exchange = Exchange::new(connection, Arc::clone(self), idle);
@@ -135,12 +136,13 @@ impl Pool {
         Ok(Box::new(Connection::new(io)))
     }
 
-    async fn take(&self) -> Option<Box<Connection>> {
+    /// One that waited, and the time.
+    async fn take(&self) -> Option<(Box<Connection>, Instant)> {
         loop {
             // The statement ends the lock; a dead connection is closed outside of it.
             let idle = self.idle.lock().pop()?;
             let mut connection = idle.connection;
-            let now = Instant::now();
+            let mut now = Instant::now();
             if idle.until <= now {
                 continue;
             }
@@ -148,9 +150,10 @@ impl Pool {
                 // A task that yields runs again after its worker has asked the kernel for events, so a close that
                 // has come by now, such as that of a restarted server, is seen before the request is at stake.
                 yield_now().await;
+                now = Instant::now();
             }
             if connection.is_alive() {
-                return Some(connection);
+                return Some((connection, now));
             }
         }
     }
@@ -176,9 +179,8 @@ impl Pool {
     }
 }
 
-/// `limit` from now; a limit beyond the clock's range means a month.
-pub(super) fn deadline_after(limit: Duration) -> Instant {
-    let now = Instant::now();
+/// `limit` from `now`; a limit beyond the clock's range means a month.
+pub(super) fn deadline_after(now: Instant, limit: Duration) -> Instant {
     now.checked_add(limit)
         .unwrap_or_else(|| now + Duration::from_secs(30 * 24 * 3600))
 }

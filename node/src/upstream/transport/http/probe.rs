@@ -147,7 +147,7 @@ async fn initialize(endpoint: &HttpEndpoint) -> Result<Finding, UpstreamError> {
 }
 
 async fn ask(endpoint: &HttpEndpoint, out: Outgoing) -> Result<(u16, Frame), UpstreamError> {
-    let reply = endpoint.call(out).await?;
+    let reply = endpoint.call(&out).await?;
     match reply {
         Reply::Single { status, frame } => Ok((status, frame)),
         Reply::Stream(mut stream) => {

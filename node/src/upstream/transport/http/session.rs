@@ -111,8 +111,8 @@ impl HttpSession {
     /// # Errors
     ///
     /// See [`UpstreamError`].
-    pub async fn call(&self, out: Outgoing) -> Result<Reply, UpstreamError> {
-        let (live, heard) = self.converse(&out).await?;
+    pub async fn call(&self, out: &Outgoing) -> Result<Reply, UpstreamError> {
+        let (live, heard) = self.converse(out).await?;
         let blame = self.0.endpoint.blame();
         let request_id = out.frame.id().unwrap_or_default();
         let inbox =

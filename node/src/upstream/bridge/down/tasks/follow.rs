@@ -151,7 +151,7 @@ impl Following {
             // It is the task that is waited for, and then its client: no call in flight, and its end is no measure of
             // the server.
             let pause = Pause::from_the_beginning();
-            let replied = at.call_pausable(out, CallClass::Effect, &pause).await;
+            let replied = at.call_pausable(&out, CallClass::Effect, &pause).await;
             let Ok(Reply::Stream(stream)) = replied else {
                 return;
             };

@@ -197,7 +197,8 @@ impl Follower {
         let frame = own_request::frame(method::LISTEN, &self.filter.request, Era::Stateless);
         let out = own_request::outgoing(frame, Era::Stateless, SILENCE_MAX);
         let owner = self.key.owner();
-        let reply = dispatch::call_native(&self.shared, out, CallClass::Repeatable, &owner).await?;
+        let reply =
+            dispatch::call_native(&self.shared, &out, CallClass::Repeatable, &owner).await?;
         Ok(match reply {
             Reply::Stream(stream) => Some(stream),
             Reply::Single { .. } => None,

@@ -21,7 +21,7 @@ async fn error_of(status: u16, media: &'static str, text: &'static str) -> Upstr
     })
     .await;
     endpoint(&server.url())
-        .call(tool_call(1))
+        .call(&tool_call(1))
         .await
         .expect_err("the answer was taken")
 }
@@ -35,7 +35,7 @@ async fn a_json_answer_keeps_its_bytes() {
         )
     })
     .await;
-    let reply = endpoint(&server.url()).call(tool_call(7)).await;
+    let reply = endpoint(&server.url()).call(&tool_call(7)).await;
     assert_eq!(
         single(reply),
         (
@@ -54,7 +54,7 @@ async fn a_large_answer_arrives_whole() {
         async move { answer }
     })
     .await;
-    let (_, answer) = single(endpoint(&server.url()).call(tool_call(7)).await);
+    let (_, answer) = single(endpoint(&server.url()).call(&tool_call(7)).await);
     assert_eq!(
         answer.len(),
         700_000 + r#"{"jsonrpc":"2.0","id":7,"result":""}"#.len()
@@ -70,7 +70,7 @@ async fn an_error_status_with_a_message_is_an_answer() {
         )
     })
     .await;
-    let (status, text) = single(endpoint(&server.url()).call(tool_call(1)).await);
+    let (status, text) = single(endpoint(&server.url()).call(&tool_call(1)).await);
     assert_eq!(status, 404);
     assert!(text.contains("-32601"));
 }
@@ -85,7 +85,7 @@ async fn an_error_without_id_gets_that_of_its_request() {
         })
         .await;
         let reply = endpoint(&server.url())
-            .call(out(r#"{"jsonrpc":"2.0","id":"a\u0062","method":"x"}"#))
+            .call(&out(r#"{"jsonrpc":"2.0","id":"a\u0062","method":"x"}"#))
             .await;
         let (_, text) = single(reply);
         assert!(text.contains(r#""id":"a\u0062""#), "{text}");
@@ -97,7 +97,7 @@ async fn an_id_comes_back_as_the_client_spelled_it() {
     let server =
         Server::start(|_| async { json(200, r#"{"jsonrpc":"2.0","id":"ab","result":{}}"#) }).await;
     let reply = endpoint(&server.url())
-        .call(out(r#"{"jsonrpc":"2.0","id":"a\u0062","method":"x"}"#))
+        .call(&out(r#"{"jsonrpc":"2.0","id":"a\u0062","method":"x"}"#))
         .await;
     assert_eq!(
         single(reply).1,
@@ -152,7 +152,7 @@ async fn a_redirect_is_not_followed() {
     })
     .await;
     let error = endpoint(&server.url())
-        .call(tool_call(1))
+        .call(&tool_call(1))
         .await
         .unwrap_err();
     assert!(matches!(error, UpstreamError::Status { status: 307, .. }));
@@ -168,7 +168,7 @@ async fn an_answer_over_the_limit_is_garbage() {
     let mut settings = settings(&server.url());
     settings.answer_bytes_max = 4000;
     let endpoint = HttpEndpoint::new(settings).unwrap();
-    let error = endpoint.call(tool_call(1)).await.unwrap_err();
+    let error = endpoint.call(&tool_call(1)).await.unwrap_err();
     assert!(matches!(error, UpstreamError::Garbage { .. }), "{error:?}");
     assert_eq!(endpoint.n_idle(), 0);
 }
@@ -187,7 +187,7 @@ async fn an_event_over_the_limit_is_garbage() {
     let mut settings = settings(&server.url());
     settings.answer_bytes_max = 4000;
     let endpoint = HttpEndpoint::new(settings).unwrap();
-    let mut stream = stream(endpoint.call(tool_call(1)).await);
+    let mut stream = stream(endpoint.call(&tool_call(1)).await);
     let error = stream.next().await.unwrap_err();
     assert!(matches!(error, UpstreamError::Garbage { .. }), "{error:?}");
     assert!(stream.next().await.unwrap().is_none());
@@ -203,7 +203,7 @@ async fn a_stream_ends_with_its_answer() {
         ])
     })
     .await;
-    let mut stream = stream(endpoint(&server.url()).call(tool_call(1)).await);
+    let mut stream = stream(endpoint(&server.url()).call(&tool_call(1)).await);
     assert_eq!(
         all(&mut stream).await,
         [
@@ -221,7 +221,7 @@ async fn a_stream_that_answers_another_request_is_garbage() {
         )])
     })
     .await;
-    let mut stream = stream(endpoint(&server.url()).call(tool_call(1)).await);
+    let mut stream = stream(endpoint(&server.url()).call(&tool_call(1)).await);
     let error = stream.next().await.unwrap_err();
     assert!(matches!(error, UpstreamError::Garbage { .. }), "{error:?}");
 }
@@ -236,7 +236,7 @@ async fn a_stream_that_breaks_is_broken() {
             ])
         })
         .await;
-        let mut stream = stream(endpoint(&server.url()).call(tool_call(1)).await);
+        let mut stream = stream(endpoint(&server.url()).call(&tool_call(1)).await);
         assert!(stream.next().await.unwrap().is_some());
         let error = stream.next().await.unwrap_err();
         assert!(matches!(error, UpstreamError::Broken { .. }), "{error:?}");
@@ -249,7 +249,7 @@ async fn silence_before_the_head_is_a_timeout() {
     let server = Server::start(|_| std::future::pending()).await;
     let mut out = tool_call(1);
     out.timeout = Duration::from_millis(50);
-    let error = endpoint(&server.url()).call(out).await.unwrap_err();
+    let error = endpoint(&server.url()).call(&out).await.unwrap_err();
     assert!(matches!(error, UpstreamError::Timeout { .. }), "{error:?}");
 }
 
@@ -265,7 +265,7 @@ async fn silence_between_messages_is_a_timeout() {
     .await;
     let mut out = tool_call(1);
     out.timeout = Duration::from_millis(50);
-    let mut stream = stream(endpoint(&server.url()).call(out).await);
+    let mut stream = stream(endpoint(&server.url()).call(&out).await);
     assert!(stream.next().await.unwrap().is_some());
     let error = stream.next().await.unwrap_err();
     assert!(matches!(error, UpstreamError::Timeout { .. }), "{error:?}");
@@ -291,7 +291,7 @@ async fn injected_headers_win_and_no_other_authorization_leaves() {
             HeaderValue::from_static(value),
         ));
     }
-    single(HttpEndpoint::new(settings).unwrap().call(message).await);
+    single(HttpEndpoint::new(settings).unwrap().call(&message).await);
     let seen = server.log.lock()[0].clone();
     assert_eq!(seen.header("x-key"), Some("secret"));
     assert_eq!(seen.header("authorization"), None);
@@ -319,7 +319,7 @@ async fn an_injected_authorization_is_sent_in_place_of_the_clients() {
         HeaderName::from_static("authorization"),
         HeaderValue::from_static("Bearer client"),
     ));
-    single(endpoint.call(message).await);
+    single(endpoint.call(&message).await);
     let seen = server.log.lock()[0].clone();
     let sent: Vec<_> = seen.headers.get_all("authorization").iter().collect();
     assert_eq!(sent, ["Bearer ours"]);

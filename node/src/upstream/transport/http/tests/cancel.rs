@@ -9,7 +9,8 @@ use super::server::{Piece, Server, json, result_for, sse, sse_of};
 async fn dropping_a_call_closes_its_connection() {
     let mut server = Server::start(|_| pending()).await;
     let endpoint = endpoint(&server.url());
-    let mut call = Box::pin(endpoint.call(tool_call(1)));
+    let out = tool_call(1);
+    let mut call = Box::pin(endpoint.call(&out));
     tokio::select! {
         _ = &mut call => panic!("nothing was answered"),
         () = server.open_connections(1) => {}
@@ -30,7 +31,7 @@ async fn dropping_a_stream_closes_its_connection() {
     })
     .await;
     let endpoint = endpoint(&server.url());
-    let mut stream = stream(endpoint.call(tool_call(1)).await);
+    let mut stream = stream(endpoint.call(&tool_call(1)).await);
     assert!(stream.next().await.unwrap().is_some());
     drop(stream);
     server.open_connections(0).await;
@@ -46,7 +47,7 @@ async fn a_wait_for_the_next_message_can_be_given_up_and_taken_up_again() {
         async move { answer }
     })
     .await;
-    let mut stream = stream(endpoint(&server.url()).call(tool_call(1)).await);
+    let mut stream = stream(endpoint(&server.url()).call(&tool_call(1)).await);
     let feed = feeds.recv().await.unwrap();
     let pieces = [
         "data: {\"jsonrpc\":\"2.0\",",
@@ -87,13 +88,13 @@ async fn a_stream_dropped_after_its_answer_leaves_the_connection_to_the_next_cal
     })
     .await;
     let endpoint = endpoint(&server.url());
-    let mut stream = stream(endpoint.call(tool_call(1)).await);
+    let mut stream = stream(endpoint.call(&tool_call(1)).await);
     assert!(stream.next().await.unwrap().is_some());
     drop(stream);
     // The end of the body may come a moment after the answer.
     while endpoint.n_idle() == 0 {
         tokio::task::yield_now().await;
     }
-    endpoint.call(tool_call(2)).await.unwrap();
+    endpoint.call(&tool_call(2)).await.unwrap();
     assert_eq!(server.n_connections(), 1);
 }

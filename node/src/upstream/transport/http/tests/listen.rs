@@ -165,7 +165,7 @@ async fn a_stream_follows_its_session_into_a_new_one() {
     let mut stream = session.listen().await.unwrap().unwrap();
     next(&mut stream).await;
     sessions.forget();
-    single(session.call(tool_call(1)).await);
+    single(session.call(&tool_call(1)).await);
     assert!(next(&mut stream).await.contains("\"b\""));
     assert_eq!(
         positions(&server),

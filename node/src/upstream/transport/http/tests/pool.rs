@@ -19,7 +19,7 @@ async fn one_call_after_the_other_shares_a_connection() {
     let server = Server::start(|seen| async move { json(200, result_for(&seen, "{}")) }).await;
     let endpoint = endpoint(&server.url());
     for id in 0..20 {
-        single(endpoint.call(tool_call(id)).await);
+        single(endpoint.call(&tool_call(id)).await);
     }
     assert_eq!(server.n_connections(), 1);
     assert_eq!(endpoint.n_idle(), 1);
@@ -30,7 +30,7 @@ async fn a_refusal_keeps_its_connection() {
     let server = Server::start(|_| async { bare(503) }).await;
     let endpoint = endpoint(&server.url());
     for id in 0..3 {
-        let error = endpoint.call(tool_call(id)).await.unwrap_err();
+        let error = endpoint.call(&tool_call(id)).await.unwrap_err();
         assert!(matches!(error, UpstreamError::Status { status: 503, .. }));
     }
     assert_eq!(server.n_connections(), 1);
@@ -49,7 +49,7 @@ async fn calls_at_the_same_time_have_connections_of_their_own() {
     .await;
     let endpoint = endpoint(&server.url());
     for _ in 0..2 {
-        let calls = (0..8).map(|id| endpoint.call(tool_call(id)));
+        let calls = (0..8).map(async |id| endpoint.call(&tool_call(id)).await);
         for reply in futures_util::future::join_all(calls).await {
             single(reply);
         }
@@ -68,9 +68,9 @@ async fn a_connection_waits_no_longer_than_the_server_says() {
     })
     .await;
     let endpoint = endpoint(&server.url());
-    single(endpoint.call(tool_call(1)).await);
+    single(endpoint.call(&tool_call(1)).await);
     assert_eq!(endpoint.n_idle(), 0);
-    single(endpoint.call(tool_call(2)).await);
+    single(endpoint.call(&tool_call(2)).await);
     assert_eq!(server.n_connections(), 2);
 }
 
@@ -78,7 +78,7 @@ async fn a_connection_waits_no_longer_than_the_server_says() {
 async fn a_connection_that_nobody_needs_is_closed() {
     let mut server = Server::start(|seen| async move { json(200, result_for(&seen, "{}")) }).await;
     let endpoint = endpoint(&server.url());
-    single(endpoint.call(tool_call(1)).await);
+    single(endpoint.call(&tool_call(1)).await);
     assert_eq!(endpoint.n_idle(), 1);
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(5)).await;
@@ -132,7 +132,7 @@ async fn a_connection_that_the_server_closed_is_replaced() {
     });
     let endpoint = endpoint(&url);
     for id in 1..=3 {
-        single(endpoint.call(tool_call(id)).await);
+        single(endpoint.call(&tool_call(id)).await);
         // Let the end of the connection arrive, as it has when a server restarts.
         tokio::task::yield_now().await;
     }
@@ -164,12 +164,12 @@ async fn a_close_that_the_reactor_has_not_seen_yet_is_noticed() {
         }
     });
     let endpoint = endpoint(&url);
-    single(endpoint.call(tool_call(1)).await);
+    single(endpoint.call(&tool_call(1)).await);
     close.send(()).unwrap();
     // Both block the only thread of this runtime, so that it cannot see the close; the second lets the connection age.
     is_closed.recv().unwrap();
     std::thread::sleep(Duration::from_millis(20));
-    single(endpoint.call(tool_call(2)).await);
+    single(endpoint.call(&tool_call(2)).await);
     close.send(()).unwrap();
     server.join().unwrap();
 }
@@ -195,11 +195,11 @@ async fn a_request_that_was_read_is_never_sent_again() {
         n_executed
     });
     let endpoint = endpoint(&url);
-    single(endpoint.call(tool_call(1)).await);
-    let error = endpoint.call(tool_call(2)).await.unwrap_err();
+    single(endpoint.call(&tool_call(1)).await);
+    let error = endpoint.call(&tool_call(2)).await.unwrap_err();
     assert!(matches!(error, UpstreamError::Broken { .. }), "{error:?}");
     assert!(!error.nothing_sent());
-    single(endpoint.call(tool_call(3)).await);
+    single(endpoint.call(&tool_call(3)).await);
     assert_eq!(server.await.unwrap(), 1);
 }
 
@@ -230,7 +230,7 @@ async fn a_server_that_begins_its_events_early_still_gets_the_whole_request() {
     let call = out(format!(
         r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"x","arguments":"{text}"}}}}"#
     ));
-    let Reply::Stream(mut events) = endpoint(&url).call(call).await.unwrap() else {
+    let Reply::Stream(mut events) = endpoint(&url).call(&call).await.unwrap() else {
         panic!("not a stream");
     };
     let answer = events.next().await.unwrap().unwrap();
@@ -243,7 +243,7 @@ async fn a_refused_connection_means_nothing_was_sent() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/mcp", listener.local_addr().unwrap());
     drop(listener);
-    let error = endpoint(&url).call(tool_call(1)).await.unwrap_err();
+    let error = endpoint(&url).call(&tool_call(1)).await.unwrap_err();
     assert!(
         matches!(error, UpstreamError::Unreachable { .. }),
         "{error:?}"
@@ -262,7 +262,7 @@ async fn an_answer_that_breaks_off_is_broken() {
             "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{";
         stream.write_all(half.as_bytes()).await.unwrap();
     });
-    let error = endpoint(&url).call(tool_call(1)).await.unwrap_err();
+    let error = endpoint(&url).call(&tool_call(1)).await.unwrap_err();
     assert!(matches!(error, UpstreamError::Broken { .. }), "{error:?}");
     server.await.unwrap();
 }
@@ -276,7 +276,7 @@ async fn something_else_than_http_is_broken() {
         read_request(&mut stream).await.unwrap();
         stream.write_all(b"SSH-2.0-OpenSSH\r\n").await.unwrap();
     });
-    let error = endpoint(&url).call(tool_call(1)).await.unwrap_err();
+    let error = endpoint(&url).call(&tool_call(1)).await.unwrap_err();
     assert!(matches!(error, UpstreamError::Broken { .. }), "{error:?}");
     server.await.unwrap();
 }

@@ -53,7 +53,7 @@ async fn a_stream_goes_on_after_the_last_whole_event() {
         Some(_) => bare(400),
     })
     .await;
-    let mut stream = stream(session.call(tool_call(1)).await);
+    let mut stream = stream(session.call(&tool_call(1)).await);
     assert_eq!(all(&mut stream).await, texts());
     assert_eq!(server.count("tools/call"), 1);
     let gets = server.log.lock().clone();
@@ -75,7 +75,7 @@ async fn a_server_may_end_a_stream_that_it_has_numbered() {
         Some(_) => bare(400),
     })
     .await;
-    let mut stream = stream(session.call(tool_call(1)).await);
+    let mut stream = stream(session.call(&tool_call(1)).await);
     assert_eq!(all(&mut stream).await, texts());
 }
 
@@ -88,7 +88,7 @@ async fn a_stream_without_ids_is_broken() {
         ])
     })
     .await;
-    let mut stream = stream(session.call(tool_call(1)).await);
+    let mut stream = stream(session.call(&tool_call(1)).await);
     assert!(stream.next().await.unwrap().is_some());
     let error = stream.next().await.unwrap_err();
     assert!(matches!(error, UpstreamError::Broken { .. }), "{error:?}");
@@ -108,7 +108,7 @@ async fn a_refused_resume_is_broken_and_never_nothing_sent() {
         Some(_) => bare(404),
     })
     .await;
-    let mut stream = stream(session.call(tool_call(1)).await);
+    let mut stream = stream(session.call(&tool_call(1)).await);
     assert!(stream.next().await.unwrap().is_some());
     let error = stream.next().await.unwrap_err();
     assert!(matches!(error, UpstreamError::Broken { .. }), "{error:?}");
@@ -127,14 +127,14 @@ async fn a_server_that_has_not_noticed_the_break_is_asked_again() {
         Some(_) => sse_of(&[SECOND, ANSWER]),
     })
     .await;
-    let mut stream = stream(session.call(tool_call(1)).await);
+    let mut stream = stream(session.call(&tool_call(1)).await);
     assert_eq!(all(&mut stream).await, texts());
 }
 
 #[tokio::test]
 async fn a_server_that_died_during_a_call_leaves_it_broken() {
     let (server, session) = serve(|_| sse_of(&[PRIMING, FIRST])).await;
-    let mut stream = stream(session.call(tool_call(1)).await);
+    let mut stream = stream(session.call(&tool_call(1)).await);
     assert!(stream.next().await.unwrap().is_some());
     server.stop().await;
     let error = stream.next().await.unwrap_err();
@@ -151,7 +151,7 @@ async fn streams_that_bring_nothing_end_with_the_silence_limit() {
     .await;
     let mut out = tool_call(1);
     out.timeout = Duration::from_millis(200);
-    let mut stream = stream(session.call(out).await);
+    let mut stream = stream(session.call(&out).await);
     let error = stream.next().await.unwrap_err();
     assert!(matches!(error, UpstreamError::Timeout { .. }), "{error:?}");
 }

@@ -103,7 +103,7 @@ async fn serve(refusal: fn() -> Answer) -> (Sessions, Server) {
 async fn every_request_after_initialize_names_session_and_revision() {
     let (_, server) = serve(not_found).await;
     let session = endpoint(&server.url()).open(init()).await.unwrap();
-    single(session.call(tool_call(1)).await);
+    single(session.call(&tool_call(1)).await);
     session.close().await;
     let log = server.log.lock().clone();
     let headers: Vec<_> = log
@@ -194,7 +194,7 @@ async fn a_forgotten_session_is_opened_again_and_the_call_goes_on() {
         let (sessions, server) = serve(refusal).await;
         let session = endpoint(&server.url()).open(init()).await.unwrap();
         sessions.forget();
-        assert_eq!(single(session.call(tool_call(1)).await).0, 200);
+        assert_eq!(single(session.call(&tool_call(1)).await).0, 200);
         assert_eq!(sessions.n_opened(), 2);
         assert_eq!(sessions.n_executed(), 1);
         assert_eq!(session.binding().session_id.as_deref(), Some("s2"));
@@ -220,7 +220,7 @@ async fn concurrent_calls_share_one_new_session() {
     .await;
     let session = endpoint(&server.url()).open(init()).await.unwrap();
     sessions.forget();
-    let calls = (1..=N_CALLS).map(|id| session.call(tool_call(id)));
+    let calls = (1..=N_CALLS).map(async |id| session.call(&tool_call(id)).await);
     for reply in futures_util::future::join_all(calls).await {
         assert_eq!(single(reply).0, 200);
     }
@@ -248,7 +248,7 @@ async fn concurrent_calls_share_one_refusal() {
     .await;
     let session = endpoint(&server.url()).open(init()).await.unwrap();
     sessions.forget();
-    let calls = (1..=N_CALLS).map(|id| session.call(tool_call(id)));
+    let calls = (1..=N_CALLS).map(async |id| session.call(&tool_call(id)).await);
     for reply in futures_util::future::join_all(calls).await {
         assert!(matches!(reply, Err(UpstreamError::SessionLost { .. })));
     }
@@ -268,7 +268,7 @@ async fn a_session_that_is_forgotten_at_once_is_lost() {
     })
     .await;
     let session = endpoint(&server.url()).open(init()).await.unwrap();
-    let error = session.call(tool_call(1)).await.unwrap_err();
+    let error = session.call(&tool_call(1)).await.unwrap_err();
     assert!(matches!(error, UpstreamError::SessionLost { .. }));
     assert_eq!(sessions.n_opened(), 2);
 }
@@ -286,7 +286,7 @@ async fn a_session_without_id_is_never_opened_again() {
     })
     .await;
     let session = endpoint(&server.url()).open(init()).await.unwrap();
-    let error = session.call(tool_call(1)).await.unwrap_err();
+    let error = session.call(&tool_call(1)).await.unwrap_err();
     assert!(matches!(error, UpstreamError::Status { status: 404, .. }));
     assert_eq!(server.count("\"initialize\""), 1);
     assert_eq!(session.binding().session_id, None);
@@ -306,10 +306,10 @@ async fn a_new_session_gets_log_level_and_subscriptions() {
         let message = out(format!(
             r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#
         ));
-        single(session.call(message).await);
+        single(session.call(&message).await);
     }
     sessions.forget();
-    single(session.call(tool_call(6)).await);
+    single(session.call(&tool_call(6)).await);
     let log = server.log.lock().clone();
     let replayed: Vec<_> = log
         .iter()
@@ -352,7 +352,7 @@ async fn what_a_stream_grants_is_remembered_too() {
     let session = endpoint(&server.url()).open(init()).await.unwrap();
     let message =
         out(r#"{"jsonrpc":"2.0","id":1,"method":"resources/subscribe","params":{"uri":"a:1"}}"#);
-    let mut stream = stream(session.call(message).await);
+    let mut stream = stream(session.call(&message).await);
     assert_eq!(session.binding().replay.subscriptions.len(), 0);
     all(&mut stream).await;
     assert_eq!(session.binding().replay.subscriptions.len(), 1);
@@ -380,7 +380,7 @@ async fn a_server_that_restarts_is_unreachable_and_then_forgetful() {
     let session = endpoint(&server.url()).open(init()).await.unwrap();
     server.stop().await;
     sessions.forget();
-    let error = session.call(tool_call(1)).await.unwrap_err();
+    let error = session.call(&tool_call(1)).await.unwrap_err();
     assert!(
         matches!(error, UpstreamError::Unreachable { .. }),
         "{error:?}"
@@ -391,7 +391,7 @@ async fn a_server_that_restarts_is_unreachable_and_then_forgetful() {
         let answer = answering.answer(&seen, not_found);
         async move { answer }
     });
-    assert_eq!(single(session.call(tool_call(1)).await).0, 200);
+    assert_eq!(single(session.call(&tool_call(1)).await).0, 200);
     assert_eq!(sessions.n_opened(), 2);
     assert_eq!(sessions.n_executed(), 1);
 }
@@ -401,7 +401,7 @@ async fn a_closed_session_stays_closed() {
     let (sessions, server) = serve(not_found).await;
     let session = endpoint(&server.url()).open(init()).await.unwrap();
     session.close().await;
-    let error = session.call(tool_call(1)).await.unwrap_err();
+    let error = session.call(&tool_call(1)).await.unwrap_err();
     assert!(matches!(error, UpstreamError::SessionLost { .. }));
     assert_eq!(sessions.n_opened(), 1);
 }
@@ -440,7 +440,7 @@ async fn an_array_of_messages_is_a_stream() {
     })
     .await;
     let session = endpoint(&server.url()).open(init()).await.unwrap();
-    let mut stream = stream(session.call(tool_call(1)).await);
+    let mut stream = stream(session.call(&tool_call(1)).await);
     assert_eq!(all(&mut stream).await.len(), 2);
 }
 

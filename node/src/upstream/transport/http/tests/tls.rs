@@ -63,7 +63,7 @@ async fn a_certificate_of_the_extra_file_is_trusted() {
     std::fs::write(file.path(), pem).unwrap();
     let endpoint = HttpEndpoint::with_roots(settings(&url), Some(file.path())).unwrap();
     for _ in 0..3 {
-        single(endpoint.call(tool_call(1)).await);
+        single(endpoint.call(&tool_call(1)).await);
     }
     assert_eq!(endpoint.n_idle(), 1);
     server.abort();
@@ -103,7 +103,7 @@ async fn what_has_left_is_counted_below_tls() {
 async fn an_unknown_certificate_is_refused_before_anything_is_sent() {
     let (server, url, _) = serve().await;
     let endpoint = HttpEndpoint::with_roots(settings(&url), None).unwrap();
-    let error = endpoint.call(tool_call(1)).await.unwrap_err();
+    let error = endpoint.call(&tool_call(1)).await.unwrap_err();
     assert!(error.nothing_sent(), "{error:?}");
     server.abort();
 }

@@ -62,7 +62,8 @@ async fn every_message_carries_the_credentials_and_all_but_the_first_the_revisio
 async fn answers_find_their_calls_in_any_order() {
     let peer = Peer::start().await;
     let session = open(&peer).await;
-    let slow = session.call(tool("1", "hang"));
+    let slow = tool("1", "hang");
+    let slow = session.call(&slow);
     let fast = async {
         let hung = peer.hears("\"hang\"").await;
         let fast = ask(&session, tool("2", "echo")).await;
@@ -89,7 +90,7 @@ async fn progress_comes_under_the_clients_token() {
     let peer = Peer::start().await;
     let session = open(&peer).await;
     let params = r#"{"name":"progress","_meta":{"progressToken":"mine"}}"#;
-    let reply = session.call(request("7", "tools/call", params)).await;
+    let reply = session.call(&request("7", "tools/call", params)).await;
     assert_eq!(
         soon(all(reply)).await.unwrap(),
         [
@@ -103,7 +104,7 @@ async fn progress_comes_under_the_clients_token() {
 async fn a_question_in_mid_call_reaches_the_caller_and_the_answer_the_server() {
     let peer = Peer::start().await;
     let session = open(&peer).await;
-    let Reply::Stream(mut stream) = soon(session.call(tool("1", "ask"))).await.unwrap() else {
+    let Reply::Stream(mut stream) = soon(session.call(&tool("1", "ask"))).await.unwrap() else {
         panic!("a question makes a stream");
     };
     let question = next(&mut stream).await.unwrap().unwrap();
@@ -166,7 +167,8 @@ async fn a_silent_stream_is_kept_alive_by_one_ping() {
 async fn a_cancel_follows_its_request_under_its_number() {
     let peer = Peer::start().await;
     let session = open(&peer).await;
-    let call = session.call(tool("\"mine\"", "hang"));
+    let call = tool("\"mine\"", "hang");
+    let call = session.call(&call);
     let cancel = async {
         let request = peer.hears("\"hang\"").await;
         let cancel =
@@ -188,7 +190,8 @@ async fn a_cancel_follows_its_request_under_its_number() {
 async fn a_server_that_answers_posts_late_does_not_hold_up_the_others() {
     let peer = Peer::start().await;
     let session = open(&peer).await;
-    let late = session.call(tool("1", "late"));
+    let late = tool("1", "late");
+    let late = session.call(&late);
     let others = async {
         peer.hears("\"late\"").await;
         ask(&session, tool("2", "echo")).await.unwrap();

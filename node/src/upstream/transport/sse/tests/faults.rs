@@ -11,7 +11,8 @@ use super::*;
 async fn a_stream_that_is_cut_ends_its_calls_once_and_the_next_one_opens_it_again() {
     let peer = Peer::start().await;
     let session = open(&peer).await;
-    let hanging = session.call(tool("1", "hang"));
+    let hanging = tool("1", "hang");
+    let hanging = session.call(&hanging);
     let cutting = async {
         peer.hears("\"hang\"").await;
         ask(&session, tool("2", "cut")).await
@@ -72,7 +73,8 @@ async fn a_session_that_the_server_forgot_is_opened_again_for_the_same_call() {
     let peer = Peer::start().await;
     let session = open(&peer).await;
     peer.world.status.store(404, Ordering::SeqCst);
-    let forgotten = session.call(tool("1", "echo"));
+    let forgotten = tool("1", "echo");
+    let forgotten = session.call(&forgotten);
     let restored = async {
         peer.hears("\"echo\"").await;
         peer.world.status.store(202, Ordering::SeqCst);

@@ -79,6 +79,6 @@ async fn next(stream: &mut MessageStream) -> Result<Option<String>, UpstreamErro
 
 /// The answer to a call.
 async fn ask(session: &ChannelSession, out: Outgoing) -> Result<String, UpstreamError> {
-    let texts = soon(async { all(session.call(out).await).await }).await?;
+    let texts = soon(async { all(session.call(&out).await).await }).await?;
     Ok(texts.last().cloned().unwrap_or_default())
 }

@@ -25,8 +25,10 @@ const CANCEL_1: &str =
 #[tokio::test]
 async fn equal_ids_of_two_callers_do_not_meet() {
     let child = start(CROSSED).await;
-    let one = child.call(tool(r#""x""#, "a"));
-    let two = child.call(tool(r#""x""#, "b"));
+    let one = tool(r#""x""#, "a");
+    let one = child.call(&one);
+    let two = tool(r#""x""#, "b");
+    let two = child.call(&two);
     let (one, two) = soon(async { tokio::join!(one, two) }).await;
     // Which is first on the pipe is the order in which they were polled.
     assert_eq!(
@@ -43,10 +45,11 @@ async fn equal_ids_of_two_callers_do_not_meet() {
 #[tokio::test]
 async fn a_stateless_call_that_is_dropped_is_cancelled() {
     let child = start(ECHO_BEFORE).await;
-    let call = child.call(tool("5", "silent"));
+    let call = tool("5", "silent");
+    let call = child.call(&call);
     let dropped = timeout(Duration::from_millis(1), call).await;
     assert!(dropped.is_err());
-    let heard = answer(child.call(tool("6", "tell")).await).await.unwrap();
+    let heard = answer(child.call(&tool("6", "tell")).await).await.unwrap();
     assert!(heard.contains(CANCEL_1), "{heard}");
 }
 
@@ -63,13 +66,13 @@ async fn a_stateless_stream_that_is_dropped_is_cancelled() {
     let listening = out(
         r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"_meta":{"progressToken":"p"}}}"#,
     );
-    let Reply::Stream(mut stream) = soon(child.call(listening)).await.unwrap() else {
+    let Reply::Stream(mut stream) = soon(child.call(&listening)).await.unwrap() else {
         panic!("answered at once");
     };
     let progress = next(&mut stream).await.unwrap().unwrap();
     assert!(progress.contains(r#""progressToken":"p""#), "{progress}");
     drop(stream);
-    let heard = answer(child.call(tool("2", "tell")).await).await.unwrap();
+    let heard = answer(child.call(&tool("2", "tell")).await).await.unwrap();
     assert!(heard.contains(CANCEL_1), "{heard}");
 }
 
@@ -78,9 +81,9 @@ async fn a_silent_server_is_given_up_and_told() {
     let child = start(ECHO_BEFORE).await;
     let limit = Duration::from_millis(20);
     let silent = out_within(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#, limit);
-    let error = soon(child.call(silent)).await.unwrap_err();
+    let error = soon(child.call(&silent)).await.unwrap_err();
     assert!(matches!(error, UpstreamError::Timeout { .. }), "{error:?}");
-    let heard = answer(child.call(tool("2", "tell")).await).await.unwrap();
+    let heard = answer(child.call(&tool("2", "tell")).await).await.unwrap();
     assert!(heard.contains(CANCEL_1), "{heard}");
 }
 
@@ -88,7 +91,7 @@ async fn a_silent_server_is_given_up_and_told() {
 async fn a_server_that_waits_for_the_client_is_not_silent() {
     let child = start(SERVER).await;
     let session = soon(child.open(init())).await.unwrap();
-    let reply = soon(session.call(tool("1", "ask"))).await.unwrap();
+    let reply = soon(session.call(&tool("1", "ask"))).await.unwrap();
     let Reply::Stream(mut stream) = reply else {
         panic!("answered at once");
     };
@@ -120,7 +123,11 @@ async fn a_child_that_does_not_read_takes_no_more_than_its_queue() {
         r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"x":"{}"}}}}"#,
         "x".repeat(64 << 10)
     );
-    let calls = (0..64).map(|_| child.call(out_within(&text, Duration::from_millis(100))));
+    let calls = (0..64).map(async |_| {
+        child
+            .call(&out_within(&text, Duration::from_millis(100)))
+            .await
+    });
     let replies = soon(futures_util::future::join_all(calls)).await;
     let not_sent = replies
         .iter()
@@ -139,8 +146,9 @@ async fn a_batch_of_answers_is_taken_apart() {
         "#,
     )
     .await;
-    let (one, two) =
-        soon(async { tokio::join!(child.call(tool("1", "a")), child.call(tool("1", "a"))) }).await;
+    let call = tool("1", "a");
+    let both = async { tokio::join!(child.call(&call), child.call(&call)) };
+    let (one, two) = soon(both).await;
     assert!(answer(one).await.unwrap().ends_with("1}"));
     assert!(answer(two).await.unwrap().ends_with("2}"));
 }

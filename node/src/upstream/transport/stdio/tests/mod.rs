@@ -136,7 +136,7 @@ async fn next(stream: &mut MessageStream) -> Result<Option<String>, UpstreamErro
 }
 
 async fn ask(session: &ChannelSession, out: Outgoing) -> String {
-    soon(async { answer(session.call(out).await).await })
+    soon(async { answer(session.call(&out).await).await })
         .await
         .unwrap()
 }

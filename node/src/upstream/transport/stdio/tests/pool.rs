@@ -172,7 +172,7 @@ async fn a_listener_outlives_its_child_and_hears_that_lists_may_have_changed() {
 async fn a_call_in_flight_is_not_sent_twice() {
     let children = children(SERVER);
     let session = open(&children, own("a")).await;
-    let error = soon(session.call(tool("1", "exit"))).await.unwrap_err();
+    let error = soon(session.call(&tool("1", "exit"))).await.unwrap_err();
     assert!(matches!(error, UpstreamError::Broken { .. }), "{error:?}");
     pid(&session).await;
 }
@@ -185,7 +185,7 @@ async fn the_stateless_era_has_a_child_of_its_own() {
     let child = soon(children.stateless(&owner(&ann))).await.unwrap();
     let again = soon(children.stateless(&owner(&bob))).await.unwrap();
     let said =
-        |child: Channel| async move { answer(child.call(tool("1", "pid")).await).await.unwrap() };
+        |child: Channel| async move { answer(child.call(&tool("1", "pid")).await).await.unwrap() };
     assert_eq!(said(child.clone()).await, said(again).await);
     assert_eq!(children.counts().live, 2);
     child.stop().await;
@@ -203,7 +203,7 @@ async fn a_quiet_principal_gives_way_to_another() {
         let child = soon(children.stateless(&owner(&name.into())))
             .await
             .unwrap();
-        let said = answer(child.call(tool("1", "pid")).await).await.unwrap();
+        let said = answer(child.call(&tool("1", "pid")).await).await.unwrap();
         let pid: i32 = frame(&said).body().unwrap().parse().unwrap();
         pids.push(pid);
     }

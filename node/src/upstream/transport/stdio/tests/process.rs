@@ -7,7 +7,7 @@ async fn a_killed_child_ends_its_calls_at_once_and_leaves_no_zombie() {
     let child = start(SERVER).await;
     let session = soon(child.open(init())).await.unwrap();
     let pid = pid(&session).await;
-    let reply = soon(session.call(tool("2", "hang"))).await.unwrap();
+    let reply = soon(session.call(&tool("2", "hang"))).await.unwrap();
     let Reply::Stream(mut stream) = reply else {
         panic!("answered at once");
     };
@@ -18,7 +18,7 @@ async fn a_killed_child_ends_its_calls_at_once_and_leaves_no_zombie() {
     let how = soon(child.ended()).await;
     assert!(how.contains("signal 9"), "{how}");
     assert!(is_gone(pid));
-    let later = soon(session.call(tool("3", "pid"))).await.unwrap_err();
+    let later = soon(session.call(&tool("3", "pid"))).await.unwrap_err();
     assert!(later.nothing_sent(), "{later:?}");
 }
 
@@ -26,7 +26,7 @@ async fn a_killed_child_ends_its_calls_at_once_and_leaves_no_zombie() {
 async fn an_exit_is_described() {
     let child = start(SERVER).await;
     let session = soon(child.open(init())).await.unwrap();
-    let error = soon(session.call(tool("1", "exit"))).await.unwrap_err();
+    let error = soon(session.call(&tool("1", "exit"))).await.unwrap_err();
     assert!(
         error.to_string().contains("exited with status 3"),
         "{error}"
@@ -37,7 +37,7 @@ async fn an_exit_is_described() {
 async fn a_last_answer_is_read_though_the_process_is_gone() {
     let child = start(r#"read_line; printf '%s' "{\"jsonrpc\":\"2.0\",\"id\":$id,\"result\":1}""#);
     let child = child.await;
-    let last = answer(soon(child.call(tool("8", "a"))).await)
+    let last = answer(soon(child.call(&tool("8", "a"))).await)
         .await
         .unwrap();
     assert_eq!(last, r#"{"jsonrpc":"2.0","id":8,"result":1}"#);
@@ -70,7 +70,7 @@ rights=$(sed -n 's/^NoNewPrivs:[[:space:]]*//p' /proc/self/status)
 result "$id" "[$rights,$(ulimit -c),$(ulimit -Hc),$(ulimit -Hn)]""#,
     );
     let child = child.await;
-    let text = answer(soon(child.call(tool("1", "a"))).await)
+    let text = answer(soon(child.call(&tool("1", "a"))).await)
         .await
         .unwrap();
     let found: Vec<u64> = serde_json::from_str(frame(&text).body().unwrap()).unwrap();
@@ -95,7 +95,7 @@ while :; do sleep 1000; done
 #[tokio::test]
 async fn stop_ends_what_ignores_it_and_its_whole_group() {
     let child = start(STUBBORN).await;
-    let text = answer(soon(child.call(tool("1", "a"))).await)
+    let text = answer(soon(child.call(&tool("1", "a"))).await)
         .await
         .unwrap();
     let pids: Vec<i32> = serde_json::from_str(frame(&text).body().unwrap()).unwrap();
@@ -112,12 +112,12 @@ async fn stop_ends_what_ignores_it_and_its_whole_group() {
 #[tokio::test]
 async fn a_group_does_not_outlive_its_leader() {
     let child = start(r#"sleep 1000 & read_line; result "$id" $!; read_line; exit 1"#).await;
-    let text = answer(soon(child.call(tool("1", "a"))).await)
+    let text = answer(soon(child.call(&tool("1", "a"))).await)
         .await
         .unwrap();
     let grandchild: i32 = frame(&text).body().unwrap().parse().unwrap();
     assert!(!is_dead(grandchild));
-    let error = soon(child.call(tool("2", "a"))).await.unwrap_err();
+    let error = soon(child.call(&tool("2", "a"))).await.unwrap_err();
     assert!(error.to_string().contains("status 1"), "{error}");
     becomes_true(|| is_dead(grandchild)).await;
 }
@@ -141,7 +141,7 @@ fn a_runtime_that_is_dropped_takes_the_group_along() {
     let runtime = runtime.unwrap();
     let (_child, grandchild) = runtime.block_on(async {
         let child = start(r#"sleep 1000 & read_line; result "$id" $!; read_line"#).await;
-        let text = answer(soon(child.call(tool("1", "a"))).await)
+        let text = answer(soon(child.call(&tool("1", "a"))).await)
             .await
             .unwrap();
         let grandchild: i32 = frame(&text).body().unwrap().parse().unwrap();
@@ -166,7 +166,7 @@ async fn lines_that_are_not_mcp_are_counted_and_passed_over() {
         "#,
     )
     .await;
-    let text = answer(soon(child.call(tool("1", "a"))).await)
+    let text = answer(soon(child.call(&tool("1", "a"))).await)
         .await
         .unwrap();
     assert_eq!(text, r#"{"jsonrpc":"2.0","id":1,"result":1}"#);
@@ -176,7 +176,7 @@ async fn lines_that_are_not_mcp_are_counted_and_passed_over() {
 #[tokio::test]
 async fn a_line_without_end_ends_the_child() {
     let child = start(r#"read_line; tr '\0' x < /dev/zero"#).await;
-    let error = soon(child.call(tool("1", "a"))).await.unwrap_err();
+    let error = soon(child.call(&tool("1", "a"))).await.unwrap_err();
     let what = error.to_string();
     assert!(what.contains("a line of more than 1048576 bytes"), "{what}");
     assert!(child.has_ended());
@@ -195,10 +195,10 @@ async fn a_flood_on_one_call_drops_news_but_no_result() {
     let flooded = out(
         r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"_meta":{"progressToken":1}}}"#,
     );
-    let Reply::Stream(mut stream) = soon(child.call(flooded)).await.unwrap() else {
+    let Reply::Stream(mut stream) = soon(child.call(&flooded)).await.unwrap() else {
         panic!("answered at once");
     };
-    let other = answer(soon(child.call(tool("2", "b"))).await)
+    let other = answer(soon(child.call(&tool("2", "b"))).await)
         .await
         .unwrap();
     assert!(other.contains("other"));
@@ -221,7 +221,7 @@ async fn a_child_sees_nothing_of_our_environment_but_the_basics() {
         &[("TOKEN", "s3cret")],
     );
     let child = child::start(settings).await.unwrap();
-    let text = answer(soon(child.call(tool("1", "a"))).await)
+    let text = answer(soon(child.call(&tool("1", "a"))).await)
         .await
         .unwrap();
     let names: Vec<String> = serde_json::from_str(frame(&text).body().unwrap()).unwrap();

@@ -42,7 +42,7 @@ async fn an_unknown_revision_is_no_agreement() {
 async fn a_cancel_reaches_the_server_under_its_number() {
     let child = start(SERVER).await;
     let session = soon(child.open(init())).await.unwrap();
-    let reply = soon(session.call(tool("\"c\"", "hang"))).await.unwrap();
+    let reply = soon(session.call(&tool("\"c\"", "hang"))).await.unwrap();
     let cancel =
         r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"c"}}"#;
     session.send(out(cancel)).await.unwrap();
@@ -58,7 +58,7 @@ async fn a_cancel_reaches_the_server_under_its_number() {
 async fn leaving_a_call_of_a_session_tells_the_server_nothing() {
     let child = start(SERVER).await;
     let session = soon(child.open(init())).await.unwrap();
-    drop(soon(session.call(tool("1", "hang"))).await.unwrap());
+    drop(soon(session.call(&tool("1", "hang"))).await.unwrap());
     let last = ask(&session, tool("2", "last")).await;
     assert!(last.contains(r#""name":"hang""#), "{last}");
 }
@@ -96,7 +96,7 @@ async fn what_the_server_asked_before_anybody_listened_goes_with_the_next_call()
     let session = soon(child.open(init())).await.unwrap();
     // The server has heard the answer to its ping: its question was read before.
     becomes_true(|| session_has_mail(&session)).await;
-    let reply = soon(session.call(tool("1", "a"))).await.unwrap();
+    let reply = soon(session.call(&tool("1", "a"))).await.unwrap();
     let Reply::Stream(mut stream) = reply else {
         panic!("answered at once");
     };
@@ -173,7 +173,7 @@ async fn two_sessions_that_are_asked_at_once_each_get_their_own() {
     let children = [start(SERVER).await, start(SERVER).await];
     for (child, word) in children.iter().zip(["one", "two"]) {
         let session = soon(child.open(init())).await.unwrap();
-        let reply = soon(session.call(tool("1", "ask"))).await.unwrap();
+        let reply = soon(session.call(&tool("1", "ask"))).await.unwrap();
         let Reply::Stream(stream) = reply else {
             panic!("answered at once");
         };
