@@ -53,7 +53,7 @@ fn seats(engine: &Engine, leases: &Leases, state: &Applied) -> Option<Seats> {
     let caught_up = matched.filter_map(|(raft_id, matched)| {
         let index = matched.as_ref()?.index;
         let is_near = index.saturating_add(LAG_MAX) >= last;
-        (is_near && leases.has_audit(*raft_id)).then_some(*raft_id)
+        (is_near && !leases.lacks_audit(*raft_id)).then_some(*raft_id)
     });
     let log_index = membership.log_id().as_ref().map_or(0, |at| at.index);
     Some(Seats {

@@ -28,8 +28,8 @@ pub(super) struct Leases {
     engine: Engine,
     /// Of the term in which this node leads.
     granter: Arc<Mutex<Option<(u64, Granter)>>>,
-    /// Who has said that no audit records are missing there.
-    whole: Arc<Mutex<BTreeSet<RaftId>>>,
+    /// Who has said that audit records are missing there.
+    lacking: Arc<Mutex<BTreeSet<RaftId>>>,
 }
 
 /// What this node sees as a leader.
@@ -44,18 +44,18 @@ impl Leases {
         Self {
             engine,
             granter: Arc::default(),
-            whole: Arc::default(),
+            lacking: Arc::default(),
         }
     }
 
     /// Lets a life of a node serve.
     pub(super) fn grant(&self, node: RaftId, told: LeaseRenewal) -> Result<Duration, PeerError> {
-        let mut whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lacking = self.lacking.lock().unwrap_or_else(PoisonError::into_inner);
         match told.lacks_audit {
-            true => drop(whole.remove(&node)),
-            false => drop(whole.insert(node)),
+            true => drop(lacking.insert(node)),
+            false => drop(lacking.remove(&node)),
         }
-        drop(whole);
+        drop(lacking);
         let renewal = Renewal {
             node: NodeId(node),
             boot: told.boot,
@@ -66,10 +66,10 @@ impl Leases {
             .map_err(|denial| PeerError::Refused(denial.to_string()))
     }
 
-    /// Whether the node has said that no audit records are missing there.
-    pub(super) fn has_audit(&self, node: RaftId) -> bool {
-        let whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
-        whole.contains(&node)
+    /// Whether the node has said that audit records are missing there.
+    pub(super) fn lacks_audit(&self, node: RaftId) -> bool {
+        let lacking = self.lacking.lock().unwrap_or_else(PoisonError::into_inner);
+        lacking.contains(&node)
     }
 
     /// Whether every node has applied the entry, or may not serve before it has.

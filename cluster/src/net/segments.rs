@@ -63,7 +63,10 @@ pub(super) async fn complete(engine: Engine, fetcher: Fetcher) {
                 Err(error @ Failure::Segments(_)) if n_wrong >= WRONG_MAX => {
                     tracing::error!(%from, %error, "audit records that were fetched are set aside");
                     n_wrong = 0;
-                    if let Err(error) = set_aside(files.dir()).await {
+                    let moved = files.clone();
+                    let moving = tokio::task::spawn_blocking(move || moved.set_aside()).await;
+                    if let Err(error) = moving.unwrap_or_else(|ended| Err(io::Error::other(ended)))
+                    {
                         tracing::error!(%error, "they cannot be moved");
                     }
                 }
@@ -169,15 +172,4 @@ async fn remove(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
-}
-
-/// Keeps what is wrong for a person to look at, in the place of what was wrong before.
-async fn set_aside(dir: &Path) -> io::Result<()> {
-    let aside = dir.with_extension("damaged");
-    match fs::remove_dir_all(&aside).await {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    fs::rename(dir, aside).await?;
-    fs::DirBuilder::new().mode(0o700).create(dir).await
 }

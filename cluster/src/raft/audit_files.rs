@@ -1,10 +1,11 @@
 //! The audit segments of this node, behind a thread of their own: the machine says what is to be appended, and never
 //! waits for a disk.
 
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::{io, thread};
+use std::{fs, io, thread};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, warn};
@@ -42,6 +43,7 @@ struct Opening {
 #[derive(Clone)]
 pub(crate) struct AuditFiles {
     dir: Arc<Path>,
+    has_peers: bool,
     reader: Arc<Mutex<Option<SegmentReader>>>,
     has_failed: Arc<AtomicBool>,
     /// Number of records that must be here, while some of them are not.
@@ -51,10 +53,11 @@ pub(crate) struct AuditFiles {
 }
 
 impl AuditFiles {
-    /// Segments in `dir`, none of them open.
-    pub(crate) fn new(dir: PathBuf) -> Self {
+    /// Segments in `dir`, none of them open. `has_peers`: what is damaged can be had from others.
+    pub(crate) fn new(dir: PathBuf, has_peers: bool) -> Self {
         Self {
             dir: dir.into(),
+            has_peers,
             reader: Arc::default(),
             has_failed: Arc::default(),
             lacks: Arc::default(),
@@ -84,6 +87,18 @@ impl AuditFiles {
             let _ended = orders.send(Order::Complete(done)).await;
         }
         completed.await.unwrap_or(Ok(()))
+    }
+
+    /// Moves the files away for a person to look at, in the place of those that were moved before. Only while they are
+    /// not open.
+    pub(crate) fn set_aside(&self) -> io::Result<()> {
+        let aside = self.dir.with_extension("damaged");
+        match fs::remove_dir_all(&aside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        fs::rename(&self.dir, aside)?;
+        fs::DirBuilder::new().mode(0o700).create(&self.dir)
     }
 
     /// Says how the segments are.
@@ -252,9 +267,19 @@ enum Kept {
 
 /// Records are missing that came with a snapshot. Those that come meanwhile wait for them.
 struct Lacking {
-    opening: Opening,
+    opening: Box<Opening>,
     effects: Vec<AuditEffect>,
     bytes: usize,
+}
+
+impl Kept {
+    fn lacking(opening: Box<Opening>) -> Self {
+        Self::Lacking(Box::new(Lacking {
+            opening,
+            effects: Vec::new(),
+            bytes: 0,
+        }))
+    }
 }
 
 impl Lacking {
@@ -307,11 +332,16 @@ fn carry_out(files: &AuditFiles, kept: &mut Kept, order: Order) -> Result<(), Se
                         have,
                         need, "audit records are missing on this node; other nodes have them"
                     );
-                    Kept::Lacking(Box::new(Lacking {
-                        opening: *opening,
-                        effects: Vec::new(),
-                        bytes: 0,
-                    }))
+                    Kept::lacking(opening)
+                }
+                Err(error @ SegmentError::Damaged { .. }) if files.has_peers => {
+                    error!(%error, "audit segments are set aside and fetched from other nodes");
+                    files.set_aside().map_err(|source| SegmentError::Io {
+                        what: "move",
+                        path: files.dir.to_path_buf(),
+                        source,
+                    })?;
+                    Kept::lacking(opening)
                 }
                 Err(error) => return Err(error),
             };

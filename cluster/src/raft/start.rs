@@ -226,7 +226,7 @@ async fn boot<N: Network>(
         Arc::clone(views),
     );
     let (log_metrics, machine_metrics) = (log.metrics(), Arc::default());
-    let audit = AuditFiles::new(options.dir.join("audit"));
+    let audit = AuditFiles::new(options.dir.join("audit"), !options.address.is_empty());
     let machine = MachineStore::new(
         publisher,
         snapshots.clone(),

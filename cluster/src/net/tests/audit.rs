@@ -58,8 +58,8 @@ fn verify(node: &Cluster, n_records: u64) {
     assert_eq!(Some(report.chain), node.view().audit().chain());
 }
 
-/// Three nodes with 100 records, of which the third has a snapshot, its segments no more, and no life.
-fn two_and_one_that_lost_its_segments() -> (World, Vec<Cluster>) {
+/// Three nodes with 100 records, of which the third has a snapshot and no life.
+fn two_and_one_with_a_snapshot() -> (World, Vec<Cluster>) {
     let (world, mut nodes) = World::cluster(&["n1", "n2", "n3"]);
     record(&world, &nodes[2], 1, 100);
     for node in &nodes {
@@ -71,13 +71,23 @@ fn two_and_one_that_lost_its_segments() -> (World, Vec<Cluster>) {
         nodes[2].raft_status().snapshot > 0
     });
     world.close([nodes.remove(2)]);
-    std::fs::remove_dir_all(world.data_dir("n3").join("cluster/audit")).unwrap();
     (world, nodes)
+}
+
+/// Flips a bit in the midst of a node's records.
+fn damage(world: &World, name: &str) {
+    let dir = world.data_dir(name).join("cluster/audit");
+    let segment = dir.join("00000000000000000000.seg");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let at = bytes.len() / 2;
+    bytes[at] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
 }
 
 #[test]
 fn records_that_a_node_lost_come_from_another_and_are_verified() {
-    let (mut world, mut nodes) = two_and_one_that_lost_its_segments();
+    let (mut world, mut nodes) = two_and_one_with_a_snapshot();
+    std::fs::remove_dir_all(world.data_dir("n3").join("cluster/audit")).unwrap();
     record(&world, &nodes[0], 101, 100);
     let n3 = world.start("n3", Begin::Join { token: None }).unwrap();
     record(&world, &n3, 201, 5);
@@ -87,16 +97,12 @@ fn records_that_a_node_lost_come_from_another_and_are_verified() {
 }
 
 #[test]
-fn records_that_a_member_has_changed_are_fetched_elsewhere() {
-    let (mut world, mut nodes) = two_and_one_that_lost_its_segments();
+fn records_that_a_disk_or_a_member_has_changed_are_fetched_elsewhere() {
+    let (mut world, mut nodes) = two_and_one_with_a_snapshot();
+    damage(&world, "n3");
     // The one that is asked first.
     let leader = nodes.iter().position(Cluster::leads).unwrap_or_default();
-    let dir = world.data_dir(nodes[leader].view().node());
-    let segment = dir.join("cluster/audit/00000000000000000000.seg");
-    let mut bytes = std::fs::read(&segment).unwrap();
-    let at = bytes.len() / 2;
-    bytes[at] ^= 1;
-    std::fs::write(&segment, bytes).unwrap();
+    damage(&world, nodes[leader].view().node());
     let n3 = world.start("n3", Begin::Join { token: None }).unwrap();
     verify(&n3, 100);
     assert!(world.data_dir("n3").join("cluster/audit.damaged").exists());
