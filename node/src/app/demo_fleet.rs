@@ -1,12 +1,13 @@
 //! `lockgate demo --nodes 3`: several nodes on loopback, each a process of its own, and calls that go round them.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::net::TcpSocket;
 use tokio::process::{Child, ChildStdout, Command};
 
 use crate::config;
@@ -24,6 +25,8 @@ pub(super) struct DemoFleet {
     pub(super) nodes: Vec<Running>,
     processes: Vec<Process>,
     dir: PathBuf,
+    /// Keep the ports of the nodes from being given to others.
+    _ports: Vec<TcpSocket>,
 }
 
 struct Process {
@@ -38,10 +41,12 @@ impl DemoFleet {
         let names: Vec<String> = (1..=n).map(|n| format!("n{n}")).collect();
         std::fs::create_dir_all(&dir)?;
         membership::dev_certs(&dir.join("certs"), "lockgate.demo", &names)?;
-        let mut seats = Vec::new();
+        let (mut seats, mut ports) = (Vec::new(), Vec::new());
         for name in names {
-            let cluster = free_address()?;
+            let port = reserve().context("no port is free")?;
+            let cluster = port.local_addr()?;
             seats.push(Seat { name, cluster });
+            ports.push(port);
         }
         for seat in &seats {
             let text = demo::fleet_config(program, &dir, seat, &seats);
@@ -52,6 +57,7 @@ impl DemoFleet {
             nodes: Vec::new(),
             processes: Vec::new(),
             dir,
+            _ports: ports,
         };
         for (at, seat) in seats.iter().enumerate() {
             let file = file_of(&fleet.dir, &seat.name);
@@ -136,8 +142,11 @@ fn file_of(dir: &Path, name: &str) -> PathBuf {
     dir.join(format!("{name}.yaml"))
 }
 
-/// A port that is free now. Peers must know it before its node runs.
-fn free_address() -> anyhow::Result<SocketAddr> {
-    let listener = TcpListener::bind("127.0.0.1:0").context("no port is free")?;
-    Ok(listener.local_addr()?)
+/// A port that is free, as all nodes must know those of all before the first one runs. As long as the socket lives
+/// nobody else is given the port; its node can still listen on it, as both allow the address to be shared until then.
+fn reserve() -> std::io::Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+    Ok(socket)
 }

@@ -6,7 +6,6 @@
 )]
 
 use std::process::{Output, Stdio};
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -45,7 +44,7 @@ servers: {{ demo: {{ command: "{BINARY}", args: [demo-server] }} }}
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let ready = tokio::time::timeout(Duration::from_secs(30), lines.next_line());
+        let ready = tokio::time::timeout(crate::support::PATIENCE, lines.next_line());
         let ready: Value = serde_json::from_str(&ready.await.unwrap().unwrap().unwrap()).unwrap();
         let admin = format!("http://{}", ready["admin"].as_str().unwrap());
         Self {

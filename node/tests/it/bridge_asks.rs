@@ -83,7 +83,7 @@ async fn a_question_on_the_stream_of_the_session_is_about_the_only_call() {
             upstream.last_body("tools/call").is_some()
         })
         .await;
-        let session = upstream.newest_session();
+        let session = upstream.called_session();
         upstream.listened_by(&session).await;
         let question: Value = serde_json::from_str(ELICIT).unwrap();
         upstream.say(&session, &question).await;
@@ -114,7 +114,7 @@ async fn a_question_on_the_stream_of_the_session_is_about_the_last_call_left() {
         assert_eq!(progress["method"], "notifications/progress");
         calls.push((say, events));
     }
-    let session = upstream.newest_session();
+    let session = upstream.called_session();
     upstream.listened_by(&session).await;
     let question: Value = serde_json::from_str(ELICIT).unwrap();
     upstream.say(&session, &question).await;
@@ -140,7 +140,7 @@ async fn roots_asked_for_in_no_call_are_the_next_calls_question() {
     let roots = || json!({"roots": {}});
     // Opens the session.
     ask(&client, roots(), "tools/list", json!({})).await;
-    let session = upstream.newest_session();
+    let session = upstream.last_session("tools/list").unwrap();
     upstream.listened_by(&session).await;
     let question = json!({"jsonrpc": "2.0", "id": "r", "method": "roots/list"});
     upstream.say(&session, &question).await;

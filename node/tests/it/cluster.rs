@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::support::{BINARY, Fleet, FleetNode, LATEST, eventually, succeeded};
 
 /// A sound cluster shows a change everywhere within 100 ms; a machine that is busy testing takes longer.
-const SPREAD_MAX: Duration = Duration::from_secs(2);
+const SPREAD_MAX: Duration = Duration::from_secs(10);
 
 fn registry() -> String {
     format!(
@@ -54,17 +54,13 @@ async fn what_one_node_was_told_all_nodes_know() {
     let [n1, n2, n3] = &fleet.nodes[..] else {
         panic!("three nodes")
     };
-    let leaders: Vec<Value> = [n1.health().await, n2.health().await, n3.health().await]
-        .into_iter()
-        .map(|health| {
-            assert_eq!(health["healthy"], true, "{health}");
-            health["leader"].clone()
-        })
-        .collect();
-    assert!(
-        leaders.iter().all(|leader| *leader == leaders[0]),
-        "{leaders:?}"
-    );
+    eventually("all are well and follow one leader", async || {
+        let all = [n1.health().await, n2.health().await, n3.health().await];
+        let first = &all[0]["leader"];
+        all.iter()
+            .all(|one| one["healthy"] == true && one["leader"] == *first)
+    })
+    .await;
 
     // A key that was made at one node opens all of them, and after its revocation none.
     let key = create_key(n2, "k").await;
@@ -73,12 +69,18 @@ async fn what_one_node_was_told_all_nodes_know() {
     }
     succeeded(&n3.cli(&["keys", "revoke", "k"]).await);
     for node in &fleet.nodes {
-        assert_eq!(status(node, &key).await, 401, "{}", node.name);
+        // One that is too busy to renew its lease says 503 meanwhile.
+        eventually("the key is refused", async || {
+            status(node, &key).await == 401
+        })
+        .await;
     }
 
     // A session stays on the node that it was opened on; another says so at once.
     let key = create_key(n1, "session").await;
-    eventually("the key works", async || status(n2, &key).await == 200).await;
+    for node in [n1, n2] {
+        eventually("the key works", async || status(node, &key).await == 200).await;
+    }
     let session = n1.client().key(&key).open().await;
     let elsewhere = n2.client().key(&key);
     let elsewhere = elsewhere
@@ -212,11 +214,17 @@ async fn two_go_on_without_the_leader_and_one_alone_serves_nothing() {
     let write = r#"{"value":"after"}"#;
     let answer = fleet.nodes[0].admin(Method::PUT, "/api/v1/registers/r", write);
     assert_eq!(answer.await.status, 200);
-    assert_eq!(status(&fleet.nodes[1], &key).await, 200);
+    eventually("they serve", async || {
+        status(&fleet.nodes[1], &key).await == 200
+    })
+    .await;
 
     // The killed one comes back and has what it missed.
     let back = fleet.run(&leader).await;
-    assert_eq!(back.get("/api/v1/registers/r").await["value"], "after");
+    eventually("it has what it missed", async || {
+        back.get("/api/v1/registers/r").await["value"] == "after"
+    })
+    .await;
     eventually("it serves", async || status(&back, &key).await == 200).await;
 
     let others: Vec<String> = fleet.nodes.iter().map(|node| node.name.clone()).collect();

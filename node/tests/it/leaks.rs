@@ -13,9 +13,12 @@ const SESSIONS_WITH_CHILD: usize = 8;
 /// Clients that open sessions at the same time.
 const OPENERS: usize = 8;
 const ROUNDS: usize = 3;
+/// Rounds at most. On a busy machine more sessions live at the same time in one round than in another, and memory
+/// grows with that; what leaks grows in every round.
+const ROUNDS_MAX: usize = 6;
 /// Descriptors that may be open for a moment: the scrape's own, and a check of the server.
 const SPARE: usize = 4;
-/// Growth of memory that the third round may bring, in percent: the first two fill pools and arenas.
+/// Growth of memory that a round after the second may bring, in percent: the first two fill pools and arenas.
 const GROWTH_PERCENT_MAX: u64 = 2;
 
 /// Opens sessions, uses each once, and leaves them.
@@ -52,6 +55,15 @@ async fn live(gateway: &Gateway) -> Value {
     counts
 }
 
+/// Whether the last round took more than all before it.
+fn grew(memory: &[u64]) -> bool {
+    let Some((last, before)) = memory.split_last() else {
+        return false;
+    };
+    let most = before.iter().max().copied().unwrap_or_default();
+    *last > most * (100 + GROWTH_PERCENT_MAX) / 100
+}
+
 #[tokio::test]
 async fn abandoned_sessions_give_everything_back() {
     let upstream = Upstream::start().await;
@@ -63,8 +75,8 @@ async fn abandoned_sessions_give_everything_back() {
     let gateway = Gateway::start_with(&config, &[("MALLOC_ARENA_MAX", "1")]).await;
     let own_sessions = upstream.sessions_open();
     let (before, usage) = (live(&gateway).await, gateway.process().usage());
-    let mut memory = Vec::new();
-    for _ in 0..ROUNDS {
+    let mut memory: Vec<u64> = Vec::new();
+    while memory.len() < ROUNDS || (grew(&memory) && memory.len() < ROUNDS_MAX) {
         round(&gateway).await;
         eventually("the sessions end", async || {
             upstream.sessions_open() == own_sessions
@@ -81,12 +93,8 @@ async fn abandoned_sessions_give_everything_back() {
         .await;
         memory.push(gateway.process().rss_kib());
     }
-    let allowed = memory[1] * (100 + GROWTH_PERCENT_MAX) / 100;
-    assert!(
-        memory[2] <= allowed,
-        "resident KiB after each round: {memory:?}"
-    );
-    assert_eq!(upstream.executions("once"), ROUNDS * SESSIONS);
+    assert!(!grew(&memory), "resident KiB after each round: {memory:?}");
+    assert_eq!(upstream.executions("once"), memory.len() * SESSIONS);
     gateway.stop().await;
 }
 

@@ -5,16 +5,15 @@ use std::process::Stdio;
 use rustix::process::Signal;
 use tokio::process::Command;
 
-use crate::support::{BINARY, Client, DEMO, Gateway, eventually};
+use crate::support::{BINARY, Client, DEMO, Gateway, Port, eventually};
 
 #[tokio::test]
 async fn a_node_that_waits_for_a_server_says_that_it_starts() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("lockgate.yaml");
-    // Nobody else gets this port as long as it was not given back for long.
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let admin = taken.local_addr().unwrap();
-    drop(taken);
+    // Asked before the node tells its ports, which it does when it is ready.
+    let port = Port::reserve();
+    let admin = port.address;
     let data = dir.path().join("data");
     let config = format!(
         "listen: 127.0.0.1:0\nadmin: {{ listen: {admin:?} }}\ndata_dir: {data:?}\n\

@@ -57,7 +57,7 @@ async fn a_client_that_listens_keeps_its_session_awake() {
     let gateway = Gateway::start(&config).await;
     let (client, other) = (gateway.client().open().await, gateway.client().open().await);
     client.call("up_work", json!({"key": "bind"})).await;
-    let session = upstream.newest_session();
+    let session = upstream.called_session();
     let mut events = client.listen(None).await;
     upstream.listened_by(&session).await;
     // The other session falls asleep; the listening one must not.

@@ -63,17 +63,14 @@ async fn a_cancelled_call_ends_its_stream_and_is_told_to_the_server() {
     let _silent = upstream.script();
     let call = client.message("tools/call", &json!({"name": "up_script"}));
     let mut events = client.post(call.to_string()).await.events();
+    // One that is not at the server yet would never get there.
+    upstream.got("tools/call").await;
     let cancel = json!({"requestId": call["id"], "reason": "enough"});
     assert_eq!(client.notify("notifications/cancelled", cancel).await, 202);
     while let Some(event) = events.next().await {
         assert!(event.data.is_empty(), "{event:?}");
     }
-    eventually("the server is told", async || {
-        upstream.last_body("notifications/cancelled").is_some()
-    })
-    .await;
-    let told: Value =
-        serde_json::from_slice(&upstream.last_body("notifications/cancelled").unwrap()).unwrap();
+    let told = upstream.got("notifications/cancelled").await;
     assert_eq!(told["params"]["reason"], "enough");
     let cancelled = |line: &Value| line["event"] == "completed" && line["status"] == "cancelled";
     eventually("the audit log says so", async || {
@@ -115,6 +112,10 @@ async fn deleting_a_session_ends_its_calls_streams_and_far_ends() {
     let call = json!({"name": "up_work", "arguments": {"key": "hangs"}});
     let request = client.message("tools/call", &call);
     let mut post = client.post(request.to_string()).await.events();
+    eventually("the call is at the server", async || {
+        upstream.executions("hangs") == 1
+    })
+    .await;
     assert_eq!(client.delete().await, 200);
     let answer = post.message().await.unwrap().json();
     assert_eq!(answer["id"], request["id"]);
@@ -125,8 +126,7 @@ async fn deleting_a_session_ends_its_calls_streams_and_far_ends() {
         })
         .await;
     }
-    let told = upstream.last_body("notifications/cancelled").unwrap();
-    let told: Value = serde_json::from_slice(&told).unwrap();
+    let told = upstream.got("notifications/cancelled").await;
     assert_eq!(told["params"]["requestId"], request["id"]);
     eventually("the far end is closed", async || {
         upstream.sessions_open() == own

@@ -32,15 +32,6 @@ fn body(upstream: &Upstream, method: &str) -> Option<Value> {
     Some(serde_json::from_slice(&body).unwrap())
 }
 
-/// The message of this method that the server got; answers have none.
-async fn got(upstream: &Upstream, method: &str) -> Value {
-    eventually("the server is told", async || {
-        body(upstream, method).is_some()
-    })
-    .await;
-    body(upstream, method).unwrap()
-}
-
 #[tokio::test]
 async fn progress_on_equal_tokens_of_two_servers_is_not_mixed_up() {
     let (one, two) = (Upstream::start().await, Upstream::start().await);
@@ -54,11 +45,11 @@ async fn progress_on_equal_tokens_of_two_servers_is_not_mixed_up() {
     for (question, upstream, n) in [(&second, &two, 2), (&first, &one, 1)] {
         let params = json!({"progressToken": token(question), "progress": n});
         client.notify("notifications/progress", params).await;
-        let told = got(upstream, "notifications/progress").await;
+        let told = upstream.got("notifications/progress").await;
         assert_eq!(told["params"], json!({"progressToken": "t", "progress": n}));
         let answer = json!({"jsonrpc": "2.0", "id": question["id"], "result": {"n": n}});
         assert_eq!(client.post(answer.to_string()).await.status, 202);
-        let told = got(upstream, "").await;
+        let told = upstream.got("").await;
         assert_eq!(told, json!({"jsonrpc": "2.0", "id": 1, "result": {"n": n}}));
     }
     // Once a question is answered there is nothing to tell of.
@@ -124,11 +115,11 @@ async fn what_belongs_to_a_call_on_a_replaced_server_goes_to_the_old_session() {
     let token = &question["params"]["_meta"]["progressToken"];
     let params = json!({"progressToken": token, "progress": 1});
     client.notify("notifications/progress", params).await;
-    got(&upstream, "notifications/progress").await;
+    upstream.got("notifications/progress").await;
     assert_eq!(session("notifications/progress"), old);
     let answer = json!({"jsonrpc": "2.0", "id": question["id"], "result": {}});
     client.post(answer.to_string()).await;
-    got(&upstream, "").await;
+    upstream.got("").await;
     assert_eq!(session(""), old);
     script.send(Push::Answer("end")).await.unwrap();
     let answer = events.message().await.unwrap().json();

@@ -27,7 +27,7 @@ async fn a_restarted_server_serves_the_next_call_of_an_old_session() {
         "done"
     );
     upstream.kill().await;
-    upstream.restart().await;
+    upstream.restart();
     for round in 0..5 {
         let key = format!("after-{round}");
         let answer = client.call("up_work", json!({"key": key})).await;
@@ -63,7 +63,7 @@ async fn a_server_with_other_settings_serves_sessions_that_are_open() {
     let gateway = Gateway::start(&upstream.config(SESSION_ERA)).await;
     let client = gateway.client().open().await;
     client.call("up_work", json!({"key": "before"})).await;
-    let old = upstream.newest_session();
+    let old = upstream.called_session();
     let uri = json!({"uri": "up://one"});
     let subscribed = client.request("resources/subscribe", uri).await;
     assert!(subscribed.get("result").is_some(), "{subscribed}");
@@ -95,7 +95,7 @@ async fn a_dead_server_is_a_definite_error_and_comes_back() {
     let answer = client.call("up_work", json!({"key": "dead"})).await;
     assert_eq!(answer["error"]["data"]["outcome"], "not_sent", "{answer}");
     assert_eq!(upstream.executions("dead"), 0);
-    upstream.restart().await;
+    upstream.restart();
     eventually("the server is used again", async || {
         client
             .call("up_work", json!({"key": "back"}))
@@ -113,11 +113,11 @@ async fn a_listening_client_hears_a_restarted_server() {
     let gateway = Gateway::start(&upstream.config(SESSION_ERA)).await;
     let client = gateway.client().open().await;
     client.call("up_work", json!({"key": "bind"})).await;
-    let before = upstream.newest_session();
+    let before = upstream.called_session();
     let mut events = client.listen(None).await;
     upstream.listened_by(&before).await;
     upstream.kill().await;
-    upstream.restart().await;
+    upstream.restart();
     assert_eq!(
         text(&client.call("up_work", json!({"key": "after"})).await),
         "done"

@@ -24,7 +24,7 @@ async fn bound(upstream: &Upstream) -> (Gateway, Client, String) {
     let gateway = Gateway::start(&upstream.config(", era: session")).await;
     let client = gateway.client().open().await;
     client.call("up_work", json!({"key": "bind"})).await;
-    (gateway, client, upstream.newest_session())
+    (gateway, client, upstream.called_session())
 }
 
 #[tokio::test]

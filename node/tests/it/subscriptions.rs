@@ -42,7 +42,7 @@ async fn subscriptions_outlive_a_restart_of_their_server() {
         json!(["up://one"])
     );
     upstream.kill().await;
-    upstream.restart().await;
+    upstream.restart();
     // What may have been missed is told first, then the server is heard again.
     let missed = events.message().await.unwrap().json();
     assert_eq!(missed["method"], "notifications/resources/updated");

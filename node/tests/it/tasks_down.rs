@@ -444,7 +444,7 @@ async fn a_question_that_is_taken_back_on_the_sessions_own_stream_is_shown_no_mo
     let client = gateway.client().at("/s/up/mcp");
     let id = begin(&client, "work").await;
     upstream.reply("tasks/get", &[ASKING]);
-    let session = upstream.newest_session();
+    let session = upstream.called_session();
     upstream.listened_by(&session).await;
     let question: Value = serde_json::from_str(QUESTION).unwrap();
     upstream.say(&session, &question).await;

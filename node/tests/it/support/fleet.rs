@@ -1,7 +1,7 @@
 //! Several gateways that make one cluster, as processes on loopback.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
 
@@ -12,17 +12,26 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStdout, Command};
+use tokio::sync::{Mutex, MutexGuard};
 
 use super::answer::Answer;
 use super::client::Client;
 use super::gateway::BINARY;
+use super::port::Port;
 use super::process::Process;
 use super::{eventually, within};
+
+/// One fleet at a time: elections are won within a quarter of a second, which nine busy processes do not have on a
+/// machine that has few cores.
+static TURN: Mutex<()> = Mutex::const_new(());
 
 /// A cluster of three; its processes are killed when it is dropped.
 pub(crate) struct Fleet {
     pub(crate) nodes: Vec<Node>,
     dir: TempDir,
+    _turn: MutexGuard<'static, ()>,
+    /// Those on which nodes speak to each other: all must know them before the first one runs.
+    _ports: [Port; 3],
 }
 
 /// One process.
@@ -45,6 +54,7 @@ pub(crate) struct Spawned {
 pub(crate) struct Unready {
     admin: SocketAddr,
     process: Spawned,
+    _port: Port,
 }
 
 impl Unready {
@@ -68,12 +78,15 @@ impl Unready {
 impl Fleet {
     /// Three voters whose registry is `registry`.
     pub(crate) async fn start(registry: &str) -> Self {
+        let turn = TURN.lock().await;
         let dir = tempfile::tempdir().unwrap();
         let names = ["n1", "n2", "n3"];
         let certs = dir.path().join("certs");
         let certs = certs.to_str().unwrap();
         succeeded(&lockgate(&["certs", "dev", "--dir", certs, "n1", "n2", "n3"]).await);
-        let peers: Vec<(&str, SocketAddr)> = names.map(|name| (name, free_port())).to_vec();
+        let ports = names.map(|_| Port::reserve());
+        let addresses = ports.iter().map(|port| port.address);
+        let peers: Vec<(&str, SocketAddr)> = names.into_iter().zip(addresses).collect();
         for (name, address) in &peers {
             let here = dir.path().to_str().unwrap();
             let mut text = config(here, name, *address, &peers);
@@ -85,6 +98,8 @@ impl Fleet {
         let mut fleet = Self {
             nodes: Vec::new(),
             dir,
+            _turn: turn,
+            _ports: ports,
         };
         let first = fleet.file("n1");
         succeeded(&lockgate(&["cluster", "init", "--config", &first]).await);
@@ -126,7 +141,8 @@ impl Fleet {
 
     /// Starts a node that may not become ready, with an admin plane at an address that is known before.
     pub(crate) async fn run_unready(&self, name: &str) -> Unready {
-        let (file, admin) = (self.file(name), free_port());
+        let (file, port) = (self.file(name), Port::reserve());
+        let admin = port.address;
         let text = fs::read_to_string(&file).unwrap();
         let (any, fixed) = (
             "admin: { listen: 127.0.0.1:0 }",
@@ -139,7 +155,11 @@ impl Fleet {
             TcpStream::connect(admin).await.is_ok()
         })
         .await;
-        Unready { admin, process }
+        Unready {
+            admin,
+            process,
+            _port: port,
+        }
     }
 
     pub(crate) fn spawn(&self, name: &str) -> Spawned {
@@ -227,17 +247,6 @@ pub(crate) fn succeeded(output: &Output) -> Value {
 async fn lockgate(args: &[&str]) -> Output {
     let run = Command::new(BINARY).args(args).output();
     within("verb", run).await.unwrap()
-}
-
-/// A port that the system says is free, for TCP and UDP.
-fn free_port() -> SocketAddr {
-    loop {
-        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = tcp.local_addr().unwrap();
-        if UdpSocket::bind(address).is_ok() {
-            return address;
-        }
-    }
 }
 
 fn config(dir: &str, name: &str, listen: SocketAddr, peers: &[(&str, SocketAddr)]) -> String {

@@ -23,26 +23,26 @@ use self::answers::Body;
 use self::world::World;
 
 use super::eventually;
+use super::port::Port;
 
 pub(crate) use self::world::{Mode, Push};
 
 /// A server on a port of the kernel's choice.
 pub(crate) struct Upstream {
     pub(crate) address: SocketAddr,
+    port: Port,
     world: Arc<World>,
     task: JoinHandle<()>,
 }
 
 impl Upstream {
+    #[expect(clippy::unused_async, reason = "sockets are bound in a runtime only")]
     pub(crate) async fn start() -> Self {
-        Self::serve("127.0.0.1:0".parse().unwrap(), Arc::default()).await
-    }
-
-    async fn serve(address: SocketAddr, world: Arc<World>) -> Self {
-        let listener = TcpListener::bind(address).await.unwrap();
+        let (port, world) = (Port::reserve(), Arc::<World>::default());
         Self {
-            address: listener.local_addr().unwrap(),
-            task: spawn_named("upstream", accept(listener, Arc::clone(&world))),
+            address: port.address,
+            task: spawn_named("upstream", accept(port.listen(), Arc::clone(&world))),
+            port,
             world,
         }
     }
@@ -70,9 +70,10 @@ impl Upstream {
     }
 
     /// Starts it again on the same port. A new process knows no session of the old one.
-    pub(crate) async fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.forget();
-        *self = Self::serve(self.address, Arc::clone(&self.world)).await;
+        let accepting = accept(self.port.listen(), Arc::clone(&self.world));
+        self.task = spawn_named("upstream", accepting);
     }
 
     /// Forgets all sessions.
@@ -107,9 +108,9 @@ impl Upstream {
         self.world.sessions.lock().iter().cloned().collect()
     }
 
-    /// Session that was opened last.
-    pub(crate) fn newest_session(&self) -> String {
-        World::session_id(self.sessions_opened() - 1)
+    /// Session of the last call of a tool. The newest one may be the gateway's own.
+    pub(crate) fn called_session(&self) -> String {
+        self.last_session("tools/call").unwrap()
     }
 
     /// Waits until somebody reads the GET stream of `session`.
@@ -187,6 +188,15 @@ impl Upstream {
     /// Body of the last request of this method, as received.
     pub(crate) fn last_body(&self, method: &str) -> Option<Bytes> {
         self.world.bodies.lock().get(method).cloned()
+    }
+
+    /// Waits until a request of this method has come in; the last of them. Answers have no method.
+    pub(crate) async fn got(&self, method: &str) -> Value {
+        eventually("the server is told", async || {
+            self.last_body(method).is_some()
+        })
+        .await;
+        serde_json::from_slice(&self.last_body(method).unwrap()).unwrap()
     }
 
     /// Session that the last request of this method came in.

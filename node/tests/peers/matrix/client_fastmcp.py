@@ -4,6 +4,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
 import mcp_types as types
@@ -11,7 +12,7 @@ from fastmcp import Client
 from fastmcp.client.elicitation import ElicitResult
 from fastmcp.client.transports import SSETransport, StdioTransport, StreamableHttpTransport
 from mcp.client.subscriptions import listen
-from play import Heard, first, main
+from play import Heard, first, main, reach
 
 
 class FastMcpLink:
@@ -20,7 +21,7 @@ class FastMcpLink:
     def __init__(self, at: dict[str, Any], heard: Heard) -> None:
         self.heard = heard
         self.client = Client(
-            transport(at),
+            reach(at, partial(StdioTransport, keep_alive=False), SSETransport, StreamableHttpTransport),
             roots=[types.Root(uri=heard.root, name="root")],
             sampling_handler=self._sample,
             elicitation_handler=self._elicit,
@@ -90,15 +91,6 @@ class FastMcpLink:
             task = asyncio.create_task(collect())
             yield
             task.cancel()
-
-
-def transport(at: dict[str, Any]) -> Any:
-    """How a server is reached: by a command, at a URL, or at the URL of an old event stream."""
-    if "command" in at:
-        return StdioTransport(command=at["command"], args=at["args"], env=at["env"], keep_alive=False)
-    headers = {"Authorization": f"Bearer {at['token']}"} if "token" in at else {}
-    kind = SSETransport if at.get("transport") == "sse" else StreamableHttpTransport
-    return kind(at["url"], headers=headers)
 
 
 @contextlib.asynccontextmanager

@@ -11,7 +11,7 @@ from mcp import ClientSession
 from mcp.client.sse import sse_client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamablehttp_client
-from play import Heard, first, main
+from play import Heard, first, main, reach
 from pydantic import AnyUrl
 
 
@@ -99,20 +99,11 @@ class Mcp1Link:
         await self.session.unsubscribe_resource(AnyUrl(uri))
 
 
-def transport(at: dict[str, Any]) -> Any:
-    """How a server is reached: by a command, at a URL, or at the URL of an old event stream."""
-    if "command" in at:
-        return stdio_client(StdioServerParameters(**at))
-    headers = {"Authorization": f"Bearer {at['token']}"} if "token" in at else {}
-    if at.get("transport") == "sse":
-        return sse_client(at["url"], headers=headers)
-    return streamablehttp_client(at["url"], headers=headers)
-
-
 @contextlib.asynccontextmanager
 async def connect(at: dict[str, Any], mode: str, heard: Heard) -> AsyncIterator[Mcp1Link]:
     """An open connection."""
-    async with transport(at) as streams:
+    reached = reach(at, lambda **to: stdio_client(StdioServerParameters(**to)), sse_client, streamablehttp_client)
+    async with reached as streams:
         link = Mcp1Link(streams, heard)
         async with link.session:
             link.agreed = str((await link.session.initialize()).protocolVersion)

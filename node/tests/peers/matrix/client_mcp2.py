@@ -12,7 +12,7 @@ from mcp import Client
 from mcp.client.sse import sse_client
 from mcp.client.stdio import StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
-from play import Heard, first, main
+from play import Heard, first, main, reach
 
 
 class Mcp2Link:
@@ -21,7 +21,7 @@ class Mcp2Link:
     def __init__(self, at: dict[str, Any], mode: str, heard: Heard) -> None:
         self.heard = heard
         self.client = Client(
-            transport(at),
+            reach(at, StdioServerParameters, sse_client, over_http),
             mode=mode,
             sampling_callback=self._sample,
             elicitation_callback=self._elicit,
@@ -105,14 +105,9 @@ class Mcp2Link:
             task.cancel()
 
 
-def transport(at: dict[str, Any]) -> Any:
-    """How a server is reached: by a command, at a URL, or at the URL of an old event stream."""
-    if "command" in at:
-        return StdioServerParameters(**at)
-    headers = {"Authorization": f"Bearer {at['token']}"} if "token" in at else {}
-    if at.get("transport") == "sse":
-        return sse_client(at["url"], headers=headers)
-    return streamable_http_client(at["url"], http_client=httpx2.AsyncClient(headers=headers, timeout=60))
+def over_http(url: str, headers: dict[str, str]) -> Any:
+    """Streamable HTTP."""
+    return streamable_http_client(url, http_client=httpx2.AsyncClient(headers=headers, timeout=60))
 
 
 @contextlib.asynccontextmanager

@@ -138,7 +138,10 @@ def servers(world: dict[str, Any]) -> dict[str, dict[str, Any]]:
     Those that ask nothing are started once for all clients; the others, as by default, for each.
     """
     folder = Path(world["dir"])
-    repo, memory = str(folder / "repo"), str(folder / "memory.json")
+    repo = str(folder / "repo")
+    # A file for each process: the server reads and writes the whole of it with every call, and two of them that share
+    # one find it half written now and then.
+    memory = ["sh", "-c", 'MEMORY_FILE_PATH=$(mktemp "$0") exec "$@"', str(folder / "memory.XXXXXX")]
     names = {"entities": [{"name": "{key}", "entityType": "thing", "observations": ["lets ships pass"]}]}
     thought = {"thought": "Water seeks its level", "thoughtNumber": 1, "totalThoughts": 1, "nextThoughtNeeded": False}
     return {
@@ -157,7 +160,7 @@ def servers(world: dict[str, Any]) -> dict[str, dict[str, Any]]:
             },
         },
         "memory": {
-            "at": stdio(npm("server-memory"), MEMORY_FILE_PATH=memory),
+            "at": stdio(memory + npm("server-memory")),
             "features": {
                 "list": {"expects": "search_nodes"},
                 "call": tool("create_entities", "lets ships pass", **names),

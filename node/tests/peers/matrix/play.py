@@ -76,6 +76,14 @@ class Link(Protocol):
         """While it is open, updates of a resource are noted in `heard.updated`."""
 
 
+def reach(at: dict[str, Any], command: Callable[..., Any], sse: Callable[..., Any], http: Callable[..., Any]) -> Any:
+    """A transport of a library, to where a server is: by a command, at a URL, or at the URL of an old event stream."""
+    if "command" in at:
+        return command(**at)
+    headers = {"Authorization": f"Bearer {at['token']}"} if "token" in at else {}
+    return (sse if at.get("transport") == "sse" else http)(at["url"], headers=headers)
+
+
 async def until(condition: Callable[[], Any], what: str) -> None:
     """Waits for something that another task brings about; the feature's limit ends a vain wait."""
     try:
