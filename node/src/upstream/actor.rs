@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use lockgate_proto::mcp::Era;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
@@ -17,12 +17,15 @@ use crate::config::Transport;
 use crate::error::UpstreamError;
 use crate::task::spawn_named;
 
-use super::bound::BoundSession;
 use super::catalog::Catalog;
 use super::core::{Effect, Eras, Event, Machine, Phase, Settings, Timer};
 use super::errand;
 use super::jitter;
+use super::own_session::OwnSession;
 use super::shared::{Published, Shared, bit};
+
+/// Longest wait of a server that ends for its own session, if that is being opened.
+const OPENING_MAX: Duration = Duration::from_secs(2);
 
 /// Everything that can happen to a server.
 #[derive(Debug)]
@@ -30,7 +33,7 @@ pub(super) enum Message {
     Probed(Result<Eras, UpstreamError>),
     Fetched {
         era: Era,
-        result: Box<Result<Fetched, UpstreamError>>,
+        result: Box<Result<Catalog, UpstreamError>>,
     },
     ListChanged(Era),
     ListenEnded {
@@ -53,14 +56,6 @@ pub(super) enum Message {
     Crash,
 }
 
-/// What a fetch brings home.
-#[derive(Debug)]
-pub(super) struct Fetched {
-    pub(super) catalog: Catalog,
-    /// Session that it was fetched over, in the session era.
-    pub(super) session: Option<BoundSession>,
-}
-
 /// What a task was sent out for. One of each at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Errand {
@@ -79,8 +74,7 @@ pub(super) struct ActorState {
     shared: Arc<Shared>,
     machine: Machine,
     published: Published,
-    /// The gateway's own session, over which it lists and listens.
-    own: Option<BoundSession>,
+    own: OwnSession,
     /// What opened it when the catalog was fetched last.
     introduction: Option<Arc<str>>,
     /// Children that had ended by themselves when this was last looked at.
@@ -112,7 +106,7 @@ impl Actor for UpstreamActor {
             published,
             crashes: shared.crashes(),
             shared,
-            own: None,
+            own: OwnSession::default(),
             introduction: None,
             tasks: HashMap::new(),
         })
@@ -160,6 +154,12 @@ impl Actor for UpstreamActor {
         _me: ActorRef<Message>,
         state: &mut ActorState,
     ) -> Result<(), ActorProcessingErr> {
+        if state.own.get().is_none()
+            && let Some(mut opening) = state.tasks.remove(&Errand::Fetch(Era::Session))
+        {
+            // Cut off in the middle, it would leave a session to the server that nobody knows.
+            let _in_time = timeout(OPENING_MAX, &mut opening).await;
+        }
         if let Some(own) = state.own.take() {
             // Bounded by the transport.
             own.close().await;
@@ -213,18 +213,18 @@ impl ActorState {
         })
     }
 
-    fn take_catalog(&mut self, era: Era, result: Result<Fetched, UpstreamError>) -> Event {
+    fn take_catalog(&mut self, era: Era, result: Result<Catalog, UpstreamError>) -> Event {
         let (done, ttl) = match result {
-            Ok(Fetched { catalog, session }) => {
+            Ok(catalog) => {
                 let ttl = catalog.ttl;
                 let catalog = self.shared.interner.intern(catalog);
                 match era {
-                    Era::Session => self.published.session = Some(catalog),
+                    Era::Session => {
+                        self.published.session = Some(catalog);
+                        let own = self.own.get();
+                        self.introduction = own.map(|own| own.initialize_result());
+                    }
                     Era::Stateless => self.published.stateless = Some(catalog),
-                }
-                if let Some(session) = session {
-                    self.introduction = Some(session.initialize_result());
-                    self.own = Some(session);
                 }
                 (true, ttl)
             }
@@ -259,7 +259,7 @@ impl ActorState {
                 );
             }
             Effect::Listen(era) => {
-                let listen = errand::listen(shared, era, self.own.clone(), me.clone());
+                let listen = errand::listen(shared, era, self.own.get(), me.clone());
                 self.send_out(me, Errand::Listen(era), listen);
             }
             Effect::Check(endpoint) => {
@@ -334,7 +334,7 @@ impl ActorState {
     /// Whether the transport has opened the own session again since the catalog was fetched: the server was restarted
     /// while nobody looked, and may offer something else.
     fn was_reopened(&mut self) -> bool {
-        let now = self.own.as_ref().map(BoundSession::initialize_result);
+        let now = self.own.get().map(|own| own.initialize_result());
         let same = match (&now, &self.introduction) {
             (Some(now), Some(then)) => Arc::ptr_eq(now, then),
             _ => true,

@@ -12,13 +12,14 @@ use tracing::Instrument;
 
 use crate::error::UpstreamError;
 
-use super::actor::{Fetched, Message};
+use super::actor::Message;
 use super::bound::BoundSession;
-use super::catalog::{self, Ask, List, ServerInfo};
+use super::catalog::{self, Ask, Catalog, List, ServerInfo};
 use super::core::{Eras, Timer};
 use super::dispatch;
 use super::link::{MessageStream, Outgoing, Reply};
 use super::own_request;
+use super::own_session::OwnSession;
 use super::retry::CallClass;
 use super::session_key::Owner;
 use super::shared::Shared;
@@ -57,22 +58,16 @@ pub(super) async fn probe(shared: Arc<Shared>) -> Message {
 }
 
 /// Fetches the catalog of one era; in the session era over `own`, or, `anew`, over a new session in its place.
-pub(super) async fn fetch(
-    shared: Arc<Shared>,
-    era: Era,
-    own: Option<BoundSession>,
-    anew: bool,
-) -> Message {
+pub(super) async fn fetch(shared: Arc<Shared>, era: Era, own: OwnSession, anew: bool) -> Message {
     let span = tracing::info_span!("catalog", server = %shared.settings.name, ?era);
     let work = async {
         match era {
-            Era::Session if anew => {
-                if let Some(old) = own {
+            Era::Session => {
+                if anew && let Some(old) = own.take() {
                     old.close().await;
                 }
-                fetch_over_session(&shared, None).await
+                fetch_over_session(&shared, &own).await
             }
-            Era::Session => fetch_over_session(&shared, own).await,
             Era::Stateless => fetch_stateless(&shared).await,
         }
     };
@@ -84,13 +79,15 @@ pub(super) async fn fetch(
 
 async fn fetch_over_session(
     shared: &Arc<Shared>,
-    own: Option<BoundSession>,
-) -> Result<Fetched, UpstreamError> {
-    let session = match own {
+    own: &OwnSession,
+) -> Result<Catalog, UpstreamError> {
+    let session = match own.get() {
         Some(own) => own,
         None => {
             let (init, key) = (own_request::session_init(), own_request::session_key());
-            BoundSession::open(Arc::clone(shared), init, key).await?
+            let session = BoundSession::open(Arc::clone(shared), init, key).await?;
+            own.keep(session.clone());
+            session
         }
     };
     let introduction = session.initialize_result();
@@ -98,22 +95,14 @@ async fn fetch_over_session(
         session: &session,
         shared,
     };
-    let catalog = catalog::fetch(&caller, &introduction, Era::Session).await?;
-    Ok(Fetched {
-        catalog,
-        session: Some(session),
-    })
+    catalog::fetch(&caller, &introduction, Era::Session).await
 }
 
-async fn fetch_stateless(shared: &Arc<Shared>) -> Result<Fetched, UpstreamError> {
+async fn fetch_stateless(shared: &Arc<Shared>) -> Result<Catalog, UpstreamError> {
     let caller = Stateless { shared };
     let introduction = discover(&caller).await?;
     let introduction = introduction.body().unwrap_or_default();
-    let catalog = catalog::fetch(&caller, introduction, Era::Stateless).await?;
-    Ok(Fetched {
-        catalog,
-        session: None,
-    })
+    catalog::fetch(&caller, introduction, Era::Stateless).await
 }
 
 /// Asks a server of the stateless era what it is; the frame is a result.

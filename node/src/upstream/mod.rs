@@ -33,6 +33,7 @@ mod jitter;
 mod keeper;
 pub mod link;
 mod own_request;
+mod own_session;
 mod pause;
 pub mod retry;
 mod sameness;

@@ -122,3 +122,37 @@ async fn an_idle_keep_alive_connection_holds_nobody_up() {
     gateway.signal(Signal::TERM);
     assert!(gateway.ended().await.success());
 }
+
+/// Neither a result nor an error.
+const NO_ANSWER: &str = r#""nothing":0"#;
+
+#[tokio::test]
+async fn a_server_whose_lists_fail_is_left_no_session() {
+    let upstream = Upstream::start().await;
+    upstream.reply("tools/list", &[NO_ANSWER]);
+    let gateway = Gateway::start(&upstream.config(", era: session")).await;
+    eventually("the lists are asked for again", async || {
+        upstream.sessions_opened() > 1
+    })
+    .await;
+    gateway.stop().await;
+    assert_eq!(upstream.sessions_open(), 0);
+}
+
+#[tokio::test]
+async fn a_session_that_is_being_opened_is_not_left_to_its_server() {
+    let upstream = Upstream::start().await;
+    upstream.reply("tools/list", &[NO_ANSWER]);
+    let mut gateway = Gateway::start(&upstream.config(", era: session")).await;
+    upstream.hold_openings(true);
+    let before = upstream.sessions_opened();
+    eventually("the gateway opens another session", async || {
+        upstream.sessions_opened() > before
+    })
+    .await;
+    gateway.signal(Signal::TERM);
+    refuses_connections(&gateway).await;
+    upstream.hold_openings(false);
+    assert!(gateway.ended().await.success());
+    assert_eq!(upstream.sessions_open(), 0);
+}

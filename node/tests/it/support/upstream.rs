@@ -86,6 +86,11 @@ impl Upstream {
         *self.world.mode.lock() = mode;
     }
 
+    /// Holds back the answers that tell of new sessions, or lets them go.
+    pub(crate) fn hold_openings(&self, holds: bool) {
+        self.world.holds_openings.send_replace(holds);
+    }
+
     /// How often the call with this key was executed.
     pub(crate) fn executions(&self, key: &str) -> usize {
         self.world.executed.lock().get(key).copied().unwrap_or(0)

@@ -112,7 +112,12 @@ pub(super) async fn post(
         return Ok(respond(200, "application/json", text));
     }
     match method.as_str() {
-        "initialize" => Ok(initialize(world, &message, &id)),
+        "initialize" => {
+            let answer = initialize(world, &message, &id);
+            let mut holds = world.holds_openings.subscribe();
+            let _released = holds.wait_for(|holds| !holds).await;
+            Ok(answer)
+        }
         "server/discover" => Ok(discovered(world, &id)),
         "tools/call" => call(world, &message, &id).await,
         "subscriptions/listen" => {

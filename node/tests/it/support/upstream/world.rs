@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// How `tools/call` is answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,6 +43,8 @@ pub(super) struct World {
     pub(super) executed: Mutex<HashMap<String, usize>>,
     pub(super) sessions: Mutex<HashSet<String>>,
     opened: AtomicUsize,
+    /// Sessions are opened, and the answers that say so are held back.
+    pub(super) holds_openings: watch::Sender<bool>,
     /// GET streams by session.
     pub(super) listeners: Mutex<HashMap<String, mpsc::Sender<String>>>,
     pub(super) scripts: Mutex<VecDeque<mpsc::Receiver<Push>>>,
