@@ -125,6 +125,10 @@ pub enum CallError {
     /// Session id unknown, ended, or of somebody else.
     #[error("session not found")]
     UnknownSession,
+    /// The stream that a client wants to go on with has ended and said all. 405 says that there is no stream here,
+    /// and ends the attempts of clients; an empty stream would make them come back again and again.
+    #[error("the stream has ended, and nothing comes after this event")]
+    StreamOver,
     /// A quota has no more; nothing was started.
     #[error("quota `{quota}` is used up")]
     QuotaExceeded {
@@ -236,6 +240,7 @@ impl CallError {
                 (400, 200, resource_code(*revision), "invalid")
             }
             Self::MethodNotFound { .. } => (404, 200, code::METHOD_NOT_FOUND, "invalid"),
+            Self::StreamOver => (405, 405, code::INVALID_REQUEST, "invalid"),
             Self::UnknownSession => (404, 404, own_code::SESSION, "no_session"),
             Self::QuotaExceeded { .. } | Self::QuotaUnavailable { .. } => {
                 (429, 429, own_code::QUOTA, "rate_limited")

@@ -59,7 +59,11 @@ pub(super) fn error(error: &CallError, era: Era) -> Response<Body> {
 
 /// 405 with the methods that are there.
 pub(super) fn not_allowed(methods: &'static str) -> Response<Body> {
-    let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, Body::Empty);
+    allowing(plain(StatusCode::METHOD_NOT_ALLOWED, Body::Empty), methods)
+}
+
+/// Names the methods that are there, as 405 has to.
+pub(super) fn allowing(mut response: Response<Body>, methods: &'static str) -> Response<Body> {
     response
         .headers_mut()
         .insert(ALLOW, HeaderValue::from_static(methods));

@@ -294,6 +294,9 @@ impl Service {
                 respond::answer(Answer::Events(Events(Box::pin(events))))
             }
             Ok(other) => respond::answer(other),
+            Err(error @ CallError::StreamOver) => {
+                respond::allowing(respond::error(&error, Era::Session), "POST, DELETE")
+            }
             Err(error) => respond::error(&error, Era::Session),
         }
     }

@@ -17,11 +17,12 @@ use crate::upstream::{BoundSession, UpstreamHandle};
 use super::actor::SessionRef;
 use super::claim::{Claim, InFlight};
 use super::ended::EndedBytes;
+use super::event_id::{EventId, StreamId};
 use super::id::SessionKey;
 use super::own::OwnLists;
 use super::review::own_server;
 use super::state::{Asked, State};
-use super::stream::{EventId, Reader, StreamId, StreamLog};
+use super::stream::{Reader, StreamLog};
 
 /// A far end, opened once, by whoever needs it first.
 pub(super) type BoundSlot = Arc<OnceCell<BoundSession>>;
@@ -193,18 +194,30 @@ impl Cell {
             .any(|log| log.id() == 0 && log.attached())
     }
 
-    /// Goes on with a stream after `event`. `None` when the stream or the event is gone.
-    pub fn resume(&self, event: EventId) -> Option<Reader> {
+    /// Goes on with a stream after `event`.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the stream or the event is gone, and when the stream has ended and nothing comes after the event.
+    pub fn resume(&self, event: EventId) -> Result<Reader, CallError> {
+        let gone = || CallError::InvalidRequest {
+            what: format!("no stream can go on after event `{event}`").into(),
+        };
         if event.epoch != self.state.lock().epoch {
-            return None;
+            return Err(gone());
         }
         let log = self
             .streams
             .lock()
             .iter()
             .find(|log| log.id() == event.stream)
-            .map(Arc::clone)?;
-        log.attach(Some(event.n))
+            .map(Arc::clone)
+            .ok_or_else(gone)?;
+        let reader = log.attach(Some(event.place)).ok_or_else(gone)?;
+        if reader.is_over() {
+            return Err(CallError::StreamOver);
+        }
+        Ok(reader)
     }
 
     /// Drops logs of ended call streams: at once when everything was handed out and nobody reads, else after `window`.

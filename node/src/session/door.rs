@@ -25,10 +25,10 @@ use crate::timers::Timers;
 use super::batch::join_answers;
 use super::call::{self, Ask};
 use super::directory::{Directory, InUse};
+use super::event_id::EventId;
 use super::handle::FAREWELLS_MAX;
 use super::id::SessionId;
 use super::seen::Seen;
-use super::stream::EventId;
 use super::upstreams::Need;
 
 /// What a transport knows about one client message.
@@ -192,7 +192,7 @@ impl Door {
     ///
     /// # Errors
     ///
-    /// Fails when the session or the event is unknown.
+    /// Fails when the session or the event is unknown, or when nothing comes after the event any more.
     pub fn listen(
         &self,
         request: &Request<'_>,
@@ -204,11 +204,12 @@ impl Door {
         let table = self.inner.pipeline.router.table(Era::Session);
         self.inner.follow(&cell, &table);
         let reader = match last_event {
-            Some(text) => EventId::parse(text)
-                .and_then(|event| cell.resume(event))
-                .ok_or_else(|| CallError::InvalidRequest {
-                    what: format!("no stream can go on after event `{text}`").into(),
-                })?,
+            Some(text) => {
+                let event = EventId::parse(text).ok_or_else(|| CallError::InvalidRequest {
+                    what: format!("`{text}` is no id of an event").into(),
+                })?;
+                cell.resume(event)?
+            }
             None => {
                 cell.actor.listen();
                 let log = cell.get_stream();
@@ -216,8 +217,8 @@ impl Door {
             }
         };
         let revision = cell.state.lock().hard.revision;
-        let priming =
-            (revision >= Revision::V2025_11_25 && last_event.is_none()).then(|| reader.priming());
+        // One that goes on is primed, too: a client that knows no event of this response would lose its place.
+        let priming = (revision >= Revision::V2025_11_25).then(|| reader.priming());
         let standing = self.inner.pipeline.identities.standing(&request.who);
         let events = reader.into_stream(priming);
         let events = events.take_until(standing.withdrawn());

@@ -11,6 +11,7 @@ pub mod claim;
 pub mod directory;
 mod door;
 pub mod ended;
+pub mod event_id;
 mod follow;
 mod handle;
 pub mod id;

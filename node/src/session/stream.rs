@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::answer::Event;
 
 use super::ended::EndedBytes;
+use super::event_id::{EventId, LineId, Place, StreamId};
 
 /// Events that one stream keeps.
 const EVENTS_MAX: usize = 512;
@@ -20,42 +21,6 @@ const EVENTS_MAX: usize = 512;
 const BYTES_MAX: usize = 1 << 20;
 /// A reader that takes nothing for so long holds its producer back no more.
 const STALL_MAX: Duration = Duration::from_secs(30);
-
-/// Number of a stream within its session; 0 is the GET stream.
-pub type StreamId = u32;
-
-/// Names one event to the client: epoch of the session's home, stream, number. Opaque to clients.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EventId {
-    /// How often the session's home changed.
-    pub epoch: u32,
-    /// Stream.
-    pub stream: StreamId,
-    /// Number of the event, from 1; 0 is the priming event.
-    pub n: u64,
-}
-
-impl EventId {
-    /// Reads `epoch-stream-n`.
-    pub fn parse(text: &str) -> Option<Self> {
-        let mut parts = text.split('-');
-        let (epoch, stream, n) = (parts.next()?, parts.next()?, parts.next()?);
-        if parts.next().is_some() {
-            return None;
-        }
-        Some(Self {
-            epoch: epoch.parse().ok()?,
-            stream: stream.parse().ok()?,
-            n: n.parse().ok()?,
-        })
-    }
-}
-
-impl std::fmt::Display for EventId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}-{}-{}", self.epoch, self.stream, self.n)
-    }
-}
 
 /// One stream's log. Shared by the producer (the call) and the reader (the client's connection).
 #[derive(Debug)]
@@ -76,6 +41,8 @@ pub struct Logged {
     question: Option<u64>,
     /// The question is closed: nobody is to see it any more.
     is_closed: bool,
+    /// The one line of readers that was given it.
+    given_to: Option<LineId>,
 }
 
 impl Logged {
@@ -86,6 +53,10 @@ impl Logged {
             ..Self::from(data)
         }
     }
+
+    fn is_for(&self, line: LineId) -> bool {
+        !self.is_closed && self.given_to.is_none_or(|given| given == line)
+    }
 }
 
 impl From<Bytes> for Logged {
@@ -94,6 +65,7 @@ impl From<Bytes> for Logged {
             data,
             question: None,
             is_closed: false,
+            given_to: None,
         }
     }
 }
@@ -108,6 +80,8 @@ struct Log {
     handed: u64,
     /// The reader that holds this number is the current one.
     reader: u64,
+    /// Line of the next reader that begins one.
+    next_line: LineId,
     attached: bool,
     /// When a reader last attached or took an event.
     taken_at: Option<Instant>,
@@ -301,20 +275,33 @@ impl StreamLog {
         log.ended_at.is_some() && log.handed >= log.first + log.events.len() as u64
     }
 
-    /// Attaches a reader after event `after` (`None`: after what was handed out). The reader before it ends.
-    /// `None` when events after `after` are gone already: a gap is never hidden.
-    pub fn attach(self: &Arc<Self>, after: Option<u64>) -> Option<Reader> {
+    /// Attaches a reader. At a `place` it goes on in the line of readers that got as far as there; without one it
+    /// begins a line of its own, after what was handed out. The reader before it ends. `None` when events after the
+    /// place are gone already: a gap is never hidden.
+    ///
+    /// Each event is given to one line alone ("Multiple Connections" of the transport): a client whose listening
+    /// stream was taken over by another of its own may go on with the old one, and hears nothing a second time.
+    pub fn attach(self: &Arc<Self>, place: Option<Place>) -> Option<Reader> {
         let mut log = self.log.lock();
-        let next = after.map_or(log.handed, |n| n + 1);
+        let next = place.map_or(log.handed, |place| place.n + 1);
         if next < log.first || next > log.first + log.events.len() as u64 {
             return None;
         }
+        let line = match place {
+            Some(place) if place.line >= log.next_line => return None,
+            Some(place) => place.line,
+            None => {
+                log.next_line += 1;
+                log.next_line - 1
+            }
+        };
         log.reader += 1;
         log.attached = true;
         log.taken_at = Some(Instant::now());
         let reader = Reader {
             stream: Arc::clone(self),
             number: log.reader,
+            line,
             next,
         };
         drop(log);
@@ -337,6 +324,7 @@ impl Drop for StreamLog {
 pub struct Reader {
     stream: Arc<StreamLog>,
     number: u64,
+    line: LineId,
     next: u64,
 }
 
@@ -361,13 +349,8 @@ impl Reader {
             news.as_mut().enable();
             match self.take() {
                 Taken::Event(data) => {
-                    let id = EventId {
-                        epoch: stream.epoch,
-                        stream: stream.id,
-                        n: self.next - 1,
-                    };
                     return Some(Event {
-                        id: Some(id.to_string()),
+                        id: Some(self.position().to_string()),
                         retry_ms: None,
                         data,
                     });
@@ -378,23 +361,29 @@ impl Reader {
         }
     }
 
+    /// Whether the stream has ended and has nothing more for this reader.
+    pub fn is_over(&self) -> bool {
+        let log = self.stream.log.lock();
+        let mut left = log.events.iter().zip(log.first..);
+        log.ended_at.is_some() && !left.any(|(event, n)| n >= self.next && event.is_for(self.line))
+    }
+
     fn take(&mut self) -> Taken {
         let mut log = self.stream.log.lock();
         if log.reader != self.number || self.next < log.first {
             return Taken::End;
         }
-        let at = |next: u64| usize::try_from(next - log.first).unwrap_or(usize::MAX);
-        while log
-            .events
-            .get(at(self.next))
-            .is_some_and(|event| event.is_closed)
-        {
+        let first = log.first;
+        let at = |next: u64| usize::try_from(next - first).unwrap_or(usize::MAX);
+        let passed_over = |event: &Logged| !event.is_for(self.line);
+        while log.events.get(at(self.next)).is_some_and(passed_over) {
             self.next += 1;
         }
-        let data = log
-            .events
-            .get(at(self.next))
-            .map(|event| event.data.clone());
+        let found = log.events.get_mut(at(self.next));
+        let data = found.map(|event| {
+            event.given_to = Some(self.line);
+            event.data.clone()
+        });
         match data {
             Some(data) => {
                 self.next += 1;
@@ -416,15 +405,22 @@ impl Reader {
         }
     }
 
-    /// The event that opens a resumable stream (2025-11-25, "Resumability"): an id, a retry time, no data.
-    pub fn priming(&self) -> Event {
-        let id = EventId {
+    /// Id of the last event that was taken.
+    fn position(&self) -> EventId {
+        EventId {
             epoch: self.stream.epoch,
             stream: self.stream.id,
-            n: self.next - 1,
-        };
+            place: Place {
+                line: self.line,
+                n: self.next - 1,
+            },
+        }
+    }
+
+    /// The event that opens a resumable stream (2025-11-25, "Resumability"): an id, a retry time, no data.
+    pub fn priming(&self) -> Event {
         Event {
-            id: Some(id.to_string()),
+            id: Some(self.position().to_string()),
             retry_ms: Some(RETRY_MS),
             data: Bytes::new(),
         }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, Events, Gateway, Push, Upstream, eventually, within};
+use crate::support::{Client, Events, Gateway, LATEST, Push, Upstream, eventually, within};
 
 fn changed(n: usize) -> Value {
     json!({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": n}})
@@ -185,5 +185,68 @@ async fn an_event_of_another_session_resumes_nothing() {
     }
     script.send(Push::Answer("end")).await.unwrap();
     assert!(events.message().await.is_some());
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_question_on_one_stream_is_not_asked_again_on_another_of_the_same_client() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream.config(", era: session")).await;
+    let client = gateway.client();
+    let client = client.open_with(LATEST, json!({"sampling": {}})).await;
+    client.call("up_work", json!({"key": "bind"})).await;
+    let session = upstream.called_session();
+    let mut first = client.listen(None).await;
+    upstream.listened_by(&session).await;
+    upstream.say(&session, &changed(0)).await;
+    let (_, last_of_first) = take(&mut first, 1).await;
+    // Takes the place of the first, whose client goes on with that one, too.
+    let mut second = client.listen(None).await;
+    let ended = async { while first.next().await.is_some() {} };
+    within("end of the first", ended).await;
+    let question = json!({"jsonrpc": "2.0", "id": 7, "method": "sampling/createMessage",
+        "params": {"messages": [], "maxTokens": 1}});
+    upstream.say(&session, &question).await;
+    let asked = second.message().await.unwrap();
+    assert_eq!(asked.json()["method"], question["method"]);
+    let mut first = client.listen(Some(&last_of_first)).await;
+    upstream.say(&session, &changed(1)).await;
+    assert_eq!(take(&mut first, 1).await.0, [changed(1)]);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_stream_that_a_cancel_has_ended_is_not_gone_on_with() {
+    let upstream = Upstream::start().await;
+    let (gateway, client, _session) = bound(&upstream).await;
+    let script = upstream.script();
+    let params = json!({"name": "up_script", "_meta": {"progressToken": "p"}});
+    let request = client.message("tools/call", &params);
+    script.send(Push::Progress(1)).await.unwrap();
+    let mut events = client.post(request.to_string()).await.events();
+    let (_, last) = take(&mut events, 1).await;
+    let cancel = json!({"requestId": request["id"]});
+    assert_eq!(client.notify("notifications/cancelled", cancel).await, 202);
+    drop(script);
+    let ended = async { while events.next().await.is_some() {} };
+    within("end of the stream", ended).await;
+    // An empty stream would be taken for a broken one, again and again.
+    let headers = [("last-event-id", last.as_str())];
+    let answer = client.send(http::Method::GET, &headers, "").await;
+    assert_eq!(answer.status, 405);
+    assert_eq!(answer.header("allow"), Some("POST, DELETE"));
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_stream_that_is_gone_on_with_tells_its_place_first() {
+    let upstream = Upstream::start().await;
+    let (gateway, client, session) = bound(&upstream).await;
+    let mut events = client.listen(None).await;
+    upstream.listened_by(&session).await;
+    upstream.say(&session, &changed(0)).await;
+    let (_, last) = take(&mut events, 1).await;
+    let primed = client.listen(Some(&last)).await.next().await.unwrap();
+    assert_eq!((primed.id, primed.data), (Some(last), String::new()));
     gateway.stop().await;
 }

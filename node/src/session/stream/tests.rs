@@ -5,6 +5,12 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// In the first line of readers, after event `n`.
+#[expect(clippy::unnecessary_wraps, reason = "as `attach` takes it")]
+fn at(n: u64) -> Option<Place> {
+    Some(Place { line: 0, n })
+}
+
 async fn texts(reader: &mut Reader, n: usize) -> Vec<String> {
     let mut got = Vec::new();
     for _ in 0..n {
@@ -27,7 +33,7 @@ async fn a_resumed_reader_gets_what_comes_after_its_event() {
     let mut reader = log.attach(None).unwrap();
     assert_eq!(texts(&mut reader, 2).await, ["1-3-1=a", "1-3-2=b"]);
     drop(reader);
-    let mut resumed = log.attach(Some(1)).unwrap();
+    let mut resumed = log.attach(at(1)).unwrap();
     assert_eq!(texts(&mut resumed, 2).await, ["1-3-2=b", "1-3-3=c"]);
     log.end(Instant::now());
     assert!(resumed.next().await.is_none());
@@ -46,10 +52,10 @@ async fn a_closed_question_is_not_shown_again() {
     let all = ["1-3-1=a", "1-3-2=ask 7", "1-3-3=ask 8", "1-3-4=b"];
     assert_eq!(texts(&mut reader, 4).await, all);
     log.close_question(7);
-    let mut again = log.attach(Some(0)).unwrap();
+    let mut again = log.attach(at(0)).unwrap();
     assert_eq!(texts(&mut again, 3).await, [all[0], all[2], all[3]]);
     log.close_question(8);
-    let mut from_the_question = log.attach(Some(2)).unwrap();
+    let mut from_the_question = log.attach(at(2)).unwrap();
     assert_eq!(texts(&mut from_the_question, 1).await, [all[3]]);
     assert_eq!(log.bytes(), 2);
 }
@@ -79,13 +85,49 @@ async fn a_second_reader_ends_the_first() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_second_reader_was_given_is_not_given_to_the_first_again() {
+    let log = StreamLog::new(1, 0, Arc::default());
+    log.push_lossy(Bytes::from_static(b"a"));
+    let mut first = log.attach(None).unwrap();
+    assert_eq!(texts(&mut first, 1).await, ["1-0-1=a"]);
+    let mut second = log.attach(None).unwrap();
+    assert_eq!(second.priming().id.unwrap(), "1-0-1-1");
+    log.push_lossy(Logged::question(7, Bytes::from_static(b"ask")));
+    assert_eq!(texts(&mut second, 1).await, ["1-0-2-1=ask"]);
+    log.push_lossy(Bytes::from_static(b"b"));
+    let mut first = log.attach(at(1)).unwrap();
+    assert_eq!(texts(&mut first, 1).await, ["1-0-3=b"]);
+    // The second, whose answer was lost on the way, still has its own.
+    let mut second = log.attach(Some(Place { line: 1, n: 1 })).unwrap();
+    assert_eq!(texts(&mut second, 1).await, ["1-0-2-1=ask"]);
+    assert!(log.attach(Some(Place { line: 2, n: 1 })).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ended_stream_is_over_for_who_has_heard_all_that_is_open() {
+    let log = StreamLog::new(1, 3, Arc::default());
+    log.push(Bytes::from_static(b"a")).await;
+    log.push(Logged::question(7, Bytes::from_static(b"ask")))
+        .await;
+    let mut reader = log.attach(None).unwrap();
+    texts(&mut reader, 2).await;
+    assert!(!reader.is_over());
+    log.end(Instant::now());
+    assert!(reader.is_over());
+    assert!(!log.attach(at(1)).unwrap().is_over());
+    log.close_question(7);
+    assert!(log.attach(at(1)).unwrap().is_over());
+    assert!(!log.attach(at(0)).unwrap().is_over());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_gap_is_never_hidden() {
     let log = StreamLog::new(1, 0, Arc::default());
     for n in 0..EVENTS_MAX + 5 {
         log.push_lossy(Bytes::from(n.to_string()));
     }
-    assert!(log.attach(Some(1)).is_none());
-    assert!(log.attach(Some(5)).is_some());
+    assert!(log.attach(at(1)).is_none());
+    assert!(log.attach(at(5)).is_some());
 }
 
 #[tokio::test(start_paused = true)]
@@ -117,7 +159,7 @@ async fn a_reader_that_leaves_lets_the_producer_go() {
     blocked.await;
     log.push(Bytes::from_static(b"z")).await;
     assert_eq!(start.elapsed(), Duration::ZERO);
-    assert!(log.attach(Some(0)).is_none(), "the oldest events are gone");
+    assert!(log.attach(at(0)).is_none(), "the oldest events are gone");
 }
 
 #[tokio::test(start_paused = true)]
@@ -182,8 +224,8 @@ proptest! {
                     heard.truncate(heard.len().saturating_sub(n_lost));
                     drop(reader);
                     let id = heard.last().and_then(|event: &Event| event.id.as_deref());
-                    let after = id.and_then(EventId::parse).map_or(0, |id| id.n);
-                    reader = log.attach(Some(after)).unwrap();
+                    let after = id.and_then(EventId::parse).map_or(0, |id| id.place.n);
+                    reader = log.attach(at(after)).unwrap();
                 }
             }
         }
@@ -198,15 +240,67 @@ proptest! {
     }
 }
 
-#[test]
-fn event_ids_round_trip() {
-    let id = EventId {
-        epoch: 1,
-        stream: 2,
-        n: 3,
-    };
-    assert_eq!(EventId::parse(&id.to_string()), Some(id));
-    for bad in ["", "1-2", "1-2-3-4", "a-b-c", "1--3"] {
-        assert_eq!(EventId::parse(bad), None, "{bad}");
+/// What a client with several streams and its server do.
+#[derive(Clone, Debug)]
+enum Turn {
+    Say,
+    /// Opens a stream beside those that it has.
+    Open,
+    /// Goes on with one of them, where it was.
+    GoOn(usize),
+    /// Takes an event on the stream that is current.
+    Take,
+}
+
+fn turns() -> impl Strategy<Value = Vec<Turn>> {
+    let turn = prop_oneof![
+        3 => Just(Turn::Say),
+        1 => Just(Turn::Open),
+        1 => (0..4_usize).prop_map(Turn::GoOn),
+        3 => Just(Turn::Take),
+    ];
+    proptest::collection::vec(turn, 0..80)
+}
+
+proptest! {
+    #[test]
+    fn a_client_with_several_streams_hears_everything_once(turns in turns()) {
+        let log = StreamLog::new(1, 0, Arc::default());
+        let mut current = log.attach(None).unwrap();
+        let mut places = vec![current.position().place];
+        let (mut said, mut heard) = (0_u64, Vec::new());
+        for turn in turns {
+            match turn {
+                Turn::Say => {
+                    said += 1;
+                    log.push_lossy(Bytes::from(said.to_string()));
+                }
+                Turn::Open => {
+                    current = log.attach(None).unwrap();
+                    places.push(current.position().place);
+                }
+                Turn::GoOn(at) => {
+                    current = log.attach(Some(places[at % places.len()])).unwrap();
+                }
+                Turn::Take => {
+                    let event = current.next().now_or_never().flatten();
+                    heard.extend(event.iter().map(|event| event.data.clone()));
+                    let id = event.and_then(|event| EventId::parse(&event.id.unwrap()));
+                    if let Some(id) = id {
+                        let line = usize::try_from(id.place.line).unwrap();
+                        places[line] = id.place;
+                    }
+                }
+            }
+        }
+        for place in places {
+            let mut reader = log.attach(Some(place)).unwrap();
+            while let Some(Some(event)) = reader.next().now_or_never() {
+                heard.push(event.data);
+            }
+        }
+        heard.sort_by_key(|data| String::from_utf8_lossy(data).parse::<u64>().unwrap());
+        let expected: Vec<Bytes> = (1..=said).map(|n| Bytes::from(n.to_string())).collect();
+        prop_assert_eq!(heard, expected);
     }
 }
