@@ -132,7 +132,8 @@ pub struct Session {
     pub resume_window: Duration,
 }
 
-/// Bounds on calls that ask clients without sessions something, at servers that have sessions.
+/// Bounds on calls that are asked something on the way between the eras. All of them hold for clients without sessions
+/// at servers that have them, `wait` and `rounds_max` in the other direction, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bridge {
     /// A call waits so long for its client, in each round. Default 10 min: people answer forms, and visit pages, in

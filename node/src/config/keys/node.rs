@@ -51,7 +51,7 @@ pub(super) const FILE: &[Key] = &[
     key(
         "bridge",
         Object(BRIDGE),
-        "Bounds on calls of clients without sessions (2026-07-28) that a server with sessions interrupts to ask the client something.",
+        "Bounds on calls that a server interrupts to ask the client something, where one of the two has sessions and the other has none (2026-07-28). `wait` and `rounds_max` hold in both directions, the others where it is the client that has none.",
     ),
     key(
         "audit",

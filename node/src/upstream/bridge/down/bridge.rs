@@ -8,6 +8,7 @@ use lockgate_proto::id::ServerName;
 use lockgate_proto::jsonrpc::{Frame, decode_str};
 use lockgate_proto::mcp::{code, method};
 
+use crate::config;
 use crate::error::UpstreamError;
 use crate::upstream::admission::Place;
 use crate::upstream::guarded::GuardedStream;
@@ -61,6 +62,14 @@ impl Bridge {
             shelf,
             sweeping: AtomicBool::new(false),
         }
+    }
+
+    /// How often and how long calls wait for their clients, also for those of the other direction.
+    pub(in crate::upstream) fn limits(&self) -> config::Bridge {
+        self.shelf
+            .room()
+            .map(|room| room.limits)
+            .unwrap_or_default()
     }
 
     /// `server`, which this is the bridge of, begins.

@@ -15,16 +15,15 @@ use std::fmt::Write as _;
 use lockgate_proto::jsonrpc::{Frame, Kind, decode_str, encode_str, find, find_path, members};
 use serde::{Deserialize, Serialize};
 
+use crate::config;
+
 use super::answer::message_of;
 use super::profile::Profile;
 use super::question;
 use super::request;
 
-/// Rounds of one call. Source: the official TypeScript SDK gives up after as many when it stands between the eras.
-const ROUNDS_MAX: u32 = 8;
-/// Longest wait for a client in one round, in milliseconds; a person may have to answer. Source: as above.
-const ROUND_MS_MAX: u64 = 600_000;
-/// Pause before a server that asks for nothing but patience is asked again, in milliseconds. Source: as above.
+/// Pause before a server that asks for nothing but patience is asked again, in milliseconds. Source: the official
+/// TypeScript SDK, when it stands between the eras.
 const PAUSE_MS: u64 = 250;
 /// Questions of one round. More would be a fault, or an attack on the client's patience.
 const QUESTIONS_MAX: usize = 32;
@@ -35,9 +34,33 @@ pub(super) type Serial = u64;
 /// All calls of one session that are more than a question and an answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Rounds {
+    limits: Limits,
     next_serial: Serial,
     next_question: u64,
     calls: Vec<Call>,
+}
+
+/// How often, and how long, a call waits for its client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Limits {
+    rounds_max: u32,
+    /// In one round, in milliseconds.
+    wait_ms_max: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::from(config::Bridge::default())
+    }
+}
+
+impl From<config::Bridge> for Limits {
+    fn from(bridge: config::Bridge) -> Self {
+        Self {
+            rounds_max: bridge.rounds_max,
+            wait_ms_max: u64::try_from(bridge.wait.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
 }
 
 /// One call.
@@ -109,6 +132,14 @@ pub(super) enum Next {
 }
 
 impl Rounds {
+    /// Without calls yet; those to come wait within the bounds of `bridge`.
+    pub(super) fn new(bridge: config::Bridge) -> Self {
+        Self {
+            limits: bridge.into(),
+            ..Self::default()
+        }
+    }
+
     /// A call whose server has not answered at once.
     pub(super) fn begin(&mut self, id: &str) -> Serial {
         let serial = self.next_serial;
@@ -143,13 +174,17 @@ impl Rounds {
             .map(|span| span.of(body).to_owned())
             .filter(|raw| raw != "null");
         let asked = self.questions(body, profile);
+        let Limits {
+            rounds_max,
+            wait_ms_max,
+        } = self.limits;
         let call = &mut self.calls[at];
         call.round += 1;
         call.request
             .get_or_insert_with(|| request.text().to_owned());
-        if call.round > ROUNDS_MAX {
+        if call.round > rounds_max {
             call.phase = Phase::failed(format!(
-                "the server asked for input more than {ROUNDS_MAX} times"
+                "the server asked for input more than {rounds_max} times"
             ));
             return Vec::new();
         }
@@ -170,7 +205,7 @@ impl Rounds {
             (false, _) => Phase::Asking {
                 questions,
                 state,
-                until_ms: now_ms + ROUND_MS_MAX,
+                until_ms: now_ms.saturating_add(wait_ms_max),
             },
         };
         frames

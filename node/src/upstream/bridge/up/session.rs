@@ -105,7 +105,7 @@ impl Session {
                     profile,
                     log_level: None,
                     subscriptions: BTreeSet::new(),
-                    rounds: Rounds::default(),
+                    rounds: Rounds::new(shared.down.limits()),
                     tasks: Tasks::default(),
                 }),
                 seat: Mutex::default(),

@@ -4,6 +4,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::upstream::link::SessionInit;
 
+/// As configured by default.
+const ROUNDS_MAX: u32 = 64;
+const ROUND_MS_MAX: u64 = 600_000;
+
 fn frame(text: &str) -> Frame {
     message_of(text.to_owned()).unwrap()
 }
@@ -97,7 +101,7 @@ fn all_questions_have_to_be_answered() {
         Rounds {
             next_serial: 1,
             next_question: 2,
-            calls: vec![]
+            ..Rounds::default()
         }
     );
 }
@@ -345,4 +349,18 @@ proptest! {
         }
         prop_assert!(rounds.calls.is_empty());
     }
+}
+
+#[test]
+fn rounds_and_waits_are_bounded_as_configured() {
+    let bridge = config::Bridge {
+        wait: std::time::Duration::from_secs(3),
+        rounds_max: 1,
+        ..config::Bridge::default()
+    };
+    let limits = Limits::from(bridge);
+    assert_eq!(Rounds::new(bridge).limits, limits);
+    assert_eq!((limits.rounds_max, limits.wait_ms_max), (1, 3_000));
+    assert_eq!(Limits::default().wait_ms_max, ROUND_MS_MAX);
+    assert_eq!(Limits::default().rounds_max, ROUNDS_MAX);
 }
