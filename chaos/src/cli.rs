@@ -28,9 +28,6 @@ pub(crate) enum Verb {
     /// The counting server of a run.
     #[command(hide = true)]
     ServeUpstream(ServeUpstream),
-    /// One node of a run.
-    #[command(hide = true)]
-    ServeMember(ServeMember),
 }
 
 /// `quick`.
@@ -79,6 +76,9 @@ pub(crate) struct ServeUpstream {
 /// `registers`.
 #[derive(Debug, Args)]
 pub(crate) struct Registers {
+    /// The `lockgate` under test.
+    #[arg(long)]
+    pub(crate) bin: PathBuf,
     /// Seed of the first plan.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
@@ -102,36 +102,13 @@ pub(crate) struct Registers {
 /// `membership`.
 #[derive(Debug, Args)]
 pub(crate) struct Membership {
+    /// The `lockgate` under test.
+    #[arg(long)]
+    pub(crate) bin: PathBuf,
     /// Seed of what the clients do.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
     /// Print the result as JSON.
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-/// `serve-member`.
-#[derive(Debug, Args)]
-pub(crate) struct ServeMember {
-    /// Its name.
-    #[arg(long)]
-    pub(crate) name: String,
-    /// Its files.
-    #[arg(long)]
-    pub(crate) dir: PathBuf,
-    /// Where the certificates of all nodes are.
-    #[arg(long)]
-    pub(crate) certs: PathBuf,
-    /// Where it listens for other nodes.
-    #[arg(long)]
-    pub(crate) listen: SocketAddr,
-    /// Where it listens for clients.
-    #[arg(long)]
-    pub(crate) api: SocketAddr,
-    /// Every node, as `name=address`.
-    #[arg(long = "peer")]
-    pub(crate) peers: Vec<String>,
-    /// Make the cluster, rather than join it.
-    #[arg(long)]
-    pub(crate) found: bool,
 }

@@ -9,7 +9,6 @@ mod fault;
 mod invariant;
 mod linear;
 mod load;
-mod member;
 mod plan;
 mod random;
 mod registers;
@@ -50,9 +49,5 @@ fn start(cli: Cli) -> anyhow::Result<bool> {
         }
         Verb::Registers(options) => runtime.block_on(registers::run(&options)),
         Verb::Membership(options) => runtime.block_on(registers::membership::run(&options)),
-        Verb::ServeMember(options) => {
-            runtime.block_on(member::serve(&options))?;
-            Ok(true)
-        }
     }
 }

@@ -13,9 +13,16 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::standing::Standing;
 use crate::linear::{Answer, Event, Input};
-use crate::member::{LOCAL, REGISTERS, STATUS};
+use crate::world::TOKEN;
 
+const REGISTERS: &str = "/api/v1/registers";
+const HEALTH: &str = "/api/v1/cluster/health";
+const TRANSFER: &str = "/api/v1/cluster/transfer-leader";
+const MEMBERS: &str = "/api/v1/cluster/members";
+/// Query of a read that may be stale.
+const LOCAL: &str = "consistency=local";
 /// A node that takes no connection for so long is not there.
 const CONNECT_MAX: Duration = Duration::from_millis(300);
 /// A call that is not answered for so long is given up.
@@ -57,12 +64,15 @@ impl Api {
         input: Input,
         is_local: bool,
     ) -> Event {
-        let mut path = format!("{REGISTERS}r{key}");
+        let mut path = format!("{REGISTERS}/r{key}");
         let (method, body) = match input {
             Input::Read => (Method::GET, Value::Null),
             Input::Write(new) => (Method::PUT, json!({"value": new.to_string()})),
             Input::Cas { expected, new } => {
-                let expected = expected.map(|old| old.to_string());
+                let expected = match expected {
+                    Some(old) => json!({"value": old.to_string()}),
+                    None => json!("absent"),
+                };
                 let body = json!({"value": new.to_string(), "expected": expected});
                 (Method::PUT, body)
             }
@@ -77,26 +87,36 @@ impl Api {
         }
     }
 
-    /// How a node stands, if it answers.
-    pub(super) async fn status(&mut self, node: usize) -> Option<Value> {
-        let asked = self.exchange(node, Method::GET, STATUS, &Value::Null);
+    /// How a node stands, if it answers. One that finds no quorum takes too long.
+    pub(super) async fn status(&mut self, node: usize) -> Option<Standing> {
+        let asked = self.exchange(node, Method::GET, HEALTH, &Value::Null);
         let (_ok, body) = timeout(STATUS_MAX, asked).await.ok()?.ok()?;
         serde_json::from_slice(&body).ok()
     }
 
-    /// Has a node do what an operator asks for.
-    pub(super) async fn operate(
+    /// Has the leader hand the lead over to the member of that name.
+    pub(super) async fn transfer_leader(&mut self, leader: usize, to: &str) -> anyhow::Result<()> {
+        self.operate(leader, TRANSFER, &json!({"to": to})).await
+    }
+
+    /// Ends the membership of the node of that name. `is_lost`: its disk is gone.
+    pub(super) async fn remove(
         &mut self,
         node: usize,
-        method: Method,
-        path: &str,
+        name: &str,
+        is_lost: bool,
     ) -> anyhow::Result<()> {
-        let asked = self.exchange(node, method, path, &Value::Null).await;
+        let path = format!("{MEMBERS}/{name}/remove");
+        self.operate(node, &path, &json!({"lost": is_lost})).await
+    }
+
+    async fn operate(&mut self, node: usize, path: &str, body: &Value) -> anyhow::Result<()> {
+        let asked = self.exchange(node, Method::POST, path, body).await;
         let Ok((status, body)) = asked else {
             anyhow::bail!("n{} does not answer {path}", node + 1);
         };
         let body = String::from_utf8_lossy(&body);
-        anyhow::ensure!(status == StatusCode::OK, "{path}: {status}: {body}");
+        anyhow::ensure!(status.is_success(), "{path}: {status}: {body}");
         Ok(())
     }
 
@@ -116,7 +136,12 @@ impl Api {
             .method(method)
             .uri(path)
             .header("host", self.nodes[node].to_string())
-            .body(Full::new(body.to_string().into()))
+            .header("authorization", format!("Bearer {TOKEN}"))
+            .header("content-type", "application/json")
+            .body(Full::new(match body {
+                Value::Null => Bytes::new(),
+                body => body.to_string().into(),
+            }))
             .map_err(|_invalid| Silence::NotSent)?;
         if connection.ready().await.is_err() {
             return Err(Silence::NotSent);
@@ -148,23 +173,24 @@ impl Api {
 
 /// What an answer says of the call.
 fn event(input: Input, status: StatusCode, body: &[u8]) -> Event {
-    let value = || {
-        serde_json::from_slice::<Value>(body).ok()?["value"]
-            .as_str()?
-            .parse()
-            .ok()
-    };
-    match (input, status) {
-        (Input::Read, StatusCode::NOT_FOUND) => Event::Completed(Answer::Value(None)),
-        (Input::Read, StatusCode::OK) => match value() {
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let value = || body["value"].as_str()?.parse().ok();
+    let code = body["error"]["code"].as_str();
+    match (input, status, code) {
+        (Input::Read, StatusCode::NOT_FOUND, Some("unknown_register")) => {
+            Event::Completed(Answer::Value(None))
+        }
+        (Input::Read, StatusCode::OK, _) => match value() {
             Some(value) => Event::Completed(Answer::Value(Some(value))),
             None => Event::Unknown,
         },
-        (Input::Write(_), StatusCode::OK) => Event::Completed(Answer::Written),
-        (Input::Cas { .. }, StatusCode::OK) => Event::Completed(Answer::Set(true)),
-        (Input::Cas { .. }, StatusCode::CONFLICT) => Event::Completed(Answer::Set(false)),
+        (Input::Write(_), StatusCode::OK, _) => Event::Completed(Answer::Written),
+        (Input::Cas { .. }, StatusCode::OK, _) => Event::Completed(Answer::Set(true)),
+        (Input::Cas { .. }, StatusCode::CONFLICT, Some("stale_register")) => {
+            Event::Completed(Answer::Set(false))
+        }
         // The node says that nothing was changed, and is taken at its word.
-        (_, StatusCode::SERVICE_UNAVAILABLE) => Event::Failed,
+        (_, StatusCode::SERVICE_UNAVAILABLE, _) => Event::Failed,
         _ => Event::Unknown,
     }
 }
@@ -177,6 +203,9 @@ mod tests {
         expected: None,
         new: 1,
     };
+
+    const UNKNOWN: &str = r#"{"error":{"code":"unknown_register"}}"#;
+    const STALE: &str = r#"{"error":{"code":"stale_register"}}"#;
 
     #[track_caller]
     fn check(input: Input, status: u16, body: &str, expected: Event) {
@@ -193,15 +222,17 @@ mod tests {
             r#"{"value":"7","revision":3}"#,
             read(Some(7)),
         );
-        check(Input::Read, 404, "null", read(None));
+        check(Input::Read, 404, UNKNOWN, read(None));
+        check(Input::Read, 404, "null", Event::Unknown);
         check(Input::Read, 200, "{}", Event::Unknown);
     }
 
     #[test]
     fn a_conflict_answers_a_compare_and_set_only() {
-        check(CAS, 409, "", Event::Completed(Answer::Set(false)));
+        check(CAS, 409, STALE, Event::Completed(Answer::Set(false)));
+        check(CAS, 409, "", Event::Unknown);
         check(CAS, 200, "", Event::Completed(Answer::Set(true)));
-        check(Input::Write(1), 409, "", Event::Unknown);
+        check(Input::Write(1), 409, STALE, Event::Unknown);
     }
 
     #[test]

@@ -92,9 +92,10 @@ pub(super) async fn leader(api: &mut Api, n_nodes: usize) -> anyhow::Result<usiz
     loop {
         let mut latest = None;
         for node in 0..n_nodes {
-            let status = api.status(node).await.unwrap_or_default();
-            if status["leads"] == true {
-                latest = latest.max(Some((status["term"].as_u64(), node)));
+            if let Some(status) = api.status(node).await
+                && status.leads()
+            {
+                latest = latest.max(Some((status.term, node)));
             }
         }
         if let Some((_term, node)) = latest {

@@ -3,8 +3,6 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use http::Method;
-use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
@@ -12,10 +10,10 @@ use super::api::Api;
 use super::fault::{NODES, RECOVERY_MAX, leader};
 use super::load::{Load, Told};
 use super::report::{self, Report};
-use super::{AFTERWARDS, Injected, judge};
+use super::standing::Standing;
+use super::{AFTERWARDS, Injected, judge, serve, settle, setup};
 use crate::cli::Membership;
 use crate::linear::Input;
-use crate::member::{LEADER, MEMBERS, SNAPSHOT};
 use crate::random::Random;
 use crate::world::Members;
 
@@ -28,10 +26,10 @@ const WIPED: usize = 2;
 /// Calm before each step.
 const CALM: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(20);
-/// The engine keeps 5,000 entries behind a snapshot, and cuts off 512 at once. A log of that length can be cut.
-const CUTTABLE: u64 = 6_000;
+/// A node writes a snapshot every 10,000 entries, and cuts its log up to 5,000 before that.
+const CUTTABLE: u64 = 10_500;
 /// Writers that bring the log to that length.
-const FILLERS: u32 = 32;
+const FILLERS: u32 = 64;
 
 /// What happens to the members, in order.
 #[derive(Clone, Copy, Debug)]
@@ -65,8 +63,9 @@ impl Step {
 
 /// Carries the steps out. `false` when an invariant does not hold.
 pub(crate) async fn run(options: &Membership) -> anyhow::Result<bool> {
-    let mut members = Members::start(NODES, PLACES).await?;
-    let repeat = format!("membership --seed {}", options.seed);
+    let mut members = Members::start(setup(&options.bin, PLACES)).await?;
+    let bin = options.bin.display();
+    let repeat = format!("membership --bin {bin} --seed {}", options.seed);
     let (told, steps, standing) = match carry_out(&mut members, options.seed).await {
         Ok(known) => known,
         Err(error) => {
@@ -91,16 +90,17 @@ pub(crate) async fn run(options: &Membership) -> anyhow::Result<bool> {
     Ok(holds)
 }
 
-type Known = (Told, Vec<Injected>, Vec<Option<Value>>);
+type Known = (Told, Vec<Injected>, Vec<Option<Standing>>);
 
 async fn carry_out(members: &mut Members, seed: u64) -> anyhow::Result<Known> {
-    let nodes = members.apis();
+    let nodes = members.admins();
     let mut api = Api::new(nodes.clone());
+    serve(&mut api, NODES).await?;
+    until(&mut api, 0, |status| status.voters == NODES).await?;
     // The clients' nodes stay; the leader among them, so that the one that loses its disk is a follower.
-    let number = number(&mut api, 0).await?;
     let now = leader(&mut api, NODES).await?;
     if now != 0 {
-        hand_over(&mut api, now, number).await?;
+        api.transfer_leader(now, &name(0)).await?;
     }
     let start = Instant::now();
     let load = Load::start(&nodes[..STAYING], &mut Random::new(seed), start, false);
@@ -124,10 +124,7 @@ async fn carry_out(members: &mut Members, seed: u64) -> anyhow::Result<Known> {
     }
     sleep(AFTERWARDS).await;
     let told = load.stop(&nodes[..NODES], start).await?;
-    let mut standing = Vec::new();
-    for node in 0..NODES {
-        standing.push(api.status(node).await);
-    }
+    let standing = settle(&mut api, NODES).await;
     members.check()?;
     Ok((told, steps, standing))
 }
@@ -136,33 +133,27 @@ async fn carry_out(members: &mut Members, seed: u64) -> anyhow::Result<Known> {
 async fn take(members: &mut Members, api: &mut Api, step: Step) -> anyhow::Result<String> {
     match step {
         Step::Compact => {
-            let mut purged = 0;
+            let mut snapshot = 0;
             fill(members).await?;
             for node in 0..NODES {
-                until(api, node, |status| {
-                    status["applied"].as_u64() >= Some(CUTTABLE)
-                })
-                .await?;
-                api.operate(node, Method::POST, SNAPSHOT).await?;
-                let status = until(api, node, |status| status["purged"].as_u64() > Some(0)).await?;
-                purged = status["purged"].as_u64().unwrap_or_default();
+                let status = until(api, node, |status| status.snapshot > 0).await?;
+                snapshot = status.snapshot;
             }
-            Ok(format!("log cut up to {purged}"))
+            Ok(format!("snapshot at {snapshot}"))
         }
         Step::Replace => {
             let old = number(api, WIPED).await?;
             members.kill(WIPED).await?;
             members.wipe(WIPED)?;
-            remove(api, old).await?;
-            until(api, 0, |status| status["voters"] == NODES - 1).await?;
+            api.remove(0, &name(WIPED), true).await?;
+            until(api, 0, |status| status.voters == NODES - 1).await?;
             join(members, api, WIPED, NODES).await?;
             let new = number(api, WIPED).await?;
             ensure!(new > old, "number {new} after {old}");
-            let status = until(api, WIPED, |status| status["snapshot"].as_u64() > Some(0)).await?;
-            Ok(format!(
-                "number {old}, then {new} by snapshot {}",
-                status["snapshot"]
-            ))
+            // The log begins behind what it lacks.
+            let status = until(api, WIPED, |status| status.snapshot > 0).await?;
+            let by = status.snapshot;
+            Ok(format!("number {old}, then {new} by snapshot {by}"))
         }
         Step::Grow => {
             for node in NODES..PLACES {
@@ -173,18 +164,16 @@ async fn take(members: &mut Members, api: &mut Api, step: Step) -> anyhow::Resul
         Step::HandOver => {
             let mut from = leader(api, PLACES).await?;
             for to in [NODES, WIPED, 0] {
-                let number = number(api, to).await?;
-                hand_over(api, from, number).await?;
-                until(api, to, |status| status["leads"] == true).await?;
+                api.transfer_leader(from, &name(to)).await?;
+                until(api, to, Standing::leads).await?;
                 from = to;
             }
             Ok("n4, n3, n1 led".to_owned())
         }
         Step::Shrink => {
             for node in (NODES..PLACES).rev() {
-                let number = number(api, node).await?;
-                remove(api, number).await?;
-                until(api, 0, |status| status["voters"] == node).await?;
+                api.remove(0, &name(node), false).await?;
+                until(api, 0, |status| status.voters == node).await?;
                 members.kill(node).await?;
             }
             Ok(format!("{NODES} vote"))
@@ -196,7 +185,7 @@ async fn take(members: &mut Members, api: &mut Api, step: Step) -> anyhow::Resul
 async fn fill(members: &Members) -> anyhow::Result<()> {
     let mut writers = JoinSet::new();
     for writer in 0..FILLERS {
-        let mut api = Api::new(members.apis());
+        let mut api = Api::new(members.admins());
         writers.spawn(async move {
             for value in 0..CUTTABLE / u64::from(FILLERS) {
                 // Registers from the far end, which no client uses.
@@ -220,41 +209,36 @@ async fn join(
 ) -> anyhow::Result<()> {
     members.begin(node)?;
     members.ready(node).await?;
-    until(api, 0, |status| status["voters"] == n_voters).await?;
-    until(api, node, |status| status["voters"] == n_voters).await?;
+    until(api, 0, |status| status.voters == n_voters).await?;
+    until(api, node, |status| status.voters == n_voters).await?;
     Ok(())
 }
 
-async fn remove(api: &mut Api, number: u64) -> anyhow::Result<()> {
-    let path = format!("{MEMBERS}{number}");
-    api.operate(0, Method::DELETE, &path).await
-}
-
-async fn hand_over(api: &mut Api, from: usize, to: u64) -> anyhow::Result<()> {
-    let path = format!("{LEADER}{to}");
-    api.operate(from, Method::POST, &path).await
+/// Name of a node.
+fn name(node: usize) -> String {
+    format!("n{}", node + 1)
 }
 
 /// Number of a node as a member.
 async fn number(api: &mut Api, node: usize) -> anyhow::Result<u64> {
-    let status = until(api, node, |status| status["id"].is_u64()).await?;
-    status["id"].as_u64().context("no number")
+    let status = until(api, node, |_any| true).await?;
+    Ok(status.number)
 }
 
 /// Waits until a node stands as it should.
 async fn until(
     api: &mut Api,
     node: usize,
-    expected: impl Fn(&Value) -> bool,
-) -> anyhow::Result<Value> {
+    expected: impl Fn(&Standing) -> bool,
+) -> anyhow::Result<Standing> {
     let begin = Instant::now();
     loop {
-        let status = api.status(node).await.unwrap_or_default();
-        if expected(&status) {
-            return Ok(status);
+        let status = api.status(node).await;
+        let is_late = begin.elapsed() > RECOVERY_MAX;
+        match status {
+            Some(status) if expected(&status) => return Ok(status),
+            status => ensure!(!is_late, "{} stands at {status:?}", name(node)),
         }
-        let n = node + 1;
-        ensure!(begin.elapsed() < RECOVERY_MAX, "n{n} stands at {status}");
         sleep(POLL).await;
     }
 }

@@ -9,11 +9,11 @@ mod load;
 pub(crate) mod membership;
 mod plan;
 mod report;
+mod standing;
 
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use self::api::Api;
@@ -21,10 +21,11 @@ use self::fault::{NODES, RECOVERY_MAX, inject};
 use self::load::{Load, Told};
 use self::plan::plan;
 use self::report::Report;
+use self::standing::Standing;
 use crate::cli::Registers;
 use crate::linear::{Event, Input};
 use crate::random::Random;
-use crate::world::Members;
+use crate::world::{Members, Setup};
 
 /// Calm at the end.
 const AFTERWARDS: Duration = Duration::from_secs(1);
@@ -61,7 +62,7 @@ pub(crate) async fn run(options: &Registers) -> anyhow::Result<bool> {
 }
 
 async fn run_seed(options: &Registers, seed: u64) -> anyhow::Result<Report> {
-    let mut members = Members::start(NODES, NODES).await?;
+    let mut members = Members::start(setup(&options.bin, NODES)).await?;
     let is_cut = members.network().is_some();
     let outcome = carry_out(&mut members, options, seed).await;
     let (told, faults, standing) = match outcome {
@@ -98,7 +99,8 @@ impl Registers {
         } else {
             ""
         };
-        format!("registers --seed {seed} --seconds {}{stale}", self.seconds)
+        let (bin, seconds) = (self.bin.display(), self.seconds);
+        format!("registers --bin {bin} --seed {seed} --seconds {seconds}{stale}")
     }
 }
 
@@ -106,11 +108,12 @@ fn history(dir: &Path, seed: u64) -> std::path::PathBuf {
     dir.join(format!("registers-{seed}.jsonl"))
 }
 
-type Known = (Told, Vec<Injected>, Vec<Option<Value>>);
+type Known = (Told, Vec<Injected>, Vec<Option<Standing>>);
 
 async fn carry_out(members: &mut Members, options: &Registers, seed: u64) -> anyhow::Result<Known> {
-    let nodes = members.apis();
+    let nodes = members.admins();
     let mut api = Api::new(nodes.clone());
+    serve(&mut api, NODES).await?;
     let start = Instant::now();
     let mut random = Random::new(seed ^ LOAD);
     let load = Load::start(&nodes, &mut random, start, options.stale_reads);
@@ -124,7 +127,7 @@ async fn carry_out(members: &mut Members, options: &Registers, seed: u64) -> any
         let from = start.elapsed();
         let shown = inject(members, &mut api, step).await?;
         let healed = start.elapsed();
-        recover(&mut api).await?;
+        serve(&mut api, NODES).await?;
         faults.push(Injected {
             fault: step.fault.name(),
             calm_from,
@@ -136,29 +139,51 @@ async fn carry_out(members: &mut Members, options: &Registers, seed: u64) -> any
     }
     sleep(AFTERWARDS).await;
     let told = load.stop(&nodes, start).await?;
-    let mut standing = Vec::new();
-    for node in 0..nodes.len() {
-        standing.push(api.status(node).await);
-    }
+    let standing = settle(&mut api, NODES).await;
     members.check()?;
     Ok((told, faults, standing))
 }
 
+/// A cluster without servers of its own.
+fn setup(program: &Path, places: usize) -> Setup<'_> {
+    Setup {
+        program,
+        nodes: NODES,
+        places,
+        registry: "",
+    }
+}
+
 /// Waits until every node gives a linearizable answer.
-async fn recover(api: &mut Api) -> anyhow::Result<()> {
+async fn serve(api: &mut Api, n_nodes: usize) -> anyhow::Result<()> {
     let begin = Instant::now();
-    for node in 0..NODES {
+    for node in 0..n_nodes {
         while !matches!(
             api.call(node, PROBE, Input::Read, false).await,
             Event::Completed(_)
         ) {
             anyhow::ensure!(
                 begin.elapsed() < RECOVERY_MAX,
-                "n{} does not serve {RECOVERY_MAX:?} after a fault",
+                "n{} does not serve within {RECOVERY_MAX:?}",
                 node + 1
             );
             sleep(POLL).await;
         }
     }
     Ok(())
+}
+
+/// How the nodes stand when all have applied the same, or after a while.
+async fn settle(api: &mut Api, n_nodes: usize) -> Vec<Option<Standing>> {
+    let begin = Instant::now();
+    loop {
+        let mut standing = Vec::new();
+        for node in 0..n_nodes {
+            standing.push(api.status(node).await);
+        }
+        if judge::agree(&standing).holds || begin.elapsed() > RECOVERY_MAX {
+            return standing;
+        }
+        sleep(POLL).await;
+    }
 }

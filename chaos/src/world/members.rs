@@ -1,18 +1,27 @@
-//! The nodes of one cluster: processes, each with files, addresses and a certificate of its own.
+//! The nodes of one cluster: `lockgate serve` processes, each with files, addresses and a certificate of its own.
 
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context as _, ensure};
-use lockgate_cluster::DevCerts;
 use tempfile::TempDir;
 
+use super::node::{KEY, KEY_ENV, Node, TOKEN};
 use super::{Network, Process};
-use crate::member::now;
 
-/// Ports in a network of our own.
-const CLUSTER_PORT: u16 = 7000;
-const API_PORT: u16 = 8000;
+/// What a cluster is made of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setup<'a> {
+    /// The `lockgate` under test.
+    pub(crate) program: &'a Path,
+    /// Nodes that are started.
+    pub(crate) nodes: usize,
+    /// Nodes that there is room for.
+    pub(crate) places: usize,
+    /// Servers and quotas, as the configuration has them.
+    pub(crate) registry: &'a str,
+}
 
 /// A cluster under test; ends with the run.
 #[derive(Debug)]
@@ -20,47 +29,51 @@ pub(crate) struct Members {
     // Before the network, whose namespaces they are in.
     nodes: Vec<Node>,
     network: Option<Network>,
-    program: PathBuf,
     dir: TempDir,
 }
 
-#[derive(Debug)]
-struct Node {
-    name: String,
-    listen: SocketAddr,
-    api: SocketAddr,
-    process: Option<Process>,
-}
-
 impl Members {
-    /// Starts `count` nodes that form one cluster: in a network of their own if there can be one, else on loopback.
-    /// There is room for `places` nodes.
-    pub(crate) async fn start(count: usize, places: usize) -> anyhow::Result<Self> {
-        let network = match Network::check() {
-            Ok(()) => Some(Network::create(places)?),
-            Err(_no_root) => None,
-        };
-        let nodes = (0..places).map(|at| Node::new(at, network.as_ref()));
-        let mut members = Self {
-            nodes: nodes.collect::<anyhow::Result<_>>()?,
-            network,
-            program: std::env::current_exe().context("this program does not know its own path")?,
-            dir: tempfile::tempdir().context("no temporary directory")?,
-        };
-        let certs = DevCerts::create(&members.certs(), "chaos", now())?;
-        for node in &members.nodes {
-            certs.node(&node.name, now())?;
-        }
-        for at in 0..count {
+    /// Makes a cluster and starts its nodes: in a network of their own if there can be one, else on loopback. Returns
+    /// when each has a ready line; whether it serves already is for its callers to see.
+    pub(crate) async fn start(setup: Setup<'_>) -> anyhow::Result<Self> {
+        let mut members = Self::prepare(setup)?;
+        let init = ["cluster", "init", "--config"].map(PathBuf::from);
+        members.run(0, &[&init[..], &[members.config(0)]].concat())?;
+        for at in 0..setup.nodes {
             members.begin(at)?;
             members.ready(at).await?;
         }
         Ok(members)
     }
 
-    /// Where clients call, by node.
-    pub(crate) fn apis(&self) -> Vec<SocketAddr> {
-        self.nodes.iter().map(|node| node.api).collect()
+    /// Writes what the nodes need. None of them runs yet.
+    fn prepare(setup: Setup<'_>) -> anyhow::Result<Self> {
+        let network = match Network::check() {
+            Ok(()) => Some(Network::create(setup.places)?),
+            Err(_no_root) => None,
+        };
+        let nodes = (0..setup.places).map(|at| Node::new(at, network.as_ref(), setup.program));
+        let members = Self {
+            nodes: nodes.collect(),
+            network,
+            dir: tempfile::tempdir().context("no temporary directory")?,
+        };
+        let dir = members.dir();
+        let mut certs = ["certs", "dev", "--dir"].map(PathBuf::from).to_vec();
+        certs.push(dir.join("certs"));
+        certs.extend(members.nodes.iter().map(|node| PathBuf::from(&node.name)));
+        members.run(0, &certs)?;
+        for (at, node) in members.nodes.iter().enumerate() {
+            std::fs::create_dir(dir.join(&node.name))?;
+            let text = node.config(dir, &members.nodes, setup.registry)?;
+            std::fs::write(members.config(at), text)?;
+        }
+        Ok(members)
+    }
+
+    /// Where operators ask, by node.
+    pub(crate) fn admins(&self) -> Vec<SocketAddr> {
+        self.nodes.iter().map(Node::admin).collect()
     }
 
     /// Ways between nodes, if they can be cut.
@@ -78,17 +91,18 @@ impl Members {
             .create(true)
             .append(true)
             .open(self.log(at))?;
-        let (program, arguments) = self.command(at);
-        self.nodes[at].process = Some(Process::start(&program, &arguments, log)?);
+        let serve = ["serve", "--ready-json", "--config"].map(PathBuf::from);
+        let command = self.command(at, &[&serve[..], &[self.config(at)]].concat());
+        self.nodes[at].process = Some(Process::start(command, log)?);
         Ok(())
     }
 
-    /// Waits until a node serves.
+    /// Waits until a node listens.
     pub(crate) async fn ready(&mut self, at: usize) -> anyhow::Result<()> {
         let line = self.process(at)?.line().await;
         let name = &self.nodes[at].name;
         let line = line.with_context(|| format!("{name} does not start: {}", self.tail(at)))?;
-        ensure!(line == "ready", "{name} says `{line}`");
+        ensure!(line.contains("\"ready\""), "{name} says `{line}`");
         Ok(())
     }
 
@@ -102,7 +116,8 @@ impl Members {
     /// Removes all that a node that doesn't run has on its disk.
     pub(crate) fn wipe(&self, at: usize) -> anyhow::Result<()> {
         ensure!(self.nodes[at].process.is_none(), "it runs");
-        Ok(std::fs::remove_dir_all(self.data_dir(at))?)
+        std::fs::remove_dir_all(self.home(at))?;
+        Ok(std::fs::create_dir(self.home(at))?)
     }
 
     /// Every node that was not killed must have lived, and none may have panicked.
@@ -134,40 +149,37 @@ impl Members {
         self.dir.keep()
     }
 
-    fn command(&self, at: usize) -> (PathBuf, Vec<PathBuf>) {
-        let node = &self.nodes[at];
-        let (program, mut arguments) = match &self.network {
-            Some(network) => network.within(at, self.program.as_os_str()),
-            None => (self.program.clone(), Vec::new()),
-        };
-        arguments.push("serve-member".into());
-        let mut option = |name: &str, value: PathBuf| {
-            arguments.extend([PathBuf::from(name), value]);
-        };
-        option("--name", node.name.clone().into());
-        option("--dir", self.data_dir(at));
-        option("--certs", self.certs());
-        option("--listen", node.listen.to_string().into());
-        option("--api", node.api.to_string().into());
-        for peer in &self.nodes {
-            option("--peer", format!("{}={}", peer.name, peer.listen).into());
-        }
-        if at == 0 {
-            arguments.push("--found".into());
-        }
-        (program, arguments)
+    /// Runs a verb of a node's program to its end, where the node is.
+    fn run(&self, at: usize, arguments: &[PathBuf]) -> anyhow::Result<()> {
+        let output = self.command(at, arguments).output();
+        let output = output.context("the program cannot be started")?;
+        let error = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{arguments:?}: {}", error.trim());
+        Ok(())
     }
 
-    fn data_dir(&self, at: usize) -> PathBuf {
-        self.dir.path().join(&self.nodes[at].name)
+    fn command(&self, at: usize, arguments: &[PathBuf]) -> Command {
+        let program = &self.nodes[at].program;
+        let mut command = match &self.network {
+            Some(network) => network.within(at, program.as_os_str()),
+            None => Command::new(program),
+        };
+        command.env("LOCKGATE_TOKEN", TOKEN).env(KEY_ENV, KEY);
+        command.args(arguments);
+        command
     }
 
-    fn certs(&self) -> PathBuf {
-        self.dir.path().join("certs")
+    /// Directory of a node.
+    fn home(&self, at: usize) -> PathBuf {
+        self.dir().join(&self.nodes[at].name)
+    }
+
+    fn config(&self, at: usize) -> PathBuf {
+        self.home(at).with_extension("yaml")
     }
 
     fn log(&self, at: usize) -> PathBuf {
-        self.dir.path().join(format!("{}.log", self.nodes[at].name))
+        self.home(at).with_extension("log")
     }
 
     /// Last lines of a node's log.
@@ -177,34 +189,4 @@ impl Members {
         let lines: Vec<_> = text.lines().collect();
         lines[lines.len().saturating_sub(LINES)..].join("\n")
     }
-}
-
-impl Node {
-    fn new(at: usize, network: Option<&Network>) -> anyhow::Result<Self> {
-        let (listen, api) = match network {
-            Some(network) => {
-                let host = network.address(at);
-                let address = |port: u16| SocketAddr::from((host, port));
-                (address(CLUSTER_PORT), address(API_PORT))
-            }
-            None => (free_address()?, free_address()?),
-        };
-        Ok(Self {
-            name: format!("n{}", at + 1),
-            listen,
-            api,
-            process: None,
-        })
-    }
-}
-
-/// An address whose port is free for TCP and UDP. A node keeps its own when it is started again.
-fn free_address() -> anyhow::Result<SocketAddr> {
-    for _attempt in 0..16 {
-        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        if UdpSocket::bind(address).is_ok() {
-            return Ok(address);
-        }
-    }
-    anyhow::bail!("no port is free for TCP and UDP")
 }

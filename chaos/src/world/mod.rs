@@ -2,17 +2,20 @@
 
 mod members;
 mod network;
+mod node;
 mod process;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use tempfile::TempDir;
 
-pub(crate) use self::members::Members;
+pub(crate) use self::members::{Members, Setup};
 pub(crate) use self::network::Network;
+pub(crate) use self::node::TOKEN;
 pub(crate) use self::process::Process;
 
 /// A gateway, and the counting server behind it.
@@ -35,9 +38,12 @@ impl World {
         let upstream = start_upstream(dir.path(), upstream_address).await?;
         let config = dir.path().join("lockgate.yaml");
         std::fs::write(&config, config_text(dir.path(), upstream_address))?;
-        let arguments = ["serve", "--ready-json", "--config"].map(PathBuf::from);
+        let mut serve = Command::new(gateway);
+        serve
+            .args(["serve", "--ready-json", "--config"])
+            .arg(config);
         let log = std::fs::File::create(dir.path().join("gateway.log"))?;
-        let mut gateway = Process::start(gateway, &[&arguments[..], &[config]].concat(), log)?;
+        let mut gateway = Process::start(serve, log)?;
         let line = gateway.line().await.context("the gateway does not start")?;
         let ready: serde_json::Value = serde_json::from_str(&line)?;
         let address = ready["listen"]
@@ -95,17 +101,14 @@ fn execution_log(dir: &Path) -> PathBuf {
 
 async fn start_upstream(dir: &Path, address: SocketAddr) -> anyhow::Result<Process> {
     let program = std::env::current_exe().context("this program does not know its own path")?;
-    let mut arguments = ["serve-upstream", "--listen"].map(PathBuf::from).to_vec();
-    arguments.extend([
-        address.to_string().into(),
-        "--log".into(),
-        execution_log(dir),
-    ]);
+    let mut serve = Command::new(program);
+    serve.args(["serve-upstream", "--listen", &address.to_string()]);
+    serve.arg("--log").arg(execution_log(dir));
     let log = std::fs::File::options()
         .create(true)
         .append(true)
         .open(dir.join("upstream.log"))?;
-    let mut process = Process::start(&program, &arguments, log)?;
+    let mut process = Process::start(serve, log)?;
     process.line().await.context("the server does not start")?;
     Ok(process)
 }

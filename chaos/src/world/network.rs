@@ -94,12 +94,12 @@ impl Network {
     }
 
     /// `program` as it is started within a node's namespace. The started process is the program itself.
-    pub(crate) fn within(&self, node: usize, program: &OsStr) -> (PathBuf, Vec<PathBuf>) {
-        let space = self.space(node);
-        let arguments = ["netns", "exec", &space].map(PathBuf::from);
-        let mut arguments = arguments.to_vec();
-        arguments.push(program.into());
-        ("ip".into(), arguments)
+    pub(crate) fn within(&self, node: usize, program: &OsStr) -> Command {
+        let mut command = Command::new("ip");
+        command
+            .args(["netns", "exec", &self.space(node)])
+            .arg(program);
+        command
     }
 
     /// Lets nothing that `from` sends arrive at `to`. The other direction stays as it is.

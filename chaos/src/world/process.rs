@@ -1,7 +1,6 @@
 //! A child process that can be killed, stopped and continued.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -22,15 +21,16 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    pub(crate) fn start(program: &Path, arguments: &[PathBuf], log: File) -> anyhow::Result<Self> {
-        let mut child = Command::new(program)
-            .args(arguments)
+    /// Starts `command`, whose errors go to `log`.
+    pub(crate) fn start(command: std::process::Command, log: File) -> anyhow::Result<Self> {
+        let program = command.get_program().display().to_string();
+        let mut child = Command::from(command)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("{} cannot be started", program.display()))?;
+            .with_context(|| format!("{program} cannot be started"))?;
         let pid = child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
         let stdout = child.stdout.take().context("no standard output")?;
         Ok(Self {
