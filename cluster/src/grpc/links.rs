@@ -8,6 +8,7 @@ use lockgate_proto::peer::v1::Sender;
 use tokio::sync::watch;
 use tonic::transport::{Channel, Endpoint};
 
+use super::acknowledged::Acknowledged;
 use super::connector::{Connector, Trust};
 use super::guard::Roster;
 use crate::raft::{Member, RaftId};
@@ -58,6 +59,7 @@ struct Shared {
     /// Tells the cluster, which a founder doesn't know at first.
     roster: watch::Receiver<Arc<Roster>>,
     open: Mutex<HashMap<(RaftId, Lane), Link>>,
+    acknowledged: Acknowledged,
 }
 
 #[derive(Debug)]
@@ -82,8 +84,14 @@ impl Links {
                 boot,
                 roster,
                 open: Mutex::default(),
+                acknowledged: Acknowledged::default(),
             }),
         }
+    }
+
+    /// What the others have said is on their disks.
+    pub(crate) fn acknowledged(&self) -> &Acknowledged {
+        &self.shared.acknowledged
     }
 
     /// What stands in every message of this node to member `to`.

@@ -4,6 +4,7 @@
 //! connection each (`Lane`), so that none waits behind another. Every message says who sends it, and `Guard` refuses
 //! the ones that do not fit their certificate, their cluster or the membership.
 
+mod acknowledged;
 mod append;
 mod backoff;
 mod connector;
@@ -25,6 +26,7 @@ mod snapshot_out;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::acknowledged::Acknowledged;
 pub(crate) use self::convert::{members_from, members_of, membership_to_wire};
 pub(crate) use self::doorbell::{Doorbell, DoorbellError};
 pub(crate) use self::guard::{Guard, Members, Roster};

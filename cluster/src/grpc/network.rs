@@ -3,6 +3,8 @@
 use std::future::Future;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::stream::{self, BoxStream};
@@ -12,8 +14,8 @@ use openraft::base::BoxFuture;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{Backoff, RPCOption, RaftNetworkFactory, RaftNetworkV2};
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult,
-    TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError,
+    StreamAppendResult, TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use tokio::time::timeout;
 use tonic::transport::Channel;
@@ -143,7 +145,13 @@ impl Network {
         R: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + 'static,
     {
         let sender = self.links.sender(self.target);
-        let messages = requests.flat_map(move |request| stream::iter(pieces(request, &sender)));
+        // A stream lasts as long as one leadership, so that all its requests are of one term.
+        let term = Arc::new(AtomicU64::new(0));
+        let term_sent = Arc::clone(&term);
+        let messages = requests.flat_map(move |request| {
+            term_sent.store(request.vote.leader_id.term, Ordering::Relaxed);
+            stream::iter(pieces(request, &sender))
+        });
         let mut client = self.client(self.lane);
         let opened = timeout(OPEN_MAX, client.append(messages)).await;
         let answers = match opened {
@@ -152,10 +160,31 @@ impl Network {
             Err(_elapsed) => return Err(self.unreachable("no stream")),
         };
         let results = answers.map(move |answer| match answer {
-            Ok(answer) => append_result_from(answer).map_err(|error| self.malformed(error)),
+            Ok(answer) => {
+                let result = append_result_from(answer).map_err(|error| self.malformed(error))?;
+                self.note(term.load(Ordering::Relaxed), result)
+            }
             Err(status) => Err(self.rpc_error(&status)),
         });
         Ok(results.boxed())
+    }
+
+    /// Remembers what the member has, and keeps from the engine that it has lost some of it: the engine has no answer to
+    /// that. To it the member can't be reached until it is none any more.
+    fn note(
+        &self,
+        term: u64,
+        result: StreamAppendResult<TypeConfig>,
+    ) -> Result<StreamAppendResult<TypeConfig>, RpcError> {
+        let acknowledged = self.links.acknowledged();
+        match &result {
+            Ok(Some(last)) => acknowledged.stored(self.target, term, *last),
+            Err(StreamAppendError::Conflict(at)) if acknowledged.lacks(self.target, term, *at) => {
+                return Err(self.unreachable("its disk has lost what it had acknowledged"));
+            }
+            Ok(None) | Err(_) => {}
+        }
+        Ok(result)
     }
 }
 

@@ -4,6 +4,7 @@
 //! dies between two steps leaves nothing half done: the next one compares again.
 //!
 //! ```text
+//! reverted ── Expel ─► removed
 //! admitted ── AddLearner ─► learner ── Promote, once caught up ─► voter
 //! removed  ── Retire (voters), Forget (learners) ─► gone
 //! ```
@@ -25,6 +26,8 @@ pub(crate) struct Seats {
     pub(crate) members: BTreeMap<RaftId, Member>,
     /// Who has nearly all of the log.
     pub(crate) caught_up: BTreeSet<RaftId>,
+    /// Whose disk has lost what it had acknowledged.
+    pub(crate) reverted: BTreeSet<RaftId>,
     /// Whether a change is under way. Then there is nothing to do but to wait.
     pub(crate) is_changing: bool,
 }
@@ -32,6 +35,8 @@ pub(crate) struct Seats {
 /// One change of the membership.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
+    /// Has the machine remove a node whose disk is not to be trusted. It may come back under another number.
+    Expel(NodeId),
     /// Lets a node follow the log.
     AddLearner(RaftId, Member),
     /// Gives a learner that has caught up a vote.
@@ -57,9 +62,16 @@ pub(crate) fn next_step(nodes: &BTreeMap<NodeId, machine::Member>, seats: &Seats
         return None;
     }
     // A cluster must not wait for a node that is gone while it adds another.
-    retire(nodes, seats)
+    expel(nodes, seats)
+        .or_else(|| retire(nodes, seats))
         .or_else(|| tell(nodes, seats))
         .or_else(|| seat(nodes, seats))
+}
+
+fn expel(nodes: &BTreeMap<NodeId, machine::Member>, seats: &Seats) -> Option<Step> {
+    let mut live = nodes.values().filter(|member| member.is_live());
+    let member = live.find(|member| seats.reverted.contains(&member.id.0))?;
+    Some(Step::Expel(member.id))
 }
 
 fn retire(nodes: &BTreeMap<NodeId, machine::Member>, seats: &Seats) -> Option<Step> {
@@ -148,7 +160,7 @@ mod tests {
             voters: voters.iter().copied().collect(),
             members: voters.iter().chain(learners).map(member).collect(),
             caught_up: caught_up.iter().copied().collect(),
-            is_changing: false,
+            ..Seats::default()
         }
     }
 
@@ -191,6 +203,17 @@ mod tests {
             node(9, MemberState::Learner, JoinRole::Learner),
         ]);
         assert_eq!(next_step(&nodes, &seats(&[1], &[9], &[9])), None);
+    }
+
+    #[test]
+    fn a_node_whose_disk_has_lost_something_is_removed_once() {
+        let voters = [1, 2, 3].map(|id| node(id, VOTER, JoinRole::Voter));
+        let mut nodes = BTreeMap::from(voters);
+        let mut seats = seats(&[1, 2, 3], &[], &[2]);
+        seats.reverted.insert(3);
+        assert_eq!(next_step(&nodes, &seats), Some(Step::Expel(NodeId(3))));
+        nodes.extend([node(3, MemberState::Removed, JoinRole::Voter)]);
+        assert_eq!(next_step(&nodes, &seats), Some(Step::Retire(3)));
     }
 
     #[test]

@@ -74,7 +74,7 @@ impl Shards {
     }
 
     /// Whether `node` owns a shard or has a copy of one.
-    pub(super) fn names(&self, node: NodeId) -> bool {
+    pub(crate) fn names(&self, node: NodeId) -> bool {
         self.map.iter().any(|shard| {
             shard.backup == Some(node) || shard.primary.is_some_and(|owner| owner.node == node)
         })

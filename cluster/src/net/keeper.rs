@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use lockgate_proto::id::NodeId;
 use openraft::async_runtime::WatchReceiver;
 use openraft::{ChangeMembers, ServerState};
 use tokio::time::sleep;
 
 use super::leases::Leases;
 use crate::command::{Entry, NodesCommand, wire};
+use crate::grpc::Acknowledged;
 use crate::join::{Seats, Step, next_step};
 use crate::raft::{Applied, Engine, Member, RaftId};
 
@@ -20,11 +22,11 @@ const FOLLOWER_EVERY: Duration = Duration::from_millis(500);
 const LAG_MAX: u64 = 100;
 
 /// Keeps the membership of the log as the machine says, until the engine ends.
-pub(super) async fn keep(engine: Engine, leases: Leases) {
+pub(super) async fn keep(engine: Engine, leases: Leases, acknowledged: Acknowledged) {
     let applied = engine.applied();
     loop {
         let state = Arc::clone(&applied.borrow());
-        match seats(&engine, &leases, &state) {
+        match seats(&engine, &leases, &acknowledged, &state) {
             Some(seats) => {
                 if let Some(step) = next_step(state.parts.nodes().members(), &seats) {
                     tracing::info!(?step, "membership changes");
@@ -41,7 +43,12 @@ pub(super) async fn keep(engine: Engine, leases: Leases) {
 }
 
 /// The membership, if this node leads.
-fn seats(engine: &Engine, leases: &Leases, state: &Applied) -> Option<Seats> {
+fn seats(
+    engine: &Engine,
+    leases: &Leases,
+    acknowledged: &Acknowledged,
+    state: &Applied,
+) -> Option<Seats> {
     let metrics = engine.raft().metrics();
     let metrics = metrics.borrow_watched();
     if metrics.state != ServerState::Leader {
@@ -55,6 +62,9 @@ fn seats(engine: &Engine, leases: &Leases, state: &Applied) -> Option<Seats> {
         let is_near = index.saturating_add(LAG_MAX) >= last;
         (is_near && !leases.lacks_audit(*raft_id)).then_some(*raft_id)
     });
+    // Refused for as long as it holds shards, which go elsewhere first.
+    let mut reverted = acknowledged.reverted();
+    reverted.retain(|raft_id| !state.parts.shards().names(NodeId(*raft_id)));
     let log_index = membership.log_id().as_ref().map_or(0, |at| at.index);
     Some(Seats {
         voters: membership.voter_ids().collect(),
@@ -63,6 +73,7 @@ fn seats(engine: &Engine, leases: &Leases, state: &Applied) -> Option<Seats> {
             .map(|(id, node)| (*id, node.clone()))
             .collect(),
         caught_up: caught_up.collect(),
+        reverted,
         is_changing: membership.membership().get_joint_config().len() > 1
             || log_index > state.index,
     })
@@ -72,17 +83,9 @@ fn seats(engine: &Engine, leases: &Leases, state: &Applied) -> Option<Seats> {
 async fn take(engine: &Engine, step: Step) {
     let result = match step {
         Step::Tell { voters, learners } => {
-            let command = NodesCommand::Seat { voters, learners };
-            let entry = Entry {
-                at_ms: 0,
-                leader_us: 0,
-                leader_term: 0,
-                origin: None,
-                command: command.into(),
-            };
-            let told = engine.propose_here(wire::encode_entry(&entry)).await;
-            told.map(drop).map_err(|error| error.to_string())
+            propose(engine, NodesCommand::Seat { voters, learners }).await
         }
+        Step::Expel(node) => propose(engine, NodesCommand::Remove { node, lost: true }).await,
         Step::AddLearner(raft_id, member) => {
             change(engine, ChangeMembers::AddNodes(one(raft_id, member))).await
         }
@@ -115,6 +118,18 @@ async fn take(engine: &Engine, step: Step) {
     if let Err(error) = result {
         tracing::info!(error, "membership did not change yet");
     }
+}
+
+async fn propose(engine: &Engine, command: NodesCommand) -> Result<(), String> {
+    let entry = Entry {
+        at_ms: 0,
+        leader_us: 0,
+        leader_term: 0,
+        origin: None,
+        command: command.into(),
+    };
+    let proposed = engine.propose_here(wire::encode_entry(&entry)).await;
+    proposed.map(drop).map_err(|error| error.to_string())
 }
 
 fn one(raft_id: RaftId, member: Member) -> BTreeMap<RaftId, Member> {

@@ -130,6 +130,7 @@ impl raft::Network for Net {
             audit: parts.dir.join("audit"),
         });
         let _answering = plane.serve(&credentials, Arc::clone(&guard), files);
+        let acknowledged = links.acknowledged().clone();
         let following = roster::follow(engine.clone(), roster.clone(), links);
         let _following = spawn_named("peer-roster", async move {
             following.await;
@@ -145,7 +146,7 @@ impl raft::Network for Net {
         let _vouching = spawn_named("peer-newcomers", vouching);
         let completing = segments::complete(engine.clone(), fetcher);
         let _completing = spawn_named("peer-audit", completing);
-        let _keeping = spawn_named("peer-keeper", keeper::keep(engine, leases));
+        let _keeping = spawn_named("peer-keeper", keeper::keep(engine, leases, acknowledged));
         let _renewing = spawn_named("peer-certificates", async move {
             credentials.follow_files().await;
         });

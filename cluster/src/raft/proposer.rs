@@ -10,7 +10,7 @@ use lockgate_proto::id::NodeId;
 use openraft::async_runtime::WatchReceiver;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout_at};
-use tracing::debug;
+use tracing::{debug, info};
 
 use super::engine::Engine;
 use super::network::{PeerError, Peers};
@@ -110,15 +110,18 @@ impl Proposer {
                     Leader::Nobody => Err(PeerError::NotLeader { leader: None }),
                 }
             };
-            match timeout_at(deadline, asked).await {
+            let cause = match timeout_at(deadline, asked).await {
                 Ok(Ok(index)) => break index,
-                Ok(Err(cause)) => debug!(%cause, "read not answered"),
+                Ok(Err(cause)) => cause,
                 Err(_elapsed) => return Err(ReadError::NoLeader),
-            }
+            };
+            debug!(%cause, "read not answered");
             self.check_running().map_err(|()| ReadError::Closed)?;
-            pause(&mut wait, deadline)
-                .await
-                .map_err(|()| ReadError::NoLeader)?;
+            if pause(&mut wait, deadline).await.is_err() {
+                // A cluster that does not know this node any more says so.
+                info!(%cause, "no leader answers this node");
+                return Err(ReadError::NoLeader);
+            }
         };
         let mut applied = self.engine.applied();
         let reached = applied.wait_for(|applied| applied.index >= index);
