@@ -91,6 +91,10 @@ pub(crate) struct Registers {
     /// Where to keep the history of each run.
     #[arg(long)]
     pub(crate) out: Option<PathBuf>,
+    /// Cut the power of disks, and have one lie about what it has written, instead of kills and cuts between nodes.
+    /// Needs root, loop devices, `xfs_io` and `strace`.
+    #[arg(long)]
+    pub(crate) disks: bool,
     /// Print the results as JSON.
     #[arg(long)]
     pub(crate) json: bool,

@@ -7,6 +7,7 @@ use rustix::process::Signal;
 use tokio::time::{Instant, sleep};
 
 use super::api::Api;
+use super::lie;
 use super::plan::{Fault, Step};
 use crate::world::{Members, Network};
 
@@ -28,6 +29,11 @@ pub(super) async fn inject(
         Fault::KillLeader => kill(members, &[leader], step.lasts).await,
         Fault::KillFollower => kill(members, &[follower], step.lasts).await,
         Fault::KillAll => kill(members, &[0, 1, 2], step.lasts).await,
+        Fault::PowerLeader => lose_power(members, &[leader], step.lasts).await,
+        Fault::PowerFollower => lose_power(members, &[follower], step.lasts).await,
+        Fault::PowerAll => lose_power(members, &[0, 1, 2], step.lasts).await,
+        Fault::LyingLeader => lie::lie(members, api, leader, step.lasts).await,
+        Fault::LyingFollower => lie::lie(members, api, follower, step.lasts).await,
         Fault::PauseLeader => {
             members.process(leader)?.signal(Signal::STOP)?;
             sleep(step.lasts).await;
@@ -67,8 +73,31 @@ async fn kill(
     for &at in which {
         members.ready(at).await?;
     }
+    Ok(Some(format!("{} was gone", names(which))))
+}
+
+fn names(which: &[usize]) -> String {
     let names: Vec<_> = which.iter().map(|at| format!("n{}", at + 1)).collect();
-    Ok(Some(format!("{} was gone", names.join(", "))))
+    names.join(", ")
+}
+
+async fn lose_power(
+    members: &mut Members,
+    which: &[usize],
+    lasts: Duration,
+) -> anyhow::Result<Option<String>> {
+    for &at in which {
+        members.cut_power(at).await?;
+    }
+    sleep(lasts).await;
+    for &at in which {
+        members.restore_power(at)?;
+        members.begin(at)?;
+    }
+    for &at in which {
+        members.ready(at).await?;
+    }
+    Ok(Some(format!("{} was dark", names(which))))
 }
 
 async fn cut(

@@ -5,6 +5,7 @@
 mod api;
 mod fault;
 mod judge;
+mod lie;
 mod load;
 pub(crate) mod membership;
 mod plan;
@@ -19,7 +20,7 @@ use tokio::time::{Instant, sleep};
 use self::api::Api;
 use self::fault::{NODES, RECOVERY_MAX, inject};
 use self::load::{Load, Told};
-use self::plan::plan;
+use self::plan::{Kinds, plan};
 use self::report::Report;
 use self::standing::Standing;
 use crate::cli::Registers;
@@ -62,7 +63,14 @@ pub(crate) async fn run(options: &Registers) -> anyhow::Result<bool> {
 }
 
 async fn run_seed(options: &Registers, seed: u64) -> anyhow::Result<Report> {
-    let mut members = Members::start(setup(&options.bin, NODES)).await?;
+    if options.disks {
+        Members::check_disks()?;
+    }
+    let setup = Setup {
+        disks: options.disks,
+        ..setup(&options.bin, NODES)
+    };
+    let mut members = Members::start(setup).await?;
     let is_cut = members.network().is_some();
     let outcome = carry_out(&mut members, options, seed).await;
     let (told, faults, standing) = match outcome {
@@ -99,8 +107,9 @@ impl Registers {
         } else {
             ""
         };
+        let disks = if self.disks { " --disks" } else { "" };
         let (bin, seconds) = (self.bin.display(), self.seconds);
-        format!("registers --bin {bin} --seed {seed} --seconds {seconds}{stale}")
+        format!("registers --bin {bin} --seed {seed} --seconds {seconds}{stale}{disks}")
     }
 }
 
@@ -118,7 +127,12 @@ async fn carry_out(members: &mut Members, options: &Registers, seed: u64) -> any
     let mut random = Random::new(seed ^ LOAD);
     let load = Load::start(&nodes, &mut random, start, options.stale_reads);
     let mut faults = Vec::new();
-    for step in plan(seed, members.network().is_some()) {
+    let kinds = match (options.disks, members.network()) {
+        (true, _) => Kinds::Disks,
+        (false, Some(_)) => Kinds::Ways,
+        (false, None) => Kinds::Processes,
+    };
+    for step in plan(seed, kinds) {
         let calm_from = start.elapsed();
         if calm_from >= Duration::from_secs(options.seconds) {
             break;
@@ -151,6 +165,7 @@ fn setup(program: &Path, places: usize) -> Setup<'_> {
         nodes: NODES,
         places,
         registry: "",
+        disks: false,
     }
 }
 

@@ -23,20 +23,60 @@ pub(super) enum Fault {
     CutFromLeader,
     /// The leader does not hear one node.
     CutToLeader,
+    /// The leader and its disk lose their power: what was not written through is gone.
+    PowerLeader,
+    /// A node that follows and its disk lose their power.
+    PowerFollower,
+    /// All nodes and their disks lose their power at once.
+    PowerAll,
+    /// The disk of the leader says for a while that it has written what it has not, and then loses its power.
+    LyingLeader,
+    /// The same of a node that follows.
+    LyingFollower,
+}
+
+/// What a run may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kinds {
+    /// Kill and stop nodes.
+    Processes,
+    /// And cut the ways between them.
+    Ways,
+    /// Cut the power of disks, and have them lie.
+    Disks,
 }
 
 impl Fault {
-    const ALL: [Self; 8] = [
-        Self::KillLeader,
-        Self::IsolateLeader,
-        Self::CutFromLeader,
-        Self::KillFollower,
-        Self::KillAll,
-        Self::PauseLeader,
-        Self::CutToLeader,
-        Self::IsolateFollower,
-    ];
-    /// As many of them, from the front, come first: a short run has to have them.
+    /// Those of a kind. The first three of them come first: a short run has to have them.
+    fn all(kinds: Kinds) -> Vec<Self> {
+        match kinds {
+            Kinds::Processes => vec![
+                Self::KillLeader,
+                Self::KillAll,
+                Self::PauseLeader,
+                Self::KillFollower,
+            ],
+            Kinds::Ways => vec![
+                Self::KillLeader,
+                Self::IsolateLeader,
+                Self::CutFromLeader,
+                Self::KillFollower,
+                Self::KillAll,
+                Self::PauseLeader,
+                Self::CutToLeader,
+                Self::IsolateFollower,
+            ],
+            Kinds::Disks => vec![
+                Self::LyingFollower,
+                Self::PowerLeader,
+                Self::PowerAll,
+                Self::LyingLeader,
+                Self::PowerFollower,
+            ],
+        }
+    }
+
+    /// As many of them, from the front, come first.
     const FIRST: usize = 3;
 
     pub(super) fn name(self) -> &'static str {
@@ -49,17 +89,11 @@ impl Fault {
             Self::IsolateFollower => "isolate follower",
             Self::CutFromLeader => "cut from leader",
             Self::CutToLeader => "cut to leader",
-        }
-    }
-
-    /// Whether it needs ways that can be cut.
-    pub(super) fn is_cut(self) -> bool {
-        match self {
-            Self::KillLeader | Self::KillFollower | Self::KillAll | Self::PauseLeader => false,
-            Self::IsolateLeader
-            | Self::IsolateFollower
-            | Self::CutFromLeader
-            | Self::CutToLeader => true,
+            Self::PowerLeader => "power of leader",
+            Self::PowerFollower => "power of follower",
+            Self::PowerAll => "power of all",
+            Self::LyingLeader => "leader's disk lies",
+            Self::LyingFollower => "a disk lies",
         }
     }
 }
@@ -75,16 +109,16 @@ pub(super) struct Step {
 }
 
 /// Steps in order, without end. Every fault that is possible occurs once before any occurs twice.
-pub(super) fn plan(seed: u64, cuts: bool) -> impl Iterator<Item = Step> {
+pub(super) fn plan(seed: u64, kinds: Kinds) -> impl Iterator<Item = Step> {
     let mut random = Random::new(seed);
     let mut round = Vec::new();
     std::iter::from_fn(move || {
         if round.is_empty() {
-            let mut faults = Fault::ALL;
+            let mut faults = Fault::all(kinds);
             let (first, rest) = faults.split_at_mut(Fault::FIRST);
             random.shuffle(first);
             random.shuffle(rest);
-            round.extend(faults.into_iter().filter(|fault| cuts || !fault.is_cut()));
+            round = faults;
             round.reverse();
         }
         Some(Step {
@@ -100,8 +134,8 @@ pub(super) fn plan(seed: u64, cuts: bool) -> impl Iterator<Item = Step> {
 mod tests {
     use super::*;
 
-    fn faults(seed: u64, cuts: bool, count: usize) -> Vec<Fault> {
-        plan(seed, cuts)
+    fn faults(seed: u64, kinds: Kinds, count: usize) -> Vec<Fault> {
+        plan(seed, kinds)
             .take(count)
             .map(|step| step.fault)
             .collect()
@@ -109,25 +143,21 @@ mod tests {
 
     #[test]
     fn a_seed_gives_one_plan() {
-        let steps = |seed| plan(seed, true).take(20).collect::<Vec<_>>();
+        let steps = |seed| plan(seed, Kinds::Ways).take(20).collect::<Vec<_>>();
         assert_eq!(steps(7), steps(7));
         assert_ne!(steps(7), steps(8));
     }
 
     #[test]
-    fn eight_steps_have_every_fault_and_three_those_of_a_short_run() {
-        for seed in 0..100 {
-            let all = faults(seed, true, 8);
-            assert!(Fault::ALL.iter().all(|fault| all.contains(fault)));
-            let short = &Fault::ALL[..Fault::FIRST];
-            assert!(short.iter().all(|fault| all[..3].contains(fault)));
+    fn a_round_has_every_fault_of_its_kind_and_three_steps_those_of_a_short_run() {
+        for kinds in [Kinds::Processes, Kinds::Ways, Kinds::Disks] {
+            let all = Fault::all(kinds);
+            for seed in 0..100 {
+                let round = faults(seed, kinds, all.len());
+                assert!(all.iter().all(|fault| round.contains(fault)));
+                let short = &all[..Fault::FIRST];
+                assert!(short.iter().all(|fault| round[..3].contains(fault)));
+            }
         }
-    }
-
-    #[test]
-    fn without_a_network_nothing_is_cut() {
-        let all = faults(1, false, 16);
-        assert!(all.iter().all(|fault| !fault.is_cut()));
-        assert!(all.contains(&Fault::KillAll) && all.contains(&Fault::PauseLeader));
     }
 }

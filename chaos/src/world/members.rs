@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, ensure};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
+use super::disk::{self, Disk};
+use super::network::{PREFIX, run_of};
 use super::node::{KEY, KEY_ENV, Node, TOKEN};
-use super::{Network, Process};
+use super::{Liar, Network, Process};
 
 /// What a cluster is made of.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +24,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) places: usize,
     /// Servers and quotas, as the configuration has them.
     pub(crate) registry: &'a str,
+    /// Whether each node has a disk of its own, whose power can be cut.
+    pub(crate) disks: bool,
 }
 
 /// A cluster under test; ends with the run.
@@ -29,6 +34,7 @@ pub(crate) struct Members {
     // Before the network, whose namespaces they are in.
     nodes: Vec<Node>,
     network: Option<Network>,
+    disks: Vec<Disk>,
     dir: TempDir,
 }
 
@@ -53,18 +59,28 @@ impl Members {
             Err(_no_root) => None,
         };
         let nodes = (0..setup.places).map(|at| Node::new(at, network.as_ref(), setup.program));
-        let members = Self {
-            nodes: nodes.collect(),
+        let nodes: Vec<_> = nodes.collect();
+        disk::sweep(|name| run_of(name.split_once('-')?.0))?;
+        let prefix = format!("{PREFIX}{}-", std::process::id());
+        let mut members = Self {
+            nodes,
             network,
-            dir: tempfile::tempdir().context("no temporary directory")?,
+            disks: Vec::new(),
+            dir: TempDir::with_prefix(prefix).context("no temporary directory")?,
         };
+        for at in 0..setup.places {
+            let home = members.home(at);
+            match setup.disks {
+                true => members.disks.push(Disk::create(&home)?),
+                false => std::fs::create_dir(home)?,
+            }
+        }
         let dir = members.dir();
         let mut certs = ["certs", "dev", "--dir"].map(PathBuf::from).to_vec();
         certs.push(dir.join("certs"));
         certs.extend(members.nodes.iter().map(|node| PathBuf::from(&node.name)));
         members.run(0, &certs)?;
         for (at, node) in members.nodes.iter().enumerate() {
-            std::fs::create_dir(dir.join(&node.name))?;
             let text = node.config(dir, &members.nodes, setup.registry)?;
             std::fs::write(members.config(at), text)?;
         }
@@ -113,11 +129,36 @@ impl Members {
         Ok(())
     }
 
+    /// Cuts the power of a node and of its disk: what it did not write through is lost.
+    pub(crate) async fn cut_power(&mut self, at: usize) -> anyhow::Result<()> {
+        // Without power it does not live to see its disk fail.
+        self.process(at)?.signal(Signal::STOP)?;
+        self.disk(at)?.cut_power()?;
+        self.kill(at).await
+    }
+
+    /// Gives the power back. The node does not run yet.
+    pub(crate) fn restore_power(&self, at: usize) -> anyhow::Result<()> {
+        self.disk(at)?.restore()
+    }
+
+    /// From now on the disk of a node says that it has written what it has not.
+    pub(crate) async fn lie(&mut self, at: usize) -> anyhow::Result<Liar> {
+        let log = self.home(at).with_extension("lies");
+        Liar::attach(self.process(at)?.pid, &log).await
+    }
+
     /// Removes all that a node that doesn't run has on its disk.
     pub(crate) fn wipe(&self, at: usize) -> anyhow::Result<()> {
         ensure!(self.nodes[at].process.is_none(), "it runs");
-        std::fs::remove_dir_all(self.home(at))?;
-        Ok(std::fs::create_dir(self.home(at))?)
+        for file in std::fs::read_dir(self.home(at))? {
+            let file = file?;
+            match file.file_type()?.is_dir() {
+                true => std::fs::remove_dir_all(file.path())?,
+                false => std::fs::remove_file(file.path())?,
+            }
+        }
+        Ok(())
     }
 
     /// Every node that was not killed must have lived, and none may have panicked.
@@ -169,6 +210,10 @@ impl Members {
         command
     }
 
+    fn disk(&self, at: usize) -> anyhow::Result<&Disk> {
+        self.disks.get(at).context("it has no disk of its own")
+    }
+
     /// Directory of a node.
     fn home(&self, at: usize) -> PathBuf {
         self.dir().join(&self.nodes[at].name)
@@ -180,6 +225,11 @@ impl Members {
 
     fn log(&self, at: usize) -> PathBuf {
         self.home(at).with_extension("log")
+    }
+
+    /// Whether each node can have a disk of its own. Otherwise says why not.
+    pub(crate) fn check_disks() -> anyhow::Result<()> {
+        Disk::check()
     }
 
     /// Last lines of a node's log.

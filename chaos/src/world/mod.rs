@@ -1,9 +1,12 @@
 //! The processes of a run, and where they live.
 
+mod disk;
+mod liar;
 mod members;
 mod network;
 mod node;
 mod process;
+mod tool;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -13,6 +16,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use tempfile::TempDir;
 
+pub(crate) use self::liar::Liar;
 pub(crate) use self::members::{Members, Setup};
 pub(crate) use self::network::Network;
 pub(crate) use self::node::TOKEN;

@@ -4,12 +4,14 @@
 use std::ffi::OsStr;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::Command;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
+
+use super::tool::{is_alive, run};
 
 /// What names of ours begin with. The number of the process that made them follows.
-const PREFIX: &str = "lgc";
+pub(super) const PREFIX: &str = "lgc";
 /// Most nodes of one network.
 const NODES_MAX: usize = 16;
 /// Table of our own, so that nobody's rules are touched.
@@ -27,7 +29,7 @@ impl Network {
     /// Whether this process may make one. Otherwise says why not.
     pub(crate) fn check() -> anyhow::Result<()> {
         ensure!(rustix::process::geteuid().is_root(), "not root");
-        for tool in [["ip", "-V"], ["nft", "-v"]] {
+        for tool in [["ip", "-V"], ["nft", "-v"], ["nsenter", "-V"]] {
             run(&tool).with_context(|| format!("`{}` is needed", tool[0]))?;
         }
         // Root in a container may not be allowed to.
@@ -95,10 +97,10 @@ impl Network {
 
     /// `program` as it is started within a node's namespace. The started process is the program itself.
     pub(crate) fn within(&self, node: usize, program: &OsStr) -> Command {
-        let mut command = Command::new("ip");
-        command
-            .args(["netns", "exec", &self.space(node)])
-            .arg(program);
+        // `ip netns exec` would give it mounts of its own, too, and then no disk could be taken from it.
+        let mut command = Command::new("nsenter");
+        let space = format!("--net=/var/run/netns/{}", self.space(node));
+        command.args([&space, "--"]).arg(program);
         command
     }
 
@@ -170,7 +172,7 @@ fn sweep() -> anyhow::Result<()> {
     // The outer end of a namespace's interface bears its name and an `o`.
     let names = words.map(|word| word.strip_suffix('o').unwrap_or(word));
     for run in names.filter_map(run_of) {
-        if !PathBuf::from(format!("/proc/{run}")).exists() && !dead.contains(&run) {
+        if !is_alive(run) && !dead.contains(&run) {
             dead.push(run);
         }
     }
@@ -178,7 +180,7 @@ fn sweep() -> anyhow::Result<()> {
 }
 
 /// Number of the process in one of our names.
-fn run_of(name: &str) -> Option<u32> {
+pub(super) fn run_of(name: &str) -> Option<u32> {
     let rest = name.strip_prefix(PREFIX)?;
     let digits = rest.trim_end_matches(|last: char| last.is_ascii_lowercase());
     (rest.len() - digits.len() <= 1).then(|| digits.parse().ok())?
@@ -212,29 +214,6 @@ fn remove_link(name: &str) -> anyhow::Result<()> {
         Some(Err(error)) if exists() => Err(error),
         _ => Ok(()),
     }
-}
-
-/// Runs a command to its end and returns what it printed.
-fn run(command: &[&str]) -> anyhow::Result<String> {
-    let [program, arguments @ ..] = command else {
-        bail!("no command");
-    };
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = Command::new(program)
-        .args(arguments)
-        .output()
-        .with_context(|| format!("`{program}` cannot be started"))?;
-    let stderr = String::from_utf8_lossy(&stderr);
-    ensure!(
-        status.success(),
-        "`{}`: {status}: {}",
-        command.join(" "),
-        stderr.trim()
-    );
-    Ok(String::from_utf8_lossy(&stdout).into_owned())
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ const START_MAX: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
-    pid: Pid,
+    pub(super) pid: Pid,
     stdout: Lines<BufReader<ChildStdout>>,
 }
 
