@@ -25,6 +25,8 @@ pub(crate) enum Verb {
     /// A cluster of three whose log is cut behind snapshots, that loses the disk of a node, grows to five, hands its
     /// leadership over, and shrinks to three, while no call may fail.
     Membership(Membership),
+    /// A cluster whose nodes change from an old program to a new one and back, one by one, under load.
+    Upgrade(Upgrade),
     /// The counting server of a run.
     #[command(hide = true)]
     ServeUpstream(ServeUpstream),
@@ -109,6 +111,23 @@ pub(crate) struct Membership {
     /// The `lockgate` under test.
     #[arg(long)]
     pub(crate) bin: PathBuf,
+    /// Seed of what the clients do.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `upgrade`.
+#[derive(Debug, Args)]
+pub(crate) struct Upgrade {
+    /// The new `lockgate`.
+    #[arg(long)]
+    pub(crate) bin: PathBuf,
+    /// The old one.
+    #[arg(long)]
+    pub(crate) old: PathBuf,
     /// Seed of what the clients do.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,

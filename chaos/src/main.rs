@@ -48,6 +48,7 @@ fn start(cli: Cli) -> anyhow::Result<bool> {
             Ok(true)
         }
         Verb::Registers(options) => runtime.block_on(registers::run(&options)),
+        Verb::Upgrade(options) => runtime.block_on(registers::upgrade::run(&options)),
         Verb::Membership(options) => runtime.block_on(registers::membership::run(&options)),
     }
 }

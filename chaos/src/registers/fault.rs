@@ -115,6 +115,24 @@ async fn cut(
     Ok((dropped > 0).then(|| format!("{dropped} packets dropped")))
 }
 
+/// Has a node lead. A hand-over that takes too long is begun again.
+pub(super) async fn hand_over(api: &mut Api, n_nodes: usize, to: usize) -> anyhow::Result<()> {
+    let begin = Instant::now();
+    let name = format!("n{}", to + 1);
+    loop {
+        let now = leader(api, n_nodes).await?;
+        if now == to {
+            return Ok(());
+        }
+        if let Err(error) = api.transfer_leader(now, &name).await {
+            anyhow::ensure!(
+                begin.elapsed() < RECOVERY_MAX,
+                "{name} does not lead: {error:#}"
+            );
+        }
+    }
+}
+
 /// Number of the leader; of two that believe to lead, the one with the later term.
 pub(super) async fn leader(api: &mut Api, n_nodes: usize) -> anyhow::Result<usize> {
     let begin = Instant::now();

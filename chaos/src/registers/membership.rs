@@ -7,11 +7,11 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::api::Api;
-use super::fault::{NODES, RECOVERY_MAX, leader};
+use super::fault::{NODES, RECOVERY_MAX, hand_over};
 use super::load::{Load, Told};
 use super::report::{self, Report};
 use super::standing::Standing;
-use super::{AFTERWARDS, Injected, judge, serve, settle, setup};
+use super::{AFTERWARDS, CALM, Injected, judge, serve, settle, setup};
 use crate::cli::Membership;
 use crate::linear::Input;
 use crate::random::Random;
@@ -23,8 +23,6 @@ const PLACES: usize = 5;
 const STAYING: usize = 2;
 /// The one that loses its disk.
 const WIPED: usize = 2;
-/// Calm before each step.
-const CALM: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(20);
 /// A node writes a snapshot every 10,000 entries, and cuts its log up to 5,000 before that.
 const CUTTABLE: u64 = 10_500;
@@ -98,10 +96,7 @@ async fn carry_out(members: &mut Members, seed: u64) -> anyhow::Result<Known> {
     serve(&mut api, NODES).await?;
     until(&mut api, 0, |status| status.voters == NODES).await?;
     // The clients' nodes stay; the leader among them, so that the one that loses its disk is a follower.
-    let now = leader(&mut api, NODES).await?;
-    if now != 0 {
-        api.transfer_leader(now, &name(0)).await?;
-    }
+    hand_over(&mut api, NODES, 0).await?;
     let start = Instant::now();
     let load = Load::start(&nodes[..STAYING], &mut Random::new(seed), start, false);
     let mut steps = Vec::new();
@@ -162,11 +157,9 @@ async fn take(members: &mut Members, api: &mut Api, step: Step) -> anyhow::Resul
             Ok(format!("{PLACES} vote"))
         }
         Step::HandOver => {
-            let mut from = leader(api, PLACES).await?;
             for to in [NODES, WIPED, 0] {
-                api.transfer_leader(from, &name(to)).await?;
+                hand_over(api, PLACES, to).await?;
                 until(api, to, Standing::leads).await?;
-                from = to;
             }
             Ok("n4, n3, n1 led".to_owned())
         }

@@ -11,6 +11,7 @@ pub(crate) mod membership;
 mod plan;
 mod report;
 mod standing;
+pub(crate) mod upgrade;
 
 use std::path::Path;
 use std::time::Duration;
@@ -28,6 +29,8 @@ use crate::linear::{Event, Input};
 use crate::random::Random;
 use crate::world::{Members, Setup};
 
+/// Calm before each step of a run that is not left to chance.
+const CALM: Duration = Duration::from_secs(1);
 /// Calm at the end.
 const AFTERWARDS: Duration = Duration::from_secs(1);
 /// How often a node is asked whether it serves again.

@@ -148,6 +148,18 @@ impl Members {
         Liar::attach(self.process(at)?.pid, &log).await
     }
 
+    /// Ends a node in peace. It runs no more until it begins again.
+    pub(crate) async fn stop(&mut self, at: usize) -> anyhow::Result<()> {
+        self.process(at)?.stop().await?;
+        self.nodes[at].process = None;
+        Ok(())
+    }
+
+    /// Has a node run another program from its next begin on.
+    pub(crate) fn set_program(&mut self, at: usize, program: &Path) {
+        self.nodes[at].program = program.to_owned();
+    }
+
     /// Removes all that a node that doesn't run has on its disk.
     pub(crate) fn wipe(&self, at: usize) -> anyhow::Result<()> {
         ensure!(self.nodes[at].process.is_none(), "it runs");

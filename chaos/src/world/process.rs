@@ -1,6 +1,7 @@
 //! A child process that can be killed, stopped and continued.
 
 use std::fs::File;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -11,6 +12,9 @@ use tokio::process::{Child, ChildStdout, Command};
 
 /// Longest start of a process: a node waits up to 30 s for a leader.
 const START_MAX: Duration = Duration::from_secs(60);
+
+/// Longest end of a process that was asked to.
+const STOP_MAX: Duration = Duration::from_secs(30);
 
 /// Ends with the run.
 #[derive(Debug)]
@@ -50,12 +54,26 @@ impl Process {
         kill_process(self.pid, signal).context("the process is gone")
     }
 
+    /// The program that it runs by now.
+    pub(crate) fn program(&self) -> anyhow::Result<PathBuf> {
+        let link = format!("/proc/{}/exe", self.pid.as_raw_nonzero());
+        std::fs::read_link(link).context("the process is gone")
+    }
+
     /// SIGKILL; returns when it is gone.
     pub(crate) async fn kill(&mut self) -> anyhow::Result<()> {
         self.child
             .kill()
             .await
             .context("the process cannot be killed")
+    }
+
+    /// SIGTERM; returns when it is gone.
+    pub(crate) async fn stop(&mut self) -> anyhow::Result<()> {
+        self.signal(Signal::TERM)?;
+        let ended = tokio::time::timeout(STOP_MAX, self.child.wait()).await;
+        ended.context("it does not end at SIGTERM")??;
+        Ok(())
     }
 
     pub(crate) fn is_alive(&mut self) -> anyhow::Result<bool> {

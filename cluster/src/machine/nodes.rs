@@ -159,6 +159,14 @@ impl Nodes {
         Formats::common_of(voters.map(|member| member.speaks.formats))
     }
 
+    /// A voter that can't read entries of this format, which must not be proposed then.
+    pub(crate) fn behind(&self, format: u32) -> Option<&Member> {
+        let mut voters = self.members.values();
+        voters.find(|member| {
+            member.state == MemberState::Voter && member.speaks.formats.entry < format
+        })
+    }
+
     /// Everything but a start and a removal, which concern the shards as well.
     pub(super) fn apply(&mut self, command: NodesCommand, stamp: Stamp) -> Result<Reply, Refusal> {
         self.tokens

@@ -17,7 +17,7 @@ use super::publish::Applied;
 use super::snapshot::Snapshots;
 use super::types::{Payload, RaftId, TypeConfig};
 use crate::Clock;
-use crate::command::wire;
+use crate::command::{Entry, wire};
 
 /// The engine of one node. Cheap to clone.
 #[derive(Clone)]
@@ -81,6 +81,7 @@ impl Engine {
         // Read here, so that nothing gets into the log that no node can read.
         let mut entry =
             wire::decode_entry(entry).map_err(|cause| PeerError::Refused(cause.to_string()))?;
+        self.check_format(&entry)?;
         let since_epoch = (self.parts.clock)()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
@@ -92,6 +93,18 @@ impl Engine {
         match self.raft.client_write(payload).await {
             Ok(response) => Ok(response.data.0),
             Err(error) => Err(self.refused(error)),
+        }
+    }
+
+    /// A node that can't read an entry of the log has to stop, so nothing gets there before the last voter can.
+    fn check_format(&self, entry: &Entry) -> Result<(), PeerError> {
+        let state = self.parts.applied.borrow();
+        match state.parts.nodes().behind(entry.command.format()) {
+            None => Ok(()),
+            Some(member) => Err(PeerError::Refused(format!(
+                "node `{}` runs version {}, which does not know this change; upgrade it first",
+                member.name, member.speaks.version
+            ))),
         }
     }
 

@@ -245,6 +245,13 @@ fn the_oldest_voter_decides_what_may_be_proposed() {
     });
     assert_eq!(cluster.parts().nodes().formats().entry, 0);
     let second = cluster.nodes()[1];
+    let behind = |cluster: &TestCluster, format| {
+        let member = cluster.parts().nodes().behind(format);
+        member.map(|member| member.id.0)
+    };
+    assert_eq!(behind(&cluster, 1), Some(second));
+    assert_eq!(behind(&cluster, 0), None);
     cluster.done(remove(second));
     assert_eq!(cluster.parts().nodes().formats(), OURS);
+    assert_eq!(behind(&cluster, OURS.entry), None);
 }
