@@ -27,6 +27,8 @@ pub(crate) enum Verb {
     Membership(Membership),
     /// A cluster whose nodes change from an old program to a new one and back, one by one, under load.
     Upgrade(Upgrade),
+    /// Calls at all nodes of a cluster, one of which is killed and comes back: one log must hold all of them.
+    Audit(Audit),
     /// The counting server of a run.
     #[command(hide = true)]
     ServeUpstream(ServeUpstream),
@@ -134,4 +136,24 @@ pub(crate) struct Upgrade {
     /// Print the result as JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `audit`.
+#[derive(Debug, Args)]
+pub(crate) struct Audit {
+    /// The `lockgate` under test.
+    #[arg(long)]
+    pub(crate) bin: PathBuf,
+    /// Chooses the node that is killed.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Calls at least.
+    #[arg(long, default_value_t = 10_000)]
+    pub(crate) calls: usize,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Some executions count as never recorded, to see that the judge notices.
+    #[arg(long)]
+    pub(crate) plant_unrecorded: bool,
 }

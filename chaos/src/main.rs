@@ -5,6 +5,7 @@
 //! `registers` breaks the nodes of a cluster and the ways between them; `linear` judges what its clients saw.
 
 mod cli;
+mod clock;
 mod fault;
 mod invariant;
 mod linear;
@@ -49,6 +50,7 @@ fn start(cli: Cli) -> anyhow::Result<bool> {
         }
         Verb::Registers(options) => runtime.block_on(registers::run(&options)),
         Verb::Upgrade(options) => runtime.block_on(registers::upgrade::run(&options)),
+        Verb::Audit(options) => runtime.block_on(registers::audit::run(&options)),
         Verb::Membership(options) => runtime.block_on(registers::membership::run(&options)),
     }
 }

@@ -19,6 +19,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 use crate::cli::ServeUpstream;
+use crate::clock::now_us;
 use crate::report::print;
 
 struct Server {
@@ -96,7 +97,8 @@ async fn answer(
         "tools/call" => {
             let key = message["params"]["arguments"]["key"].as_str();
             // One write, so that a kill leaves a whole line or none; the page cache outlives the process.
-            (&server.log).write_all(format!("{}\n", key.context("no key")?).as_bytes())?;
+            let line = format!("{} {}\n", key.context("no key")?, now_us());
+            (&server.log).write_all(line.as_bytes())?;
             json!({"content": [{"type": "text", "text": key}]})
         }
         _ => json!({}),

@@ -21,8 +21,10 @@ const REVISION: &str = "2025-11-25";
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
-pub(super) struct Client {
+pub(crate) struct Client {
     gateway: SocketAddr,
+    /// API key.
+    key: Option<&'static str>,
     session: Option<String>,
     sender: SendRequest<Full<Bytes>>,
     /// Drives the connection; ends with the client.
@@ -30,13 +32,18 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) async fn open(gateway: SocketAddr) -> anyhow::Result<Self> {
+    /// Opens a session with the API key `key`, where callers need one.
+    pub(crate) async fn open(
+        gateway: SocketAddr,
+        key: Option<&'static str>,
+    ) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(gateway).await?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let mut driver = JoinSet::new();
         driver.spawn(connection);
         let mut client = Self {
             gateway,
+            key,
             session: None,
             sender,
             _connection: driver,
@@ -58,7 +65,7 @@ impl Client {
     }
 
     /// Calls the tool that counts.
-    pub(super) async fn count(&mut self, key: &str) -> Outcome {
+    pub(crate) async fn count(&mut self, key: &str) -> Outcome {
         let message = json!({"jsonrpc": "2.0", "id": key, "method": "tools/call",
             "params": {"name": "counter_count", "arguments": {"key": key}}});
         match self.post(&message).await {
@@ -72,6 +79,9 @@ impl Client {
             .header("host", self.gateway.to_string())
             .header("content-type", "application/json")
             .header("accept", "application/json, text/event-stream");
+        if let Some(key) = self.key {
+            request = request.header("authorization", format!("Bearer {key}"));
+        }
         if let Some(session) = &self.session {
             request = request
                 .header("mcp-session-id", session)

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use self::client::Client;
+pub(crate) use self::client::Client;
 pub(crate) use self::history::{Call, History, Outcome};
 
 /// Clients at the same time, each with a session.
@@ -32,7 +32,7 @@ impl Load {
         let stop = Arc::new(AtomicBool::new(false));
         let mut clients = JoinSet::new();
         for number in 0..CLIENTS {
-            let client = Client::open(gateway).await?;
+            let client = Client::open(gateway, None).await?;
             clients.spawn(call_until(Arc::clone(&stop), client, number, start));
         }
         Ok(Self { stop, clients })

@@ -110,7 +110,13 @@ impl Api {
         self.operate(node, &path, &json!({"lost": is_lost})).await
     }
 
-    async fn operate(&mut self, node: usize, path: &str, body: &Value) -> anyhow::Result<()> {
+    /// Has a node carry out what an operator wants.
+    pub(super) async fn operate(
+        &mut self,
+        node: usize,
+        path: &str,
+        body: &Value,
+    ) -> anyhow::Result<()> {
         let asked = self.exchange(node, Method::POST, path, body).await;
         let Ok((status, body)) = asked else {
             anyhow::bail!("n{} does not answer {path}", node + 1);

@@ -3,6 +3,7 @@
 //! word.
 
 mod api;
+pub(crate) mod audit;
 mod fault;
 mod judge;
 mod lie;

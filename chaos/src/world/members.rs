@@ -1,6 +1,6 @@
 //! The nodes of one cluster: `lockgate serve` processes, each with files, addresses and a certificate of its own.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -90,6 +90,19 @@ impl Members {
     /// Where operators ask, by node.
     pub(crate) fn admins(&self) -> Vec<SocketAddr> {
         self.nodes.iter().map(Node::admin).collect()
+    }
+
+    /// Where clients call, by node.
+    pub(crate) fn calls(&self) -> Vec<SocketAddr> {
+        self.nodes.iter().map(Node::calls).collect()
+    }
+
+    /// Address of this machine that every node reaches.
+    pub(crate) fn host(&self) -> Ipv4Addr {
+        match &self.network {
+            Some(network) => network.host(),
+            None => Ipv4Addr::LOCALHOST,
+        }
     }
 
     /// Ways between nodes, if they can be cut.
@@ -202,13 +215,18 @@ impl Members {
         self.dir.keep()
     }
 
-    /// Runs a verb of a node's program to its end, where the node is.
-    fn run(&self, at: usize, arguments: &[PathBuf]) -> anyhow::Result<()> {
+    /// Data directory of a node.
+    pub(crate) fn data_dir(&self, at: usize) -> PathBuf {
+        self.home(at).join("data")
+    }
+
+    /// Runs a verb of a node's program to its end, where the node is, and returns what it prints.
+    pub(crate) fn run(&self, at: usize, arguments: &[PathBuf]) -> anyhow::Result<Vec<u8>> {
         let output = self.command(at, arguments).output();
         let output = output.context("the program cannot be started")?;
         let error = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "{arguments:?}: {}", error.trim());
-        Ok(())
+        Ok(output.stdout)
     }
 
     fn command(&self, at: usize, arguments: &[PathBuf]) -> Command {

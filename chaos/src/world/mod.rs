@@ -1,5 +1,6 @@
 //! The processes of a run, and where they live.
 
+mod counter;
 mod disk;
 mod liar;
 mod members;
@@ -16,10 +17,11 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use tempfile::TempDir;
 
+pub(crate) use self::counter::Counter;
 pub(crate) use self::liar::Liar;
 pub(crate) use self::members::{Members, Setup};
 pub(crate) use self::network::Network;
-pub(crate) use self::node::TOKEN;
+pub(crate) use self::node::{KEY, TOKEN};
 pub(crate) use self::process::Process;
 
 /// A gateway, and the counting server behind it.
@@ -70,8 +72,8 @@ impl World {
 
     /// Keys that the server executed, in order.
     pub(crate) fn executed(&self) -> anyhow::Result<Vec<String>> {
-        let text = std::fs::read_to_string(execution_log(self.dir.path()))?;
-        Ok(text.lines().map(str::to_owned).collect())
+        let executed = executions(&execution_log(self.dir.path()))?;
+        Ok(executed.into_iter().map(|(key, _when)| key).collect())
     }
 
     /// The gateway must have lived through everything.
@@ -101,6 +103,18 @@ impl World {
 
 fn execution_log(dir: &Path) -> PathBuf {
     dir.join("executed")
+}
+
+/// What the counting server has written down: keys in order, each with its moment.
+fn executions(log: &Path) -> anyhow::Result<Vec<(String, u64)>> {
+    let text = std::fs::read_to_string(log)?;
+    let execution = |line: &str| {
+        let (key, at_us) = line.split_once(' ')?;
+        Some((key.to_owned(), at_us.parse().ok()?))
+    };
+    let executions = text.lines().map(execution);
+    let executions: Option<Vec<_>> = executions.collect();
+    executions.context("the execution log cannot be read")
 }
 
 async fn start_upstream(dir: &Path, address: SocketAddr) -> anyhow::Result<Process> {
