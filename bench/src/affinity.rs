@@ -42,6 +42,16 @@ pub(crate) fn pin(cpu: usize) -> Result<()> {
         .map_err(|errno| Error::io(format!("use core {cpu}"))(errno.into()))
 }
 
+/// Lets the calling thread, and every thread and child that it starts later, run on every core that there is.
+fn unpin() -> Result<()> {
+    let mut set = CpuSet::new();
+    for cpu in 0..CpuSet::MAX_CPU {
+        // Those that are not there, or not for us, are left out by the kernel.
+        set.set(cpu);
+    }
+    sched_setaffinity(None, &set).map_err(|errno| Error::io("use all cores")(errno.into()))
+}
+
 /// Whether this process runs before other work on the machine.
 pub(crate) fn is_preferred() -> bool {
     // Where the kernel groups processes by session, the group's niceness is the one that counts.
@@ -72,7 +82,7 @@ fn prefer() -> Result<()> {
     Ok(())
 }
 
-/// Replaces this process by a program that is bound to one core. The kernel ends it together with
+/// Replaces this process by a program that is bound to one core or to none. The kernel ends it together with
 /// the process that asked, so that a suite which is killed leaves nothing behind.
 pub(crate) fn exec_pinned(args: &PinArgs) -> Result<ExitCode> {
     let Some((program, arguments)) = args.command.split_first() else {
@@ -82,7 +92,10 @@ pub(crate) fn exec_pinned(args: &PinArgs) -> Result<ExitCode> {
             why: "name a program after `--`".to_owned(),
         });
     };
-    pin(args.cpu)?;
+    match args.cpu {
+        Some(cpu) => pin(cpu)?,
+        None => unpin()?,
+    }
     if args.prefer {
         prefer()?;
     }
@@ -93,11 +106,14 @@ pub(crate) fn exec_pinned(args: &PinArgs) -> Result<ExitCode> {
     Err(Error::io(format!("start {}", program.display()))(cause))
 }
 
-/// A command that runs `program` on core `cpu`, preferred; its arguments follow.
-pub(crate) fn pinned(cpu: usize, program: &OsStr) -> Result<Command> {
+/// A command that runs `program` on core `cpu` or on all of them, preferred; its arguments follow.
+pub(crate) fn pinned(cpu: Option<usize>, program: &OsStr) -> Result<Command> {
     let mut command = Command::new(own_program()?);
-    command.args(["pin", "--prefer", "--cpu", &cpu.to_string(), "--"]);
-    command.arg(program);
+    command.args(["pin", "--prefer"]);
+    if let Some(cpu) = cpu {
+        command.args(["--cpu", &cpu.to_string()]);
+    }
+    command.arg("--").arg(program);
     Ok(command)
 }
 

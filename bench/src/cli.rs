@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     load::Target,
+    raft::Log,
     scenario::{Era, Kind},
 };
 
@@ -31,7 +32,15 @@ pub(crate) enum Verb {
     Idle(IdleArgs),
     /// Measure the performance budget of a gateway.
     Suite(Box<SuiteArgs>),
-    /// Run a program on one core; it ends when this process's parent does.
+    /// Write to the replicated truth of three local nodes, to the bare engine and to the disk, in interleaved rounds.
+    Raft(RaftArgs),
+    /// Be one node of `raft`.
+    #[command(hide = true)]
+    RaftMember(RaftMemberArgs),
+    /// Be the bare engine of `raft`.
+    #[command(hide = true)]
+    RaftBare(RaftBareArgs),
+    /// Run a program on one core or on all; it ends when this process's parent does.
     Pin(PinArgs),
 }
 
@@ -160,18 +169,82 @@ pub(crate) struct SuiteArgs {
     pub(crate) load_cpu: usize,
 }
 
+/// `raft`.
+#[derive(Debug, Args)]
+pub(crate) struct RaftArgs {
+    /// Clients, each of which writes again when it has its answer; one series of windows for each number.
+    #[arg(long, value_delimiter = ',', default_value = "1,64,1024", value_parser = clients)]
+    pub(crate) clients: Vec<usize>,
+    /// Rounds; in each, everything has one window.
+    #[arg(long, default_value_t = 5)]
+    pub(crate) rounds: usize,
+    /// Seconds of a window that count.
+    #[arg(long, default_value = "3", value_parser = seconds)]
+    pub(crate) measure: Duration,
+    /// Seconds of writes before them.
+    #[arg(long, default_value = "1", value_parser = seconds)]
+    pub(crate) warmup: Duration,
+    /// Directory for results.json and report.html.
+    #[arg(long)]
+    pub(crate) out: Option<PathBuf>,
+}
+
+/// `raft-member`.
+#[derive(Debug, Args)]
+pub(crate) struct RaftMemberArgs {
+    /// Name of the node.
+    #[arg(long)]
+    pub(crate) name: String,
+    /// Its data directory.
+    #[arg(long)]
+    pub(crate) dir: PathBuf,
+    /// Directory of the CA and the certificates.
+    #[arg(long)]
+    pub(crate) certs: PathBuf,
+    /// Where it listens for other nodes.
+    #[arg(long)]
+    pub(crate) listen: SocketAddr,
+    /// `name=address` of each node, this one too.
+    #[arg(long = "peer", required = true)]
+    pub(crate) peers: Vec<String>,
+    /// Make the cluster instead of joining it.
+    #[arg(long)]
+    pub(crate) found: bool,
+}
+
+/// `raft-bare`.
+#[derive(Debug, Args)]
+pub(crate) struct RaftBareArgs {
+    /// Where its log is.
+    #[arg(long, value_enum)]
+    pub(crate) log: Log,
+    /// Directory for a log on the disk.
+    #[arg(long)]
+    pub(crate) dir: PathBuf,
+}
+
 /// `pin`.
 #[derive(Debug, Args)]
 pub(crate) struct PinArgs {
-    /// Core.
+    /// Core; all of them without.
     #[arg(long)]
-    pub(crate) cpu: usize,
+    pub(crate) cpu: Option<usize>,
     /// Give it a session of its own, which goes before other work on the machine where that is allowed.
     #[arg(long)]
     pub(crate) prefer: bool,
     /// Program and its arguments.
     #[arg(last = true, required = true)]
     pub(crate) command: Vec<OsString>,
+}
+
+/// More of them have their own proposals under way than a node admits at once; the rest would wait for a permit.
+const CLIENTS_MAX: usize = 1024;
+
+fn clients(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(clients @ 1..=CLIENTS_MAX) => Ok(clients),
+        _ => Err(format!("a number from 1 to {CLIENTS_MAX}")),
+    }
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

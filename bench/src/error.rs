@@ -81,6 +81,18 @@ pub(crate) enum Error {
         /// What was seen instead.
         why: String,
     },
+    /// A room of the product, or of a library, failed.
+    #[error("cannot {what}")]
+    Failed {
+        /// The attempt, as a verb phrase.
+        what: &'static str,
+        /// Its cause.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A line between our own processes is malformed.
+    #[error("a line of one of our own processes is not readable")]
+    Line(#[source] serde_json::Error),
     /// A JSON document of ours is malformed.
     #[error("JSON of {} is not readable", path.display())]
     Json {
@@ -97,5 +109,15 @@ impl Error {
     pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();
         move |source| Self::Io { what, source }
+    }
+
+    /// Names the attempt that another error ended.
+    pub(crate) fn caused<E: std::error::Error + Send + Sync + 'static>(
+        what: &'static str,
+    ) -> impl FnOnce(E) -> Self {
+        move |source| Self::Failed {
+            what,
+            source: Box::new(source),
+        }
     }
 }

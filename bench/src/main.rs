@@ -1,8 +1,8 @@
 //! `lockgate-bench`: drives MCP endpoints from outside and says what a call costs.
 //!
 //! `echo` is a fast MCP upstream, `floor` the bare pass-through proxy that every ratio refers to,
-//! `run` puts load on any URLs in interleaved rounds, `idle` weighs idle sessions, `suite` measures the performance budget of a
-//! gateway binary row by row.
+//! `run` puts load on any URLs in interleaved rounds, `idle` weighs idle sessions, `raft` writes to the replicated truth of
+//! three local nodes, `suite` measures the performance budget of a gateway binary row by row.
 
 mod affinity;
 mod cli;
@@ -11,6 +11,8 @@ mod error;
 mod floor;
 mod load;
 mod measure;
+mod process;
+mod raft;
 mod report;
 mod scenario;
 mod serve;
@@ -30,6 +32,9 @@ fn main() -> anyhow::Result<ExitCode> {
         cli::Verb::Floor(args) => serve::run(&args.listener, floor::Floor::new(&args.to)?),
         cli::Verb::Run(args) => scenario::run(&args),
         cli::Verb::Idle(args) => scenario::run_idle(&args),
+        cli::Verb::Raft(args) => raft::run(&args),
+        cli::Verb::RaftMember(args) => raft::run_member(&args),
+        cli::Verb::RaftBare(args) => raft::run_bare(&args),
         cli::Verb::Suite(args) => suite::run(&args),
         cli::Verb::Pin(args) => affinity::exec_pinned(&args),
     }

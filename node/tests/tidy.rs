@@ -175,7 +175,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("cluster", &["lockgate-proto"]),
     ("node", &["lockgate-cluster", "lockgate-proto"]),
     ("chaos", &["lockgate-proto", "lockgate-cluster"]),
-    ("bench", &["lockgate-proto"]),
+    ("bench", &["lockgate-proto", "lockgate-cluster"]),
 ];
 
 const FILE_LINES_MAX: usize = 500;

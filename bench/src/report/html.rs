@@ -6,7 +6,7 @@ use super::{
     Report,
     budget::Verdict,
     outcome::{Lane, Outcome, REFERENCE},
-    plot,
+    plot, raft,
 };
 use crate::{measure::Summary, scenario::IdleOutcome};
 
@@ -31,6 +31,7 @@ pub(super) fn page(report: &Report) -> String {
     );
     budget(&mut html, &report.verdicts);
     idle(&mut html, &report.idle);
+    raft::page(&mut html, &report.raft);
     for outcome in &report.outcomes {
         scenario(&mut html, outcome);
     }
@@ -155,7 +156,7 @@ fn figure(summary: &Summary, digits: usize) -> String {
 }
 
 /// A table; a row whose last cell is `missed` stands out.
-fn table(html: &mut String, head: &[&str], rows: impl Iterator<Item = Vec<String>>) {
+pub(super) fn table(html: &mut String, head: &[&str], rows: impl Iterator<Item = Vec<String>>) {
     html.push_str("<table><thead><tr>");
     for cell in head {
         let _written = write!(html, "<th>{cell}</th>");

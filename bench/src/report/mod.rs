@@ -4,6 +4,7 @@ mod budget;
 mod html;
 mod outcome;
 mod plot;
+mod raft;
 mod table;
 
 use std::{fs, io::Write as _, path::Path};
@@ -13,6 +14,7 @@ use serde::Serialize;
 use crate::{
     error::{Error, Result},
     measure::Machine,
+    raft::RaftOutcome,
     scenario::IdleOutcome,
 };
 
@@ -38,6 +40,8 @@ pub(crate) struct Report {
     pub(crate) outcomes: Vec<Outcome>,
     /// Idle sessions.
     pub(crate) idle: Vec<IdleOutcome>,
+    /// Replicated writes.
+    pub(crate) raft: Vec<RaftOutcome>,
 }
 
 impl Report {
@@ -52,6 +56,7 @@ impl Report {
             verdicts: Vec::new(),
             outcomes: Vec::new(),
             idle: Vec::new(),
+            raft: Vec::new(),
         }
     }
 
@@ -62,6 +67,7 @@ impl Report {
             text.push_str(&table::outcome(outcome));
         }
         text.push_str(&table::idle(&self.idle));
+        text.push_str(&raft::text(&self.raft));
         text.push_str(&table::verdicts(&self.verdicts));
         let mut out = std::io::stdout().lock();
         out.write_all(text.as_bytes())

@@ -113,12 +113,12 @@ fn mib(bytes: u64) -> f64 {
     bytes as f64 / 1_048_576.0
 }
 
-fn median(summary: Option<&Summary>, digits: usize) -> String {
+pub(super) fn median(summary: Option<&Summary>, digits: usize) -> String {
     summary.map_or_else(dash, |summary| format!("{:.digits$}", summary.median))
 }
 
 /// Median and half the distance from least to greatest.
-fn spread(summary: Option<&Summary>, digits: usize) -> String {
+pub(super) fn spread(summary: Option<&Summary>, digits: usize) -> String {
     summary.map_or_else(dash, |summary| {
         let half = (summary.max - summary.min) / 2.0;
         format!("{:.digits$} (±{half:.digits$})", summary.median)

@@ -2,15 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{
-    gateway::{Gateway, Server, Setup},
-    process::{Launch, Process},
-};
+use super::gateway::{Gateway, Server, Setup};
 use crate::{
     affinity,
     cli::SuiteArgs,
     error::{Error, Result},
     load::Target,
+    process::{Launch, Process},
     report::REFERENCE,
 };
 
@@ -199,11 +197,12 @@ fn many_servers(echo: &str) -> Vec<Server> {
 fn start(name: &str, cpu: usize, arguments: &[&str], directory: &Path) -> Result<Process> {
     Process::start(&Launch {
         name,
-        cpu,
+        cpu: Some(cpu),
         program: &affinity::own_program()?,
         arguments,
         environment: &[],
         directory,
+        is_asked: false,
     })
 }
 

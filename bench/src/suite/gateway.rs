@@ -10,10 +10,10 @@ use std::{
 
 use serde::Deserialize;
 
-use super::process::{Launch, Process};
 use crate::{
     error::{Error, Result},
     load::Target,
+    process::{Launch, Process},
 };
 
 /// Environment variable with the key that the load uses.
@@ -74,11 +74,12 @@ impl Gateway {
         let config = config.display().to_string();
         let process = Process::start(&Launch {
             name: setup.name,
-            cpu,
+            cpu: Some(cpu),
             program: bin.as_os_str(),
             arguments: &["serve", "--config", &config, "--ready-json"],
             environment: &[(KEY, &key), ("TOKIO_WORKER_THREADS", "1")],
             directory,
+            is_asked: false,
         })?;
         let ready: Ready =
             serde_json::from_str(&process.first_line).map_err(|error| Error::NotReady {

@@ -3,8 +3,8 @@
 mod bed;
 mod gateway;
 mod plan;
-mod process;
 mod rows;
+mod writes;
 
 use std::{env, process::ExitCode};
 
@@ -22,7 +22,7 @@ pub(crate) fn run(args: &SuiteArgs) -> Result<ExitCode> {
     if affinity::leads_session() {
         return measure(args);
     }
-    let status = affinity::pinned(args.load_cpu, &affinity::own_program()?)?
+    let status = affinity::pinned(Some(args.load_cpu), &affinity::own_program()?)?
         .args(env::args_os().skip(1))
         .status()
         .map_err(Error::io("start the measuring process"))?;
@@ -44,8 +44,11 @@ fn measure(args: &SuiteArgs) -> Result<ExitCode> {
         .map_err(Error::io("create a temporary directory"))?;
     affinity::pin(args.load_cpu)?;
     let bed = Bed::start(args, directory.path())?;
-    let rows = Rows::new(Plan::new(args.quick), &bed);
-    let mut report = rows.measure()?;
+    let plan = Plan::new(args.quick);
+    let mut report = Rows::new(plan, &bed).measure()?;
+    // Nodes need all cores for themselves.
+    drop(bed);
+    writes::measure(&mut report, plan, directory.path())?;
     report.verdicts = budgets.judge(&report.figures, args.quick);
     report.print()?;
     report.write(&args.out)?;

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::load::Window;
+use crate::{load::Window, raft::RaftPlan};
+
+/// Clients of the replicated writes that the budget rests on.
+pub(super) const WRITERS: usize = 64;
 
 /// Lengths and counts of one suite.
 #[derive(Clone, Copy, Debug)]
@@ -21,12 +24,14 @@ pub(super) struct Plan {
     pub(super) streams: usize,
     /// Starts to time.
     pub(super) starts: usize,
+    /// Rounds and windows of replicated writes.
+    pub(super) writes: (usize, Window),
     /// Whether scenarios are measured that serve only as an orientation.
     pub(super) has_extras: bool,
 }
 
 impl Plan {
-    /// Ninety seconds, or a quarter of an hour.
+    /// Two minutes, or a quarter of an hour.
     pub(super) const fn new(is_quick: bool) -> Self {
         if is_quick {
             Self {
@@ -37,6 +42,7 @@ impl Plan {
                 sessions: 600,
                 streams: 500,
                 starts: 5,
+                writes: (3, window(150, 500)),
                 has_extras: false,
             }
         } else {
@@ -48,8 +54,20 @@ impl Plan {
                 sessions: 5000,
                 streams: 2000,
                 starts: 20,
+                writes: (5, window(1000, 3000)),
                 has_extras: true,
             }
+        }
+    }
+
+    /// Replicated writes.
+    pub(super) fn raft(&self) -> RaftPlan {
+        let (rounds, window) = self.writes;
+        RaftPlan {
+            clients: vec![1, WRITERS, 1024],
+            rounds,
+            warmup: window.warmup,
+            measure: window.measure,
         }
     }
 }

@@ -1,11 +1,11 @@
-//! A program under our care: bound to a core, watched until it is ready, ended with us.
+//! A program under our care: bound to its cores, watched until it is ready, asked for more if it listens, ended with us.
 
 use std::{
     ffi::OsStr,
     fs::{self, File},
-    io::Read as _,
+    io::{Read as _, Write as _},
     path::Path,
-    process::{Child, ChildStdout, Stdio},
+    process::{Child, ChildStdin, ChildStdout, Stdio},
     time::Duration,
 };
 
@@ -19,48 +19,56 @@ use crate::{
 
 /// Longest wait for a program's first line.
 const READY_WAIT: Duration = Duration::from_secs(20);
-/// Longest first line, in bytes.
+/// Longest line, in bytes.
 const LINE_BYTES_MAX: usize = 16 << 10;
 
 /// What to start.
 #[derive(Debug)]
-pub(super) struct Launch<'a> {
+pub(crate) struct Launch<'a> {
     /// Name in errors; its log is `NAME.log`.
-    pub(super) name: &'a str,
-    /// Core.
-    pub(super) cpu: usize,
+    pub(crate) name: &'a str,
+    /// Core; all of them without.
+    pub(crate) cpu: Option<usize>,
     /// Program.
-    pub(super) program: &'a OsStr,
+    pub(crate) program: &'a OsStr,
     /// Its arguments.
-    pub(super) arguments: &'a [&'a str],
+    pub(crate) arguments: &'a [&'a str],
     /// Environment beside our own.
-    pub(super) environment: &'a [(&'a str, &'a str)],
+    pub(crate) environment: &'a [(&'a str, &'a str)],
     /// Where its standard error goes.
-    pub(super) directory: &'a Path,
+    pub(crate) directory: &'a Path,
+    /// Whether it takes lines and answers each with one.
+    pub(crate) is_asked: bool,
 }
 
 /// A running program.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(crate) struct Process {
+    name: String,
     child: Child,
+    stdin: Option<ChildStdin>,
     /// Kept open: a program whose output is closed may end itself.
-    _stdout: ChildStdout,
+    stdout: ChildStdout,
     /// The first line that it wrote.
-    pub(super) first_line: String,
+    pub(crate) first_line: String,
     /// Time from its start to that line.
-    pub(super) ready_after: Duration,
+    pub(crate) ready_after: Duration,
 }
 
 impl Process {
     /// Starts a program and waits for its first line.
-    pub(super) fn start(launch: &Launch<'_>) -> Result<Self> {
+    pub(crate) fn start(launch: &Launch<'_>) -> Result<Self> {
         let log = launch.directory.join(format!("{}.log", launch.name));
         let stderr = File::create(&log).map_err(Error::io(format!("create {}", log.display())))?;
         let started = Instant::now();
         let mut child = affinity::pinned(launch.cpu, launch.program)?
             .args(launch.arguments)
             .envs(launch.environment.iter().copied())
-            .stdin(Stdio::null())
+            .stdin(if launch.is_asked {
+                Stdio::piped()
+            } else {
+                Stdio::null()
+            })
             .stdout(Stdio::piped())
             .stderr(stderr)
             .spawn()
@@ -69,11 +77,13 @@ impl Process {
             .stdout
             .take()
             .ok_or_else(|| "it has no output".to_owned())
-            .and_then(|mut stdout| Ok((first_line(&mut stdout, started)?, stdout)));
+            .and_then(|mut stdout| Ok((next_line(&mut stdout, READY_WAIT)?, stdout)));
         match line {
             Ok((first_line, stdout)) => Ok(Self {
+                name: launch.name.to_owned(),
+                stdin: child.stdin.take(),
                 child,
-                _stdout: stdout,
+                stdout,
                 first_line,
                 ready_after: started.elapsed(),
             }),
@@ -88,8 +98,21 @@ impl Process {
         }
     }
 
+    /// Sends it a line, and waits up to `limit` for its answer.
+    pub(crate) fn ask(&mut self, line: &str, limit: Duration) -> Result<String> {
+        let sent = match &mut self.stdin {
+            Some(stdin) => stdin.write_all(format!("{line}\n").as_bytes()),
+            None => Err(std::io::ErrorKind::Unsupported.into()),
+        };
+        sent.map_err(Error::io(format!("ask `{}`", self.name)))?;
+        next_line(&mut self.stdout, limit).map_err(|why| Error::NotReady {
+            name: self.name.clone(),
+            why: format!("asked for `{line}`: {why}"),
+        })
+    }
+
     /// Its id.
-    pub(super) fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 }
@@ -107,18 +130,19 @@ fn end(child: &mut Child) {
     let _reaped = child.wait();
 }
 
-fn first_line(stdout: &mut ChildStdout, started: Instant) -> Result<String, String> {
+fn next_line(stdout: &mut ChildStdout, limit: Duration) -> Result<String, String> {
+    let started = Instant::now();
     let mut line = Vec::new();
     let mut byte = [0_u8; 256];
     loop {
-        let left = READY_WAIT.saturating_sub(started.elapsed());
+        let left = limit.saturating_sub(started.elapsed());
         let timeout = Timespec {
             tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: left.subsec_nanos().into(),
         };
         let mut watched = [PollFd::new(stdout, PollFlags::IN)];
         match poll(&mut watched, Some(&timeout)) {
-            Ok(0) => return Err(format!("it wrote no line within {READY_WAIT:?}")),
+            Ok(0) => return Err(format!("it wrote no line within {limit:?}")),
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(errno.to_string()),
         }
@@ -132,7 +156,7 @@ fn first_line(stdout: &mut ChildStdout, started: Instant) -> Result<String, Stri
             return Err("it ended".to_owned());
         }
         if line.len() > LINE_BYTES_MAX {
-            return Err("its first line does not end".to_owned());
+            return Err("its line does not end".to_owned());
         }
     }
 }
