@@ -34,6 +34,8 @@ pub(crate) enum Verb {
     Suite(Box<SuiteArgs>),
     /// Write to the replicated truth of three local nodes, to the bare engine and to the disk, in interleaved rounds.
     Raft(RaftArgs),
+    /// Call three gateways that form a cluster, in each mode of their audit log.
+    Audit(AuditArgs),
     /// Be one node of `raft`.
     #[command(hide = true)]
     RaftMember(RaftMemberArgs),
@@ -184,6 +186,29 @@ pub(crate) struct RaftArgs {
     /// Seconds of writes before them.
     #[arg(long, default_value = "1", value_parser = seconds)]
     pub(crate) warmup: Duration,
+    /// Directory for results.json and report.html.
+    #[arg(long)]
+    pub(crate) out: Option<PathBuf>,
+}
+
+/// `audit`.
+#[derive(Debug, Args)]
+pub(crate) struct AuditArgs {
+    /// Gateway to start and measure.
+    #[arg(long)]
+    pub(crate) gateway_bin: PathBuf,
+    /// Rounds; in each, every mode has one window.
+    #[arg(long, default_value_t = 5)]
+    pub(crate) rounds: usize,
+    /// Seconds of a window that count.
+    #[arg(long, default_value = "5", value_parser = seconds)]
+    pub(crate) measure: Duration,
+    /// Seconds of load before them.
+    #[arg(long, default_value = "1", value_parser = seconds)]
+    pub(crate) warmup: Duration,
+    /// Core for load and upstream.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) load_cpu: usize,
     /// Directory for results.json and report.html.
     #[arg(long)]
     pub(crate) out: Option<PathBuf>,

@@ -2,9 +2,10 @@
 //!
 //! `echo` is a fast MCP upstream, `floor` the bare pass-through proxy that every ratio refers to,
 //! `run` puts load on any URLs in interleaved rounds, `idle` weighs idle sessions, `raft` writes to the replicated truth of
-//! three local nodes, `suite` measures the performance budget of a gateway binary row by row.
+//! three local nodes, `audit` calls three gateways in each mode of their audit log, `suite` measures the performance budget of a gateway binary row by row.
 
 mod affinity;
+mod audit;
 mod cli;
 mod echo;
 mod error;
@@ -32,6 +33,7 @@ fn main() -> anyhow::Result<ExitCode> {
         cli::Verb::Floor(args) => serve::run(&args.listener, floor::Floor::new(&args.to)?),
         cli::Verb::Run(args) => scenario::run(&args),
         cli::Verb::Idle(args) => scenario::run_idle(&args),
+        cli::Verb::Audit(args) => audit::run(&args),
         cli::Verb::Raft(args) => raft::run(&args),
         cli::Verb::RaftMember(args) => raft::run_member(&args),
         cli::Verb::RaftBare(args) => raft::run_bare(&args),

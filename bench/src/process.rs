@@ -98,6 +98,25 @@ impl Process {
         }
     }
 
+    /// Starts a verb of this very program.
+    pub(crate) fn start_verb(
+        name: &str,
+        cpu: Option<usize>,
+        arguments: &[&str],
+        directory: &Path,
+        is_asked: bool,
+    ) -> Result<Self> {
+        Self::start(&Launch {
+            name,
+            cpu,
+            program: &affinity::own_program()?,
+            arguments,
+            environment: &[],
+            directory,
+            is_asked,
+        })
+    }
+
     /// Sends it a line, and waits up to `limit` for its answer.
     pub(crate) fn ask(&mut self, line: &str, limit: Duration) -> Result<String> {
         let sent = match &mut self.stdin {

@@ -1,9 +1,10 @@
-//! Drives the connections of one target.
+//! Drives the connections of one target, or of several that do the same work together.
 
 use std::{
     collections::VecDeque,
     io::{self, Write as _},
     net::TcpStream,
+    thread,
     time::Duration,
 };
 
@@ -16,6 +17,7 @@ use tokio::time::Instant;
 use super::{
     client::{ANSWER_WAIT, Client, connect},
     job::{Job, Step},
+    lane::Lane,
     pacer::Pacer,
     sample::Sample,
     target::Target,
@@ -30,6 +32,10 @@ use crate::{
 const TIMER: u64 = u64::MAX;
 /// Events taken from the kernel at once.
 const EVENTS: usize = 256;
+/// How often it is looked at whether a target's processes have come to rest.
+const IDLE_POLL: Duration = Duration::from_millis(100);
+/// They have when they use less than this part of one core.
+const IDLE_SHARE: u32 = 4;
 /// Longest sleep, so that the end of a window is seen.
 const WAIT_MAX: Duration = Duration::from_millis(10);
 
@@ -60,6 +66,8 @@ struct Connection {
     stream: TcpStream,
     reader: AnswerReader,
     job: Box<dyn Job>,
+    /// Which of the targets it leads to.
+    target: usize,
     /// The call that is out.
     call: Option<OpenCall>,
 }
@@ -71,9 +79,10 @@ struct OpenCall {
     intended: Instant,
 }
 
-/// Connections to one target, kept from round to round.
+/// Connections to targets that are measured as one, kept from round to round.
 pub(crate) struct Engine {
-    target: Target,
+    name: String,
+    targets: Vec<Target>,
     epoll: std::os::fd::OwnedFd,
     connections: Vec<Connection>,
     id_last: u64,
@@ -82,7 +91,7 @@ pub(crate) struct Engine {
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Engine")
-            .field("target", &self.target.name)
+            .field("name", &self.name)
             .field("connections", &self.connections.len())
             .finish_non_exhaustive()
     }
@@ -90,9 +99,10 @@ impl std::fmt::Debug for Engine {
 
 impl Engine {
     /// An engine without connections.
-    pub(crate) fn new(target: Target) -> Result<Self> {
+    pub(crate) fn new(lane: &Lane) -> Result<Self> {
         Ok(Self {
-            target,
+            name: lane.name.clone(),
+            targets: lane.targets.clone(),
             epoll: epoll::create(CreateFlags::CLOEXEC)
                 .map_err(io::Error::from)
                 .map_err(Error::io("create an epoll"))?,
@@ -101,19 +111,38 @@ impl Engine {
         })
     }
 
-    /// The target.
-    pub(crate) fn target(&self) -> &Target {
-        &self.target
+    /// Name of the lane.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
-    /// Adds a connection that repeats `job`.
-    pub(crate) fn add(&mut self, client: Client, job: Box<dyn Job>) -> Result<()> {
+    /// Waits until the processes of the targets have done what they put off, as far as they do so within `limit`.
+    pub(crate) fn wait_until_idle(&self, limit: Duration) -> Result<()> {
+        let deadline = Instant::now() + limit;
+        let mut before = read_cpu(&self.targets)?;
+        while Instant::now() < deadline {
+            thread::sleep(IDLE_POLL);
+            let after = read_cpu(&self.targets)?;
+            let used = before
+                .zip(after.as_ref())
+                .map(|(before, after)| between(&before, after));
+            if used.is_none_or(|used| used < IDLE_POLL / IDLE_SHARE) {
+                break;
+            }
+            before = after;
+        }
+        Ok(())
+    }
+
+    /// Adds a connection to the target `at` that repeats `job`.
+    pub(crate) fn add(&mut self, client: Client, at: usize, job: Box<dyn Job>) -> Result<()> {
         let stream = client.into_stream();
         self.register(&stream, self.connections.len())?;
         self.connections.push(Connection {
             stream,
             reader: AnswerReader::new(),
             job,
+            target: at,
             call: None,
         });
         Ok(())
@@ -141,7 +170,7 @@ impl Engine {
 
     fn wrong(&self, index: usize, why: String) -> Error {
         Error::Wrong {
-            target: self.target.name.clone(),
+            target: self.name.clone(),
             call: self.connections[index].job.label().to_owned(),
             why,
         }
@@ -158,10 +187,7 @@ impl Engine {
         connection
             .stream
             .write_all(request)
-            .map_err(Error::io(format!(
-                "send a request to `{}`",
-                self.target.name
-            )))
+            .map_err(Error::io(format!("send a request to `{}`", self.name)))
     }
 
     /// Reads what came. Gives the start of the iteration when its last answer is there and right.
@@ -171,11 +197,11 @@ impl Engine {
             .reader
             .fill(&mut connection.stream)
             .map_err(|source| Error::Read {
-                target: self.target.name.clone(),
+                target: self.name.clone(),
                 source,
             })?;
         let answer = connection.reader.answer().map_err(|source| Error::Read {
-            target: self.target.name.clone(),
+            target: self.name.clone(),
             source,
         })?;
         let (Some(answer), Some(call)) = (answer, connection.call) else {
@@ -183,7 +209,7 @@ impl Engine {
                 return Ok(None);
             }
             if connection.call.is_some() || connection.reader.has_rest() {
-                let target = self.target.name.clone();
+                let target = self.name.clone();
                 return Err(Error::Closed { target });
             }
             self.reconnect(index)?;
@@ -210,7 +236,7 @@ impl Engine {
 
     /// Replaces a connection that its server ended between two answers.
     fn reconnect(&mut self, index: usize) -> Result<()> {
-        let stream = connect(&self.target)?;
+        let stream = connect(&self.targets[self.connections[index].target])?;
         self.register(&stream, index)?;
         // Closing the old one also takes it out of the epoll.
         self.connections[index].stream = stream;
@@ -227,7 +253,7 @@ struct Run<'a> {
     end: Instant,
     measure: Duration,
     sample: Sample,
-    cpu_before: Option<ProcessCpu>,
+    cpu_before: Option<Vec<ProcessCpu>>,
     is_measuring: bool,
     events: Vec<Event>,
     /// Connections without a call, the longest idle first.
@@ -300,12 +326,12 @@ impl<'a> Run<'a> {
         let after = self.read_cpu()?;
         self.sample.cpu = after
             .zip(self.cpu_before.take())
-            .map(|(after, before)| after.since(&before));
+            .map(|(after, before)| between(&before, &after));
         Ok(false)
     }
 
-    fn read_cpu(&self) -> Result<Option<ProcessCpu>> {
-        self.engine.target.pid.map(ProcessCpu::read).transpose()
+    fn read_cpu(&self) -> Result<Option<Vec<ProcessCpu>>> {
+        read_cpu(&self.engine.targets)
     }
 
     /// Sends what is due, waits for something to happen and answers to it.
@@ -399,7 +425,7 @@ impl<'a> Run<'a> {
             self.answered_at = Instant::now();
         } else if self.answered_at.elapsed() > ANSWER_WAIT {
             return Err(Error::Silent {
-                target: self.engine.target.name.clone(),
+                target: self.engine.name.clone(),
                 limit: ANSWER_WAIT,
             });
         }
@@ -417,7 +443,7 @@ impl<'a> Run<'a> {
         {
             if Instant::now() > deadline {
                 return Err(Error::Silent {
-                    target: self.engine.target.name.clone(),
+                    target: self.engine.name.clone(),
                     limit: ANSWER_WAIT,
                 });
             }
@@ -430,6 +456,18 @@ impl<'a> Run<'a> {
         }
         Ok(self.sample)
     }
+}
+
+/// CPU time of each target's process; `None` when one of them is not known.
+fn read_cpu(targets: &[Target]) -> Result<Option<Vec<ProcessCpu>>> {
+    let pids: Option<Vec<u32>> = targets.iter().map(|target| target.pid).collect();
+    let read = |pids: Vec<u32>| pids.into_iter().map(ProcessCpu::read).collect();
+    pids.map(read).transpose()
+}
+
+fn between(before: &[ProcessCpu], after: &[ProcessCpu]) -> Duration {
+    let pairs = after.iter().zip(before);
+    pairs.map(|(after, before)| after.since(before)).sum()
 }
 
 fn nanos(duration: Duration) -> u64 {

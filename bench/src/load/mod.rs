@@ -4,6 +4,7 @@
 mod client;
 mod engine;
 mod job;
+mod lane;
 mod pacer;
 mod sample;
 mod target;
@@ -12,6 +13,7 @@ pub(crate) use self::{
     client::Client,
     engine::{Engine, Pace, Window},
     job::{Job, Step},
+    lane::Lane,
     sample::Sample,
     target::Target,
 };

@@ -1,6 +1,6 @@
 //! What the disk alone takes to make a little durable.
 
-use std::{fs::File, io::Write as _, path::Path};
+use std::{fs::File, io::Write as _, path::Path, time::Duration};
 
 use tokio::time::Instant;
 
@@ -40,4 +40,14 @@ pub(super) fn measure(directory: &Path, order: Order) -> Result<Counted> {
         p99_us: quantile(0.99),
         syncs: n_syncs,
     })
+}
+
+/// Median time of one such append in `directory`, over `time`.
+pub(crate) fn fdatasync_us(directory: &Path, time: Duration) -> Result<f64> {
+    let order = Order {
+        clients: 1,
+        warmup_ms: 0,
+        measure_ms: u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
+    };
+    Ok(measure(directory, order)?.p50_us)
 }

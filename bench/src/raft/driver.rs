@@ -15,10 +15,9 @@ use super::{
     orders::{Answer, Counted, Order},
 };
 use crate::{
-    affinity,
     error::{Error, Result},
     measure::ProcessCpu,
-    process::{Launch, Process},
+    process::Process,
 };
 
 /// Nodes of the cluster.
@@ -42,7 +41,7 @@ impl Driver {
     pub(super) fn bare(name: &str, log: Log, directory: &Path) -> Result<Self> {
         let dir = directory.join(name.replace(' ', "-")).display().to_string();
         let arguments = ["raft-bare", "--log", log.name(), "--dir", &dir];
-        let process = start(name, &arguments, directory)?;
+        let process = Process::start_verb(name, None, &arguments, directory, true)?;
         Ok(Self {
             name: name.to_owned(),
             processes: vec![process],
@@ -52,16 +51,7 @@ impl Driver {
     /// The replicated truth, one process a node.
     pub(super) fn cluster(name: &str, directory: &Path) -> Result<Self> {
         let certs = directory.join("certs");
-        let authority =
-            DevCerts::create(&certs, "bench", now()).map_err(Error::caused("make certificates"))?;
-        let mut peers = Vec::new();
-        for at in 1..=NODES {
-            let node = format!("n{at}");
-            authority
-                .node(&node, now())
-                .map_err(Error::caused("make a certificate"))?;
-            peers.push((node, free_address()?));
-        }
+        let peers = new_cluster(&certs)?;
         let mut processes = Vec::new();
         for (at, (node, listen)) in peers.iter().enumerate() {
             let (dir, certs) = (directory.join(node).display().to_string(), certs.display());
@@ -76,7 +66,9 @@ impl Driver {
             if at == 0 {
                 arguments.push("--found");
             }
-            processes.push(start(node, &arguments, directory)?);
+            processes.push(Process::start_verb(
+                node, None, &arguments, directory, true,
+            )?);
         }
         Ok(Self {
             name: name.to_owned(),
@@ -122,16 +114,17 @@ impl Driver {
     }
 }
 
-fn start(name: &str, arguments: &[&str], directory: &Path) -> Result<Process> {
-    Process::start(&Launch {
-        name,
-        cpu: None,
-        program: &affinity::own_program()?,
-        arguments,
-        environment: &[],
-        directory,
-        is_asked: true,
-    })
+/// Certificates in `certs` for the nodes of a cluster; gives their names, and addresses where nobody listens yet.
+pub(crate) fn new_cluster(certs: &Path) -> Result<Vec<(String, SocketAddr)>> {
+    let authority =
+        DevCerts::create(certs, "bench", now()).map_err(Error::caused("make certificates"))?;
+    let nodes = (1..=NODES).map(|at| {
+        let node = format!("n{at}");
+        let made = authority.node(&node, now());
+        made.map_err(Error::caused("make a certificate"))?;
+        Ok((node, free_address()?))
+    });
+    nodes.collect()
 }
 
 /// An address whose port is free for TCP and UDP.

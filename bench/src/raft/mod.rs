@@ -13,6 +13,8 @@ mod writers;
 
 pub(crate) use self::{
     bare::{Log, run as run_bare},
+    disk::fdatasync_us,
+    driver::new_cluster,
     member::run as run_member,
     outcome::{CLUSTER, RaftLane, RaftOutcome},
     rounds::{RaftPlan, measure, run},

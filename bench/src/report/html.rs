@@ -6,7 +6,7 @@ use super::{
     Report,
     budget::Verdict,
     outcome::{Lane, Outcome, REFERENCE},
-    plot, raft,
+    plot, raft, table,
 };
 use crate::{measure::Summary, scenario::IdleOutcome};
 
@@ -104,6 +104,7 @@ fn scenario(html: &mut String, outcome: &Outcome) {
         "p99 us",
         "p99.9 us",
         "CPU against the floor",
+        "calls/s against",
         "added p50 / p99 us",
         "generator late p50 / p99 us",
     ];
@@ -136,6 +137,7 @@ fn row(lane: &Lane) -> Vec<String> {
     let late = lane.lateness_us.as_ref().map_or_else(String::new, |late| {
         format!("{:.0} / {:.0}", late.p50.median, late.p99.median)
     });
+    let calls = table::reference(lane).and_then(|other| other.calls_per_second);
     vec![
         lane.target.clone(),
         figure(&lane.calls_per_second, 0),
@@ -145,6 +147,7 @@ fn row(lane: &Lane) -> Vec<String> {
         figure(&lane.latency_us.p99, 1),
         figure(&lane.latency_us.p999, 1),
         known(floor.and_then(|floor| floor.cpu.as_ref()), 2),
+        known(calls.as_ref(), 2),
         added,
         late,
     ]

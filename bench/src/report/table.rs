@@ -126,7 +126,7 @@ pub(super) fn spread(summary: Option<&Summary>, digits: usize) -> String {
 }
 
 /// What the columns `x` and `added` refer to: the floor, or else the first target.
-fn reference(lane: &Lane) -> Option<&Comparison> {
+pub(super) fn reference(lane: &Lane) -> Option<&Comparison> {
     lane.against
         .get(REFERENCE)
         .or_else(|| lane.against.values().next())

@@ -24,7 +24,7 @@ use crate::{
     affinity,
     cli::{IdleArgs, RunArgs},
     error::{Error, Result},
-    load::{Engine, Job, Pace, Target, Window},
+    load::{Engine, Job, Lane, Pace, Target, Window},
     report::Report,
 };
 
@@ -32,7 +32,7 @@ pub(crate) use self::{
     idle::{IdleOutcome, IdlePlan, measure_idle},
     list::Listing,
     protocol::Era,
-    rounds::measure,
+    rounds::{measure, measure_lanes},
 };
 
 /// Longest wait for a gateway's tools.
@@ -102,13 +102,14 @@ impl Scenario {
         }
     }
 
-    /// Connects to `target`, each connection in a session of its own where the era has them.
-    fn engine(&self, target: &Target) -> Result<Engine> {
-        let mut engine = Engine::new(target.clone())?;
+    /// Connects to the targets in turn, each connection in a session of its own where the era has them.
+    fn engine(&self, lane: &Lane) -> Result<Engine> {
+        let mut engine = Engine::new(lane)?;
         let tools = [Tool::Echo, Tool::Upload, Tool::Blob, Tool::Progress];
         let expectations = tools.map(Tool::expectation);
         for index in 0..self.connections {
-            let (client, speaker) = Speaker::open(target, self.era)?;
+            let at = index % lane.targets.len();
+            let (client, speaker) = Speaker::open(&lane.targets[at], self.era)?;
             let call = |tool: Tool| CallJob::new(tool, &speaker, &expectations[tool as usize]);
             let job: Box<dyn Job> = match self.kind {
                 Kind::Small => Box::new(call(Tool::Echo)),
@@ -128,7 +129,7 @@ impl Scenario {
                     Box::new(MixedJob::new(jobs, index * 7))
                 }
             };
-            engine.add(client, job)?;
+            engine.add(client, at, job)?;
         }
         Ok(engine)
     }

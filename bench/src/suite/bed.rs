@@ -4,11 +4,10 @@ use std::path::{Path, PathBuf};
 
 use super::gateway::{Gateway, Server, Setup};
 use crate::{
-    affinity,
     cli::SuiteArgs,
     error::{Error, Result},
     load::Target,
-    process::{Launch, Process},
+    process::Process,
     report::REFERENCE,
 };
 
@@ -52,7 +51,7 @@ impl Bed {
             None => {
                 let tools = TOOLS.to_string();
                 let verb = ["echo", "--print-addr", "--tools", &tools];
-                let echo = start(ECHO, args.load_cpu, &verb, directory)?;
+                let echo = Process::start_verb(ECHO, Some(args.load_cpu), &verb, directory, false)?;
                 let target = target("direct", &echo)?;
                 processes.push(echo);
                 target
@@ -60,7 +59,8 @@ impl Bed {
         };
         let upstream = format!("http://{}", direct.endpoint.authority);
         let verb = ["floor", "--print-addr", "--to", &upstream];
-        let process = start(REFERENCE, args.target_cpu, &verb, directory)?;
+        let process =
+            Process::start_verb(REFERENCE, Some(args.target_cpu), &verb, directory, false)?;
         let floor = target(REFERENCE, &process)?;
         processes.push(process);
         let (gateway, own) = match (&args.gateway_url, &args.gateway_bin) {
@@ -191,19 +191,6 @@ fn many_servers(echo: &str) -> Vec<Server> {
             era: "auto",
         })
         .collect()
-}
-
-/// Starts a verb of this very program.
-fn start(name: &str, cpu: usize, arguments: &[&str], directory: &Path) -> Result<Process> {
-    Process::start(&Launch {
-        name,
-        cpu: Some(cpu),
-        program: &affinity::own_program()?,
-        arguments,
-        environment: &[],
-        directory,
-        is_asked: false,
-    })
 }
 
 fn target(name: &str, process: &Process) -> Result<Target> {

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Environment variable with the key that the load uses.
-const KEY: &str = "BENCH_KEY";
+pub(crate) const KEY: &str = "BENCH_KEY";
 
 /// One upstream of the gateway.
 #[derive(Clone, Debug)]
@@ -50,10 +50,21 @@ pub(super) struct Gateway {
     audit: PathBuf,
 }
 
-/// `{"event":"ready","listen":"127.0.0.1:PORT","admin":"127.0.0.1:PORT"}`
-#[derive(Deserialize)]
-struct Ready {
-    listen: String,
+/// What a gateway says once it listens: `{"event":"ready","listen":"127.0.0.1:PORT","admin":"127.0.0.1:PORT"}`
+#[derive(Debug, Deserialize)]
+pub(crate) struct Ready {
+    /// Where it takes calls.
+    pub(crate) listen: String,
+}
+
+impl Ready {
+    /// Reads the line that the gateway `name` wrote.
+    pub(crate) fn read(name: &str, line: &str) -> Result<Self> {
+        serde_json::from_str(line).map_err(|error| Error::NotReady {
+            name: name.to_owned(),
+            why: format!("`{line}` does not say where it listens: {error}"),
+        })
+    }
 }
 
 impl Gateway {
@@ -81,14 +92,7 @@ impl Gateway {
             directory,
             is_asked: false,
         })?;
-        let ready: Ready =
-            serde_json::from_str(&process.first_line).map_err(|error| Error::NotReady {
-                name: setup.name.to_owned(),
-                why: format!(
-                    "`{}` does not say where it listens: {error}",
-                    process.first_line
-                ),
-            })?;
+        let ready = Ready::read(setup.name, &process.first_line)?;
         Ok(Self {
             process,
             listen: ready.listen,
@@ -148,7 +152,7 @@ fn yaml(home: &Path, audit: &Path, setup: &Setup<'_>) -> String {
 }
 
 /// A fresh key in the form that the gateway gives out: `lg_` and 43 characters of base64url.
-fn new_key() -> Result<String> {
+pub(crate) fn new_key() -> Result<String> {
     let mut random = [0_u8; 43];
     fs::File::open("/dev/urandom")
         .and_then(|mut source| source.read_exact(&mut random))

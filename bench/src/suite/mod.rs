@@ -8,6 +8,7 @@ mod writes;
 
 use std::{env, process::ExitCode};
 
+pub(crate) use self::gateway::{KEY, Ready, new_key};
 use self::{bed::Bed, plan::Plan, rows::Rows};
 use crate::{
     affinity,
@@ -48,7 +49,7 @@ fn measure(args: &SuiteArgs) -> Result<ExitCode> {
     let mut report = Rows::new(plan, &bed).measure()?;
     // Nodes need all cores for themselves.
     drop(bed);
-    writes::measure(&mut report, plan, directory.path())?;
+    writes::measure(&mut report, args, plan, directory.path())?;
     report.verdicts = budgets.judge(&report.figures, args.quick);
     report.print()?;
     report.write(&args.out)?;

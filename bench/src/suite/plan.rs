@@ -26,6 +26,8 @@ pub(super) struct Plan {
     pub(super) starts: usize,
     /// Rounds and windows of replicated writes.
     pub(super) writes: (usize, Window),
+    /// Rounds and windows of the modes of the audit log.
+    pub(super) audit: (usize, Window),
     /// Whether scenarios are measured that serve only as an orientation.
     pub(super) has_extras: bool,
 }
@@ -43,6 +45,7 @@ impl Plan {
                 streams: 500,
                 starts: 5,
                 writes: (3, window(150, 500)),
+                audit: (3, window(300, 1500)),
                 has_extras: false,
             }
         } else {
@@ -55,6 +58,7 @@ impl Plan {
                 streams: 2000,
                 starts: 20,
                 writes: (5, window(1000, 3000)),
+                audit: (5, window(1000, 5000)),
                 has_extras: true,
             }
         }
