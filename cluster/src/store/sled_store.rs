@@ -16,8 +16,10 @@ use super::{Change, Note, Store, StoreError};
 const RECORD: u8 = b'l';
 const NOTE: u8 = b'n';
 const KEY_BYTES: usize = 13;
-/// Records are kept in pieces, far below the 128 KiB from which on sled puts values into files of their own.
-const PIECE_BYTES: usize = 16 << 10;
+/// Records are kept in pieces, so small that what sled writes at once stays below the 128 KiB from which on it uses a
+/// file of its own: not one value, but a leaf of its tree, which it splits above 16 of them and joins with one that has
+/// fewer than 4.
+const PIECE_BYTES: usize = 4 << 10;
 /// sled lets go of its own lock on threads of its pool, some time after it was closed. The data directory is ours by
 /// then, so that this wait can only be for an earlier life of this very process.
 const LOCK_WAITS: u32 = 100;
@@ -62,7 +64,8 @@ impl SledStore {
         self.sync_blobs()
     }
 
-    /// There should be none, as values are kept small; one that sled wrote anyway must not be lost.
+    /// There should be none, as leaves are kept small; one that sled wrote anyway must not be lost. One that is gone by
+    /// the time it is opened held what sled has written elsewhere since.
     fn sync_blobs(&self) -> Result<(), StoreError> {
         let dir = self.dir.join("blobs");
         let blobs = match fs::read_dir(&dir) {
@@ -72,9 +75,12 @@ impl SledStore {
         };
         let mut found = false;
         for blob in blobs {
-            let sync = blob.and_then(|blob| File::open(blob.path())?.sync_data());
-            sync.map_err(|source| self.io("sync", source))?;
-            found = true;
+            let path = blob.map_err(|source| self.io("read", source))?.path();
+            match File::open(path).and_then(|blob| blob.sync_data()) {
+                Ok(()) => found = true,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(source) => return Err(self.io("sync", source)),
+            }
         }
         if found {
             super::sync_dir(&dir).map_err(|source| self.io("sync", source))?;
@@ -227,4 +233,34 @@ fn record_key(index: u64, piece: u32) -> [u8; KEY_BYTES] {
 
 fn note_key(note: Note) -> [u8; 2] {
     [NOTE, note as u8]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_records_need_no_files_of_their_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SledStore::open(dir.path()).unwrap();
+        for index in 0..64 {
+            store
+                .write(vec![Change::Put(index, vec![7; 150_000])])
+                .unwrap();
+            let old = index.saturating_sub(9)..index.saturating_sub(8);
+            store.write(vec![Change::Remove(old)]).unwrap();
+        }
+        let blobs = fs::read_dir(dir.path().join("blobs"));
+        assert_eq!(blobs.map_or(0, Iterator::count), 0);
+    }
+
+    #[test]
+    fn a_file_that_sled_has_removed_meanwhile_is_no_failure() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SledStore::open(dir.path()).unwrap();
+        fs::create_dir_all(dir.path().join("blobs")).unwrap();
+        // Listed, and not there when it is opened.
+        std::os::unix::fs::symlink("gone", dir.path().join("blobs/1")).unwrap();
+        store.sync().unwrap();
+    }
 }
