@@ -12,8 +12,10 @@ use crate::Clock;
 use crate::audit::segment::SegmentReader;
 use crate::command::{Command, Reply};
 use crate::error::{OpenError, ProposeError, ReadError};
-use crate::net::{Fetcher, NetworkOptions, PeerFile, Settler};
+use crate::machine::quota::Key;
+use crate::net::{Fetcher, NetworkOptions, PeerFile, Settler, Spends};
 use crate::plane::FetchError;
+use crate::quota::{Unreachable, Wallet};
 use crate::raft::{AdminError, RaftStatus, Running};
 use crate::serving::Serving;
 use crate::starting::Starting;
@@ -35,6 +37,8 @@ pub struct Cluster {
     serving: Serving,
     /// `None` in a cluster of one.
     settler: Option<Settler>,
+    /// `None` in a cluster of one.
+    spends: Option<Spends>,
 }
 
 /// What a node needs to take part in a cluster.
@@ -100,12 +104,14 @@ impl Cluster {
         fetcher: Option<Fetcher>,
         serving: Serving,
         settler: Option<Settler>,
+        spends: Option<Spends>,
     ) -> Self {
         Self {
             running,
             fetcher,
             serving,
             settler,
+            spends,
         }
     }
 
@@ -159,6 +165,32 @@ impl Cluster {
         match self.on_runtime(async move { settler.settled(index).await }) {
             Some(answer) => answer.await.unwrap_or(Err(ReadError::Closed)),
             None => Err(ReadError::Closed),
+        }
+    }
+
+    /// Lets this node spend from `wallet` for others while it leads.
+    pub(crate) fn open_wallet(&self, wallet: &Arc<Wallet>) {
+        if let Some(spends) = &self.spends {
+            spends.open(wallet);
+        }
+    }
+
+    /// Whether there can be other nodes, so that small quotas are decided by one of them.
+    pub(crate) fn has_network(&self) -> bool {
+        self.spends.is_some()
+    }
+
+    /// Has the leader spend of a quota that is too small to be divided.
+    pub(crate) async fn spend_at_leader(
+        &self,
+        key: Key,
+        tokens: u64,
+    ) -> Result<Option<u64>, Unreachable> {
+        let spends = self.spends.clone().ok_or(Unreachable)?;
+        let answer = self.on_runtime(async move { spends.ask(&key, tokens).await });
+        match answer {
+            Some(answer) => answer.await.unwrap_or(Err(Unreachable)),
+            None => Err(Unreachable),
         }
     }
 

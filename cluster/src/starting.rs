@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::error::OpenError;
 use crate::handle::{Cluster, Options};
-use crate::net::{self, Fetcher, Settler};
+use crate::net::{self, Fetcher, Settler, Spends};
 use crate::raft::{self, Alone, RaftStatus, Role, StartOptions, Timing};
 use crate::serving::Serving;
 use crate::store::{self, Lock};
@@ -22,6 +22,8 @@ pub struct Starting {
     serving: Serving,
     /// `None` in a cluster of one.
     settler: Option<Settler>,
+    /// `None` in a cluster of one.
+    spends: Option<Spends>,
 }
 
 impl Starting {
@@ -49,6 +51,7 @@ impl Starting {
                 fetcher: None,
                 serving: Serving::default(),
                 settler: None,
+                spends: None,
             });
         };
         let prepared = net::prepare(network, &dir, options.node.as_str(), clock)?;
@@ -67,6 +70,7 @@ impl Starting {
             fetcher: Some(prepared.fetcher),
             serving: prepared.serving,
             settler: Some(prepared.settler),
+            spends: Some(prepared.spends),
         })
     }
 
@@ -92,6 +96,7 @@ impl Starting {
             self.fetcher,
             self.serving,
             self.settler,
+            self.spends,
         ))
     }
 
@@ -103,6 +108,7 @@ impl Starting {
             self.fetcher,
             self.serving,
             self.settler,
+            self.spends,
         ))
     }
 }

@@ -11,6 +11,7 @@ use tonic::{Request, Response, Status};
 use super::guard::Guard;
 use super::raft_service::identity;
 use super::services::peer_server::Peer;
+use crate::machine::quota::Key;
 use crate::raft::{PeerError, RaftId};
 use crate::tls::Identity;
 
@@ -31,6 +32,14 @@ pub(crate) trait Handler: Clone + Send + Sync + 'static {
 
     /// Whether every node has applied the entry at `index`, or may not serve before it has.
     fn is_past(&self, index: u64) -> impl Future<Output = Result<bool, PeerError>> + Send;
+
+    /// Spends of a quota that is too small to be divided. `None` when it has, otherwise how many microseconds it will
+    /// take until it is worth asking again.
+    fn spend(
+        &self,
+        key: Key,
+        tokens: u64,
+    ) -> impl Future<Output = Result<Option<u64>, PeerError>> + Send;
 
     /// Admits a node, or refuses it. `identity`: what its certificate proves, if it has one.
     fn join(
@@ -152,6 +161,32 @@ impl<H: Handler> Peer for PeerService<H> {
             Err(unknown) => return Err(Status::aborted(unknown.to_string())),
         };
         Ok(Response::new(pb::IsPastResponse {
+            result: Some(answer),
+        }))
+    }
+
+    async fn spend(
+        &self,
+        request: Request<pb::SpendRequest>,
+    ) -> Result<Response<pb::SpendResponse>, Status> {
+        use pb::spend_response::Result as Answer;
+
+        self.member(&request, |it| it.sender.as_ref())?;
+        let spend = request.into_inner().spend.unwrap_or_default();
+        let key = spend
+            .key
+            .ok_or_else(|| Status::invalid_argument("no key"))?;
+        let key = Key::new(key.rule, key.subject);
+        let answer = match self.handler.spend(key, spend.tokens).await {
+            Ok(wait_us) => Answer::Spent(pb::QuotaSpent {
+                paid: wait_us.is_none(),
+                wait_us: wait_us.filter(|wait_us| *wait_us != u64::MAX),
+            }),
+            Err(PeerError::NotLeader { leader }) => Answer::NotLeader(pb::NotLeader { leader }),
+            Err(PeerError::Refused(why)) => Answer::Refused(why),
+            Err(unknown) => return Err(Status::aborted(unknown.to_string())),
+        };
+        Ok(Response::new(pb::SpendResponse {
             result: Some(answer),
         }))
     }

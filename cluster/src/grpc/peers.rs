@@ -16,6 +16,7 @@ use super::doorbell::with_cause;
 use super::links::{Lane, Links};
 use super::peer_service::LeaseRenewal;
 use super::services::peer_client::PeerClient;
+use crate::machine::quota::Key;
 use crate::raft::{self, BoxFuture, Member, PeerError, RaftId};
 
 /// How long the leader may take. Whoever asks tries again, and stops by a deadline of its own.
@@ -84,6 +85,36 @@ impl Peers {
         match answer.result {
             Some(Answer::Past(past)) => Ok(past),
             Some(Answer::NotLeader(it)) => Err(PeerError::NotLeader { leader: it.leader }),
+            None => Err(malformed()),
+        }
+    }
+
+    /// Asks the leader to spend of a quota that is too small to be divided. `None` when it has, otherwise how many
+    /// microseconds it will take until it is worth asking again.
+    pub(crate) async fn spend(
+        &self,
+        (leader, member): (RaftId, &Member),
+        key: &Key,
+        tokens: u64,
+    ) -> Result<Option<u64>, PeerError> {
+        use pb::spend_response::Result as Answer;
+
+        let sender = Some(self.links.sender(leader));
+        let spend = pb::QuotaSpend {
+            key: Some(pb::QuotaKey {
+                rule: key.rule.to_string(),
+                subject: key.subject.to_string(),
+            }),
+            tokens,
+        };
+        let spend = Some(spend);
+        let mut client = self.client(leader, member);
+        let answer = call(ANSWER_MAX, client.spend(pb::SpendRequest { sender, spend })).await?;
+        match answer.result {
+            Some(Answer::Spent(pb::QuotaSpent { paid: true, .. })) => Ok(None),
+            Some(Answer::Spent(spent)) => Ok(Some(spent.wait_us.unwrap_or(u64::MAX))),
+            Some(Answer::NotLeader(it)) => Err(PeerError::NotLeader { leader: it.leader }),
+            Some(Answer::Refused(why)) => Err(PeerError::Refused(why)),
             None => Err(malformed()),
         }
     }

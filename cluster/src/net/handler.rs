@@ -10,11 +10,13 @@ use openraft::async_runtime::WatchReceiver;
 use tokio::time::{Instant, sleep};
 
 use super::leases::Leases;
+use super::spends::Spends;
 use crate::Clock;
 use crate::command::{Entry, NodesCommand, Outcome, Reply, wire};
 use crate::grpc::{Handler, LeaseRenewal, Peers, membership_to_wire};
 use crate::join::{Admission, Known};
 use crate::machine::Refusal;
+use crate::machine::quota::Key;
 use crate::raft::{Engine, Member, PeerError, Peers as _, RaftId};
 use crate::tls::Identity;
 
@@ -30,6 +32,7 @@ pub(super) struct EngineHandler {
     peers: Peers,
     admission: Admission,
     leases: Leases,
+    spends: Spends,
     clock: Clock,
 }
 
@@ -39,6 +42,7 @@ impl EngineHandler {
         peers: Peers,
         admission: Admission,
         leases: Leases,
+        spends: Spends,
         clock: Clock,
     ) -> Self {
         Self {
@@ -46,6 +50,7 @@ impl EngineHandler {
             peers,
             admission,
             leases,
+            spends,
             clock,
         }
     }
@@ -128,6 +133,10 @@ impl Handler for EngineHandler {
 
     async fn is_past(&self, index: u64) -> Result<bool, PeerError> {
         self.leases.is_past(index)
+    }
+
+    async fn spend(&self, key: Key, tokens: u64) -> Result<Option<u64>, PeerError> {
+        self.spends.decide(&key, tokens).await
     }
 
     async fn join(

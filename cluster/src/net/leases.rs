@@ -215,7 +215,7 @@ impl Settler {
     }
 }
 
-fn leader(engine: &Engine) -> Option<(RaftId, Member)> {
+pub(super) fn leader(engine: &Engine) -> Option<(RaftId, Member)> {
     let metrics = engine.raft().metrics();
     let metrics = metrics.borrow_watched();
     let leader = metrics.current_leader?;

@@ -12,6 +12,7 @@ mod options;
 mod prepare;
 mod roster;
 mod segments;
+mod spends;
 
 #[cfg(test)]
 mod tests;
@@ -22,3 +23,4 @@ pub use self::fetcher::PeerFile;
 pub(crate) use self::leases::Settler;
 pub use self::options::{Begin, NetworkOptions};
 pub(crate) use self::prepare::prepare;
+pub(crate) use self::spends::Spends;

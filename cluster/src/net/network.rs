@@ -12,6 +12,7 @@ use super::fetcher::Fetcher;
 use super::files::Files;
 use super::handler::EngineHandler;
 use super::leases::{self, Leases, Settler};
+use super::spends::Spends;
 use super::{keeper, roster, segments};
 use crate::grpc::{Guard, Links, Listener, Members, NetworkFactory, Peers, Roster};
 use crate::join::{Admission, Record};
@@ -37,6 +38,7 @@ pub(super) struct NetParts {
     /// Told about the lease of this node.
     pub(super) serving: Serving,
     pub(super) settler: Settler,
+    pub(super) spends: Spends,
     pub(super) tcp: TcpListener,
     pub(super) udp: UdpSocket,
 }
@@ -110,6 +112,7 @@ impl raft::Network for Net {
             peers.clone(),
             admission,
             leases.clone(),
+            parts.spends.clone(),
             credentials.clock(),
         );
         let (stop, stopped) = watch::channel(false);
@@ -140,6 +143,7 @@ impl raft::Network for Net {
         parts
             .settler
             .serve(engine.clone(), leases.clone(), peers.clone());
+        parts.spends.serve(engine.clone(), peers.clone());
         let renewing = leases::renew(engine.clone(), leases.clone(), peers.clone(), parts.serving);
         let _leasing = spawn_named("peer-lease", renewing);
         let vouching = roster::ask_about_newcomers(guard, roster, peers, engine.id());

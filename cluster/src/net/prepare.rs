@@ -13,6 +13,7 @@ use super::fetcher::Fetcher;
 use super::leases::Settler;
 use super::network::{Net, NetParts};
 use super::options::{Begin, NetworkOptions};
+use super::spends::Spends;
 use crate::Clock;
 use crate::command::NodesCommand;
 use crate::error::OpenError;
@@ -45,6 +46,8 @@ pub(crate) struct Prepared {
     pub(crate) serving: Serving,
     /// Waits until entries bind every node.
     pub(crate) settler: Settler,
+    /// Decides small quotas, here and at the leader.
+    pub(crate) spends: Spends,
 }
 
 /// Prepares node `name`, whose files are in `dir`. Blocks: a new node waits until the cluster has admitted it.
@@ -75,6 +78,7 @@ pub(crate) fn prepare(
         id => Role::Joined(id),
     };
     let (serving, settler) = (Serving::leased(), Settler::default());
+    let spends = Spends::default();
     let parts = NetParts {
         dir: dir.to_owned(),
         authority: authority(options)?.map(Arc::new),
@@ -85,6 +89,7 @@ pub(crate) fn prepare(
         key: key.clone(),
         serving: serving.clone(),
         settler: settler.clone(),
+        spends: spends.clone(),
         tcp,
         udp,
     };
@@ -97,6 +102,7 @@ pub(crate) fn prepare(
         key,
         serving,
         settler,
+        spends,
     })
 }
 

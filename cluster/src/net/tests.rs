@@ -1,6 +1,7 @@
 //! Several nodes in one process, each with its own engine, over gRPC with mutual TLS and QUIC on loopback.
 
 mod audit;
+mod quotas;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -14,6 +14,7 @@ mod batcher;
 mod charge;
 mod expiry;
 mod meter;
+mod primary;
 mod purse;
 mod seat;
 mod slip;

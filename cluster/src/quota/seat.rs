@@ -1,14 +1,18 @@
 //! The cluster as the agent of a node sees it.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use lockgate_proto::id::NodeName;
 
 use super::agent::{Place, Propose, Unanswered};
+use super::primary::Primary;
+use super::wallet::{Decider, Wallet};
 use crate::command::Reply as Answered;
 use crate::handle::Cluster;
 use crate::machine::MemberState;
 use crate::machine::quota::{Command, Reply};
+use crate::raft::boot_time_us;
 
 /// One life of one node in the cluster.
 #[derive(Clone, Debug)]
@@ -28,6 +32,17 @@ impl Seat {
             boot: view.boot(),
             cluster: cluster.clone(),
         })
+    }
+
+    /// The wallet of this node. While the node leads it also pays for the others what is too small to be divided.
+    pub fn wallet(&self) -> Arc<Wallet> {
+        let decider = self.cluster.has_network().then(|| {
+            let primary: Arc<dyn Decider> = Arc::new(Primary(self.cluster.clone()));
+            primary
+        });
+        let wallet = Arc::new(Wallet::new(boot_time_us, decider));
+        self.cluster.open_wallet(&wallet);
+        wallet
     }
 
     /// Its Raft id.

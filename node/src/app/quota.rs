@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use lockgate_cluster::Cluster;
-use lockgate_cluster::quota::{self, Agent, Seat, Wallet};
+use lockgate_cluster::quota::{self, Agent, Seat};
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -29,8 +29,8 @@ pub(super) struct QuotaKeeper {
 
 impl QuotaKeeper {
     pub(super) fn start(cluster: &Cluster) -> anyhow::Result<Self> {
-        let wallet = Arc::new(Wallet::new(quota::boot_time_us, None));
         let seat = Seat::of(cluster).context("this node is no member of its cluster")?;
+        let wallet = seat.wallet();
         let (node, boot) = (seat.node(), seat.boot());
         let agent = Agent::new(Arc::clone(&wallet), seat, node, boot);
         let stop = CancellationToken::new();

@@ -2,6 +2,7 @@ use bytes::Bytes;
 
 use super::super::Peers;
 use super::world::{CLUSTER, LIMIT, World, links, load, member, now};
+use crate::machine::quota::Key;
 use crate::raft::{PeerError, Peers as _};
 
 #[tokio::test]
@@ -38,6 +39,22 @@ async fn reads_and_status_are_answered() {
     let n2 = world.n2();
     assert_eq!(peers.read_index(2, &n2).await.unwrap(), 42);
     assert_eq!(peers.status((2, &n2), LIMIT).await.unwrap().term, 3);
+}
+
+#[tokio::test]
+async fn a_small_quota_is_decided_by_the_peer() {
+    let world = World::new();
+    let (peers, n2) = (Peers::new(world.links()), world.n2());
+    let spend = async |rule: &str| peers.spend((2, &n2), &Key::new(rule, "s"), 7).await;
+    assert_eq!(spend("full").await.unwrap(), None);
+    assert_eq!(spend("slow").await.unwrap(), Some(7));
+    assert_eq!(spend("never").await.unwrap(), Some(u64::MAX));
+    let refused = spend("lead").await;
+    let leader = Some(3);
+    assert!(
+        matches!(refused, Err(PeerError::NotLeader { leader: it }) if it == leader),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]

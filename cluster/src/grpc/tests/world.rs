@@ -22,6 +22,7 @@ use super::super::convert::log_id_from;
 use super::super::engine::{Engine, EngineStopped};
 use super::super::peer_service::{Handler, LeaseRenewal};
 use super::super::{Guard, Links, Listener, Members, Roster};
+use crate::machine::quota::Key;
 use crate::raft::{
     Draft, Entry, LogId, Member, Payload, PeerError, RaftId, SnapshotFile, SnapshotMeta, Snapshots,
     TypeConfig, Vote,
@@ -133,6 +134,15 @@ impl Handler for FakeNode {
 
     async fn is_past(&self, _index: u64) -> Result<bool, PeerError> {
         Err(PeerError::NotLeader { leader: None })
+    }
+
+    async fn spend(&self, key: Key, tokens: u64) -> Result<Option<u64>, PeerError> {
+        match &*key.rule {
+            "lead" => Err(PeerError::NotLeader { leader: Some(3) }),
+            "full" => Ok(None),
+            "slow" => Ok(Some(tokens)),
+            _ => Ok(Some(u64::MAX)),
+        }
     }
 
     async fn propose(&self, entry: Bytes) -> Result<Bytes, PeerError> {
