@@ -60,7 +60,7 @@ pub struct Pipeline {
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Who may still use how much.
-    quotas: Arc<Quotas>,
+    pub quotas: Arc<Quotas>,
     /// Spans.
     tracer: Tracer,
     calls: Arc<AtomicUsize>,

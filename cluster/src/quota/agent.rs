@@ -79,7 +79,7 @@ impl<P: Propose> Agent<P> {
         let mut stop = std::pin::pin!(stop);
         let mut sent_at = Instant::now();
         loop {
-            let busy = !self.wallet.is_idle();
+            let busy = !self.wallet.is_idle() || self.batcher.has_usage();
             tokio::select! {
                 () = &mut stop => break,
                 () = self.wallet.woken() => {}
@@ -98,26 +98,33 @@ impl<P: Propose> Agent<P> {
         for purse in self.wallet.active() {
             purse.close();
         }
-        self.settle(LAST_WAIT).await;
+        self.batcher.close();
+        // One batch takes a bounded part of the usage along.
+        while self.settle(LAST_WAIT).await {}
     }
 
-    /// Sends one batch, if there is anything to say.
-    async fn settle(&mut self, wait: Duration) {
+    /// Sends one batch, if there is anything to say. Returns whether it was applied.
+    async fn settle(&mut self, wait: Duration) -> bool {
         let Some(batch) = self.batcher.next(&self.wallet, self.wallet.now_us()) else {
-            return;
+            return false;
         };
+        self.wallet.counts().batch();
         let command = Command::Batch(batch);
         match timeout(wait, self.cluster.propose(command)).await {
             Ok(Ok(reply)) => {
+                let is_applied = reply != Reply::Stale;
                 self.batcher.on_reply(reply, self.wallet.now_us());
                 self.wallet.set_cut_off(false);
+                is_applied
             }
             Ok(Err(Unanswered)) | Err(_) => {
                 if !self.wallet.is_cut_off() {
                     warn!("no answer to a batch of quotas, only what is held can be spent");
                 }
+                self.wallet.counts().unanswered();
                 self.batcher.on_unknown();
                 self.wallet.set_cut_off(true);
+                false
             }
         }
     }
@@ -131,7 +138,9 @@ impl<P: Propose> Agent<P> {
         let below = self.expiry.old_below(now_us);
         if place.is_leader && self.cluster.has_grant_below(below) {
             let command = Command::Expire { below };
+            self.wallet.counts().expiry();
             if timeout(ANSWER_WAIT, self.cluster.propose(command)).await != Ok(Ok(Reply::Done)) {
+                self.wallet.counts().unanswered();
                 debug!("expiry of old grants not known to be committed");
             }
         }

@@ -17,7 +17,7 @@ const N_WANTS_MAX: usize = 1024;
 /// Batches without an answer that are remembered. Behind so many their grants are left to expire.
 const N_ABANDONED_MAX: usize = 64;
 /// Usage alone makes no batch more often than this.
-const USAGE_EVERY_US: u64 = 1_000_000;
+const USAGE_EVERY_US: u64 = 500_000;
 
 /// Turns purses into batches and answers into slips.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub(super) struct Batcher {
     /// Usage that was sent and whose answer is still out. Sent again as it is: it is counted once by its number.
     usage: Vec<UsageDelta>,
     usage_sent_us: u64,
+    /// Whether the node ends: nothing is asked for any more, and nothing is held back.
+    is_closing: bool,
     /// Purse with which the next batch begins.
     first: usize,
     sent: Option<Sent>,
@@ -55,9 +57,20 @@ impl Batcher {
             usage_seq: 0,
             usage: Vec::new(),
             usage_sent_us: 0,
+            is_closing: false,
             first: 0,
             sent: None,
         }
+    }
+
+    /// From now on batches only give back and report: what was granted to a node that ends would be lost.
+    pub(super) fn close(&mut self) {
+        self.is_closing = true;
+    }
+
+    /// Whether usage is still to be sent again, since its answer never came.
+    pub(super) fn has_usage(&self) -> bool {
+        !self.usage.is_empty()
     }
 
     /// The next batch, if there is anything to say. `now_us` is before it is sent.
@@ -86,7 +99,8 @@ impl Batcher {
             if !extract.reports.is_empty() {
                 sent.reports.push((Arc::clone(purse), extract.reports));
             }
-            if let Some(want) = extract.want.filter(|_| wallet.decider(purse).is_none()) {
+            let is_asked = !self.is_closing && wallet.decider(purse).is_none();
+            if let Some(want) = extract.want.filter(|_| is_asked) {
                 sent.wants.push((Arc::clone(purse), want));
             }
             if extract.idle {
@@ -122,9 +136,8 @@ impl Batcher {
     }
 
     fn take_usage(&mut self, wallet: &Wallet, now_us: u64, alone: bool) {
-        if !self.usage.is_empty()
-            || (alone && now_us.saturating_sub(self.usage_sent_us) < USAGE_EVERY_US)
-        {
+        let is_early = now_us.saturating_sub(self.usage_sent_us) < USAGE_EVERY_US;
+        if !self.usage.is_empty() || (alone && is_early && !self.is_closing) {
             return;
         }
         self.usage = wallet.meter().take();

@@ -76,6 +76,7 @@ impl Charge {
             }
             if !missed.iter().any(|before| Arc::ptr_eq(before, &purse)) {
                 purse.miss(tokens);
+                wallet.counts().wait();
                 missed.push(Arc::clone(&purse));
             }
             wallet.ask(&purse);
@@ -136,6 +137,7 @@ impl Charge {
             let Some(decider) = wallet.decider(&purse) else {
                 return Err(unavailable(&purse));
             };
+            wallet.counts().afar();
             match timeout_at(deadline, decider.spend(purse.key(), tokens)).await {
                 Ok(Ok(None)) => {}
                 Ok(Ok(Some(wait_us))) => return Err(exhausted(&purse, Some(wait_us))),

@@ -12,6 +12,7 @@
 mod agent;
 mod batcher;
 mod charge;
+mod counts;
 mod expiry;
 mod meter;
 mod primary;
@@ -24,6 +25,7 @@ mod wallet;
 
 pub use self::agent::{Agent, Place, Propose, Unanswered};
 pub use self::charge::{Charge, Denial};
+pub use self::counts::Standing;
 pub use self::meter::{Caller, Meter};
 pub use self::purse::Purse;
 pub use crate::machine::quota::{

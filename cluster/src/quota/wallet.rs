@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::BootClock;
+use super::counts::{Counts, Standing};
 use super::meter::Meter;
 use super::purse::Purse;
 use crate::machine::quota::{Key, Limit};
@@ -57,6 +58,7 @@ pub struct Wallet {
     /// Purses that the batcher looks at. One that was dropped from `purses` while a call held it still gets here.
     active: Mutex<Vec<Arc<Purse>>>,
     meter: Meter,
+    counts: Counts,
     wake: Notify,
     clock: BootClock,
     /// Nodes that share a limit.
@@ -75,6 +77,7 @@ impl Wallet {
             purses: papaya::HashMap::with_hasher(foldhash::fast::RandomState::default()),
             active: Mutex::default(),
             meter: Meter::default(),
+            counts: Counts::default(),
             wake: Notify::new(),
             clock,
             n_nodes: AtomicUsize::new(1),
@@ -109,6 +112,15 @@ impl Wallet {
     /// Counts who has used what.
     pub fn meter(&self) -> &Meter {
         &self.meter
+    }
+
+    /// How the quotas of this node stand, for its metrics.
+    pub fn standing(&self) -> Standing {
+        self.counts.read(self.purses.len(), self.is_cut_off())
+    }
+
+    pub(super) fn counts(&self) -> &Counts {
+        &self.counts
     }
 
     pub(super) fn now_us(&self) -> u64 {

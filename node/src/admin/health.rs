@@ -11,7 +11,7 @@ use super::error::ApiError;
 use super::parts::{Parts, Readiness};
 use crate::config::AuditMode;
 use crate::telemetry::{
-    EndpointGauge, Gauges, LatencyGauge, Metrics, Process, RaftGauges, ServerGauge,
+    EndpointGauge, Gauges, LatencyGauge, Metrics, Process, QuotaGauges, RaftGauges, ServerGauge,
 };
 
 /// The process answers.
@@ -91,6 +91,21 @@ fn gauges(parts: &Parts) -> Gauges {
         waiting_refused: waiting.refused,
         servers: servers.collect(),
         raft: raft_gauges(parts),
+        quotas: quota_gauges(parts),
+    }
+}
+
+fn quota_gauges(parts: &Parts) -> QuotaGauges {
+    let standing = parts.pipeline.quotas.standing();
+    QuotaGauges {
+        accounts: standing.purses,
+        grants: parts.cluster.view().quota().n_grants(),
+        cut_off: standing.cut_off,
+        batches: standing.batches,
+        expiries: standing.expiries,
+        unanswered: standing.unanswered,
+        waits: standing.waits,
+        afar: standing.afar,
     }
 }
 

@@ -26,7 +26,7 @@ struct Shown<'a> {
 }
 
 /// Usage by tenant, principal, server or tool (`?by=`) over the last days (`?days=`), today in UTC included; the most
-/// used first. All nodes are in it, each up to about a second ago.
+/// used first. All nodes are in it, each up to at most a second ago.
 pub(super) fn list(parts: &Parts, query: Option<&str>) -> Result<Answer, ApiError> {
     let by = path::query(query, "by").unwrap_or_else(|| "principal".to_owned());
     let dimension = match by.as_str() {

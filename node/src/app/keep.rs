@@ -70,7 +70,7 @@ impl App {
         let identity = Identity::new(&registry, &view)?;
         let before = self.gateway.identities.swap(identity.into());
         self.gateway.sessions.review();
-        let applied = match self.quotas.apply(&registry).await {
+        let applied = match self.quotas.apply(&registry, &view).await {
             Ok(()) => self
                 .upstreams
                 .apply(&registry.servers)

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use lockgate_cluster::Cluster;
 use lockgate_cluster::quota::{self, Agent, Seat};
+use lockgate_cluster::{Cluster, View};
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -48,9 +48,11 @@ impl QuotaKeeper {
     }
 
     /// Puts the quotas of `registry` in force: first in the cluster, then here.
-    pub(super) async fn apply(&self, registry: &Registry) -> anyhow::Result<()> {
+    ///
+    /// `view` is the state that the registry was read from: limits that others have set since are newer than its own,
+    /// and the version says so.
+    pub(super) async fn apply(&self, registry: &Registry, view: &View) -> anyhow::Result<()> {
         let limits = Quotas::limits(&registry.quotas);
-        let view = self.cluster.view();
         if **view.quota().limits() != limits {
             let version = view.quota().version() + 1;
             let command = quota::Command::SetLimits { version, limits };

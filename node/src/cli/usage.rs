@@ -1,4 +1,4 @@
-//! `lockgate usage`.
+//! `lockgate usage`: what all nodes have counted up to about a second ago.
 
 use serde_json::Value;
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use lockgate_cluster::quota::{Caller as Counted, Charge, Denial, Limit, Usage, Wallet};
+use lockgate_cluster::quota::{Caller as Counted, Charge, Denial, Limit, Standing, Usage, Wallet};
 use lockgate_proto::id::{ServerName, Tenant};
 
 use crate::call::Caller;
@@ -104,6 +104,11 @@ impl Quotas {
         };
         self.wallet.meter().count(caller, usage);
         paid.map_err(|denial| self.refusal(denial))
+    }
+
+    /// What quotas have cost this node, and how they stand.
+    pub fn standing(&self) -> Standing {
+        self.wallet.standing()
     }
 
     fn charge(&self, draw: &Draw<'_>) -> Result<Charge, Denial> {

@@ -21,6 +21,29 @@ pub struct Gauges {
     pub servers: Vec<ServerGauge>,
     /// The engine that replicates the registry.
     pub raft: RaftGauges,
+    /// Quotas of this node.
+    pub quotas: QuotaGauges,
+}
+
+/// State of the quotas.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QuotaGauges {
+    /// Accounts in use on this node.
+    pub accounts: usize,
+    /// Grants that nodes hold.
+    pub grants: usize,
+    /// Whether this node gets none.
+    pub cut_off: bool,
+    /// Batches that it has proposed.
+    pub batches: u64,
+    /// Expiries that it has proposed.
+    pub expiries: u64,
+    /// Proposals whose answer never came.
+    pub unanswered: u64,
+    /// Calls that had to wait.
+    pub waits: u64,
+    /// Calls that another node decided.
+    pub afar: u64,
 }
 
 /// State of the engine that replicates the registry.

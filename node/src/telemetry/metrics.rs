@@ -10,8 +10,8 @@ use super::exposition::{CONTENT_TYPE, Exposition, Kind};
 use super::gauges::Gauges;
 use super::names;
 use super::process::Process;
-use super::raft;
 use super::series::Calls;
+use super::{quota, raft};
 
 /// Labels of one finished call. All values are bounded: `tool` is a name from a catalog or empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,6 +72,7 @@ impl Metrics {
         render_waiting(&mut out, gauges);
         render_sessions(&mut out, gauges);
         raft::render(&mut out, &gauges.raft);
+        quota::render(&mut out, &gauges.quotas);
         render_process(&mut out, gauges, process);
         out.finish()
     }

@@ -12,12 +12,13 @@ mod logs;
 pub mod metrics;
 pub mod names;
 mod process;
+mod quota;
 mod raft;
 mod series;
 pub mod trace;
 mod tracer;
 
-pub use self::gauges::{EndpointGauge, Gauges, LatencyGauge, RaftGauges, ServerGauge};
+pub use self::gauges::{EndpointGauge, Gauges, LatencyGauge, QuotaGauges, RaftGauges, ServerGauge};
 pub use self::init::{InitError, Telemetry, init};
 pub use self::metrics::Metrics;
 pub use self::process::Process;

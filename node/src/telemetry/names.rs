@@ -15,6 +15,21 @@ pub const SERVER_LATENCY: &str = "mcp_server_latency_seconds";
 /// Calls refused by a limit, by `limit`: `node`, or what the quota counts apart (`tenant`, `principal`, `server`,
 /// `tool`). Count.
 pub const RATE_LIMITED: &str = "mcp_gateway_rate_limited_total";
+/// Accounts of quotas that are in use on this node. Gauge.
+pub const QUOTA_ACCOUNTS: &str = "lockgate_quota_accounts";
+/// Grants of quotas that nodes of the cluster hold, as this node knows it. Gauge.
+pub const QUOTA_GRANTS: &str = "lockgate_quota_grants";
+/// Whether this node gets no grants of quotas, so that it spends only what it holds. 0 or 1.
+pub const QUOTA_CUT_OFF: &str = "lockgate_quota_cut_off";
+/// What this node has proposed about quotas, by `command` (`batch`, `expire`): all nodes together, the entries that they
+/// cost the log. Count.
+pub const QUOTA_PROPOSALS: &str = "lockgate_quota_proposals_total";
+/// Proposals about quotas whose answer never came. Count.
+pub const QUOTA_UNANSWERED: &str = "lockgate_quota_unanswered_total";
+/// Calls that had to wait for what their quota grants. Count.
+pub const QUOTA_WAITS: &str = "lockgate_quota_waits_total";
+/// Calls whose quota is too small to be divided, so that another node decided. Count.
+pub const QUOTA_DECIDED_AFAR: &str = "lockgate_quota_decided_afar_total";
 /// Requests without a valid credential. Count.
 pub const AUTH_FAILURES: &str = "mcp_gateway_auth_failures_total";
 /// Calls that wait for their clients to answer a server. Gauge.

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use lockgate_proto::id::{ServerName, Tenant};
 
 use super::metrics::CallLabels;
-use super::{EndpointGauge, Gauges, Metrics, Process, RaftGauges, ServerGauge};
+use super::{EndpointGauge, Gauges, Metrics, Process, QuotaGauges, RaftGauges, ServerGauge};
 
 fn gauges() -> Gauges {
     let endpoint = |breaker| EndpointGauge {
@@ -27,6 +27,13 @@ fn gauges() -> Gauges {
             endpoints: vec![endpoint("closed"), endpoint("open"), endpoint("half_open")],
         }],
         raft: RaftGauges::default(),
+        quotas: QuotaGauges {
+            accounts: 8,
+            grants: 9,
+            batches: 10,
+            expiries: 11,
+            ..QuotaGauges::default()
+        },
     }
 }
 

@@ -311,6 +311,48 @@ async fn usage_is_counted_once_although_answers_are_lost() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_that_ends_gives_back_what_it_holds_and_has_told_all_it_counted() {
+    use crate::machine::quota::Dimension;
+    let limit = Limit::Budget {
+        amount: 10_000,
+        window_ms: 86_400_000,
+    };
+    let shared = Shared::new(&[("r", limit)], 2);
+    let wallet = Arc::new(Wallet::new(paused_clock, None));
+    let seat = Seat {
+        shared: shared.clone(),
+        is_leader: true,
+    };
+    let agent = Agent::new(Arc::clone(&wallet), seat, 1, 1);
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let calls = async {
+        let caller = Caller {
+            principal: "p",
+            ..Caller::default()
+        };
+        let one = Usage {
+            requests: 1,
+            ..Usage::default()
+        };
+        for _ in 0..200 {
+            pay(&wallet, "r", "a", limit).await.unwrap();
+            wallet.meter().count(caller, one);
+            sleep(Duration::from_millis(7)).await;
+        }
+        drop(stop);
+    };
+    tokio::join!(agent.run(async { drop(stopped.await) }), calls);
+    assert_eq!(shared.0.machine.lock().n_grants(), 0);
+    let usage = shared.0.machine.lock().usage(Dimension::Principal, 1);
+    assert_eq!(usage["p"].requests, 200);
+    // Nothing of the day's budget is lost.
+    let other = shared.node(2);
+    let mut rest = Charge::default();
+    rest.add(other.purse(&"r".into(), "a", limit, 0).unwrap(), 9_800);
+    rest.pay(&other).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_limit_too_small_to_be_divided_is_decided_at_its_primary() {
     let limit = rate(1, 5);
     let shared = Shared::new(&[("r", limit)], 3);

@@ -415,6 +415,6 @@ const QUOTA: &[Key] = &[
     key(
         "safe_rate",
         Int(1, 1_000_000),
-        "What a node may let through per second when it can reach no leader and has spent what it held: requests, or millionths of a dollar. It goes beyond the quota. Default: nothing.",
+        "What a node may let through per second when it gets no answer from a leader and has spent what it held, until its lease in the cluster ends (1.5 s): requests, or millionths of a dollar. It goes beyond the quota. Default: nothing.",
     ),
 ];
