@@ -29,6 +29,9 @@ pub(crate) enum Verb {
     Upgrade(Upgrade),
     /// Calls at all nodes of a cluster, one of which is killed and comes back: one log must hold all of them.
     Audit(Audit),
+    /// Quotas of a cluster of three that is killed, stopped and cut off under load: what is let through must stay
+    /// within the bound that the documentation states.
+    Quota(Quotas),
     /// The counting server of a run.
     #[command(hide = true)]
     ServeUpstream(ServeUpstream),
@@ -72,7 +75,7 @@ pub(crate) struct ServeUpstream {
     /// Address.
     #[arg(long)]
     pub(crate) listen: SocketAddr,
-    /// Every execution is appended here before it is answered.
+    /// Every execution is appended here before it is answered: its key, and when, in microseconds of the machine.
     #[arg(long)]
     pub(crate) log: PathBuf,
 }
@@ -156,4 +159,33 @@ pub(crate) struct Audit {
     /// Some executions count as never recorded, to see that the judge notices.
     #[arg(long)]
     pub(crate) plant_unrecorded: bool,
+}
+
+/// `quota`.
+#[derive(Debug, Args)]
+pub(crate) struct Quotas {
+    /// The `lockgate` under test.
+    #[arg(long)]
+    pub(crate) bin: PathBuf,
+    /// Seed of the plan.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// How long faults go on.
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(5..=3600))]
+    pub(crate) seconds: u64,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Break something on purpose, to see that the judge notices.
+    #[arg(long)]
+    pub(crate) plant: Option<QuotaPlant>,
+}
+
+/// What can be broken on purpose in a run of quotas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum QuotaPlant {
+    /// The nodes let twice as much through as the judge knows of.
+    Twice,
+    /// A node that counts as isolated is not, so that it lets calls through all the time.
+    Deaf,
 }

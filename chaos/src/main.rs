@@ -52,5 +52,6 @@ fn start(cli: Cli) -> anyhow::Result<bool> {
         Verb::Upgrade(options) => runtime.block_on(registers::upgrade::run(&options)),
         Verb::Audit(options) => runtime.block_on(registers::audit::run(&options)),
         Verb::Membership(options) => runtime.block_on(registers::membership::run(&options)),
+        Verb::Quota(options) => runtime.block_on(registers::quota::run(&options)),
     }
 }

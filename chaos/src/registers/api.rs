@@ -20,6 +20,7 @@ use crate::world::TOKEN;
 const REGISTERS: &str = "/api/v1/registers";
 const HEALTH: &str = "/api/v1/cluster/health";
 const TRANSFER: &str = "/api/v1/cluster/transfer-leader";
+const METRICS: &str = "/metrics";
 const MEMBERS: &str = "/api/v1/cluster/members";
 /// Query of a read that may be stale.
 const LOCAL: &str = "consistency=local";
@@ -96,7 +97,8 @@ impl Api {
 
     /// Has the leader hand the lead over to the member of that name.
     pub(super) async fn transfer_leader(&mut self, leader: usize, to: &str) -> anyhow::Result<()> {
-        self.operate(leader, TRANSFER, &json!({"to": to})).await
+        let to = json!({"to": to});
+        self.operate(leader, TRANSFER, &to).await.map(drop)
     }
 
     /// Ends the membership of the node of that name. `is_lost`: its disk is gone.
@@ -107,23 +109,31 @@ impl Api {
         is_lost: bool,
     ) -> anyhow::Result<()> {
         let path = format!("{MEMBERS}/{name}/remove");
-        self.operate(node, &path, &json!({"lost": is_lost})).await
+        let lost = json!({"lost": is_lost});
+        self.operate(node, &path, &lost).await.map(drop)
     }
 
-    /// Has a node carry out what an operator wants.
+    /// The metrics of a node, if it answers.
+    pub(super) async fn metrics(&mut self, node: usize) -> Option<String> {
+        let asked = self.exchange(node, Method::GET, METRICS, &Value::Null);
+        let (_ok, body) = timeout(STATUS_MAX, asked).await.ok()?.ok()?;
+        String::from_utf8(body.into()).ok()
+    }
+
+    /// Has a node carry out what an operator wants. Returns what it says to it.
     pub(super) async fn operate(
         &mut self,
         node: usize,
         path: &str,
         body: &Value,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<Value> {
         let asked = self.exchange(node, Method::POST, path, body).await;
         let Ok((status, body)) = asked else {
             anyhow::bail!("n{} does not answer {path}", node + 1);
         };
-        let body = String::from_utf8_lossy(&body);
-        anyhow::ensure!(status.is_success(), "{path}: {status}: {body}");
-        Ok(())
+        let text = String::from_utf8_lossy(&body);
+        anyhow::ensure!(status.is_success(), "{path}: {status}: {text}");
+        Ok(serde_json::from_slice(&body).unwrap_or_default())
     }
 
     async fn exchange(

@@ -10,6 +10,7 @@ mod lie;
 mod load;
 pub(crate) mod membership;
 mod plan;
+pub(crate) mod quota;
 mod report;
 mod standing;
 pub(crate) mod upgrade;
