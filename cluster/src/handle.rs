@@ -9,14 +9,16 @@ use lockgate_proto::id::{NodeId, NodeName};
 use tokio::sync::{oneshot, watch};
 
 use crate::Clock;
+use crate::agreement::Agreed;
 use crate::audit::segment::SegmentReader;
 use crate::command::{Command, Reply};
 use crate::error::{OpenError, ProposeError, ReadError};
 use crate::machine::quota::Key;
-use crate::net::{Fetcher, NetworkOptions, PeerFile, Settler, Spends};
+use crate::net::{Fetcher, NetworkOptions, Others, PeerFile, Spends};
 use crate::plane::FetchError;
 use crate::quota::{Unreachable, Wallet};
-use crate::raft::{AdminError, RaftStatus, Running};
+use crate::raft::{RaftStatus, Running};
+use crate::secret::Secret;
 use crate::serving::Serving;
 use crate::starting::Starting;
 use crate::view::View;
@@ -31,14 +33,31 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 /// What is proposed is on the disks of a majority before the answer comes; one node is a cluster of one.
 #[derive(Clone)]
 pub struct Cluster {
-    running: Running,
+    pub(crate) running: Running,
     /// `None` in a cluster of one.
     fetcher: Option<Fetcher>,
     serving: Serving,
     /// `None` in a cluster of one.
-    settler: Option<Settler>,
+    pub(crate) others: Option<Others>,
+    /// Decides small quotas, here and at the leader. `None` in a cluster of one.
+    pub(crate) spends: Option<Spends>,
+    pub(crate) agreed: Agreed,
+    /// Opens the secrets in the state.
+    pub(crate) key: Secret,
+}
+
+/// What a node has beside its engine.
+pub(crate) struct Beside {
     /// `None` in a cluster of one.
-    spends: Option<Spends>,
+    pub(crate) fetcher: Option<Fetcher>,
+    pub(crate) serving: Serving,
+    /// `None` in a cluster of one.
+    pub(crate) others: Option<Others>,
+    /// Decides small quotas, here and at the leader. `None` in a cluster of one.
+    pub(crate) spends: Option<Spends>,
+    pub(crate) agreed: Agreed,
+    /// Opens the secrets in the state.
+    pub(crate) key: Secret,
 }
 
 /// What a node needs to take part in a cluster.
@@ -99,19 +118,23 @@ impl Cluster {
         Starting::begin(options, is_alone.then_some(WAIT_MAX))
     }
 
-    pub(crate) fn new(
-        running: Running,
-        fetcher: Option<Fetcher>,
-        serving: Serving,
-        settler: Option<Settler>,
-        spends: Option<Spends>,
-    ) -> Self {
+    pub(crate) fn new(running: Running, beside: Beside) -> Self {
+        let Beside {
+            fetcher,
+            serving,
+            others,
+            spends,
+            agreed,
+            key,
+        } = beside;
         Self {
             running,
             fetcher,
             serving,
-            settler,
+            others,
             spends,
+            agreed,
+            key,
         }
     }
 
@@ -159,10 +182,10 @@ impl Cluster {
     /// [`ReadError`] when no leader can tell. The entry counts all the same.
     pub async fn settled(&self, index: u64) -> Result<(), ReadError> {
         // Alone: what was answered is applied.
-        let Some(settler) = self.settler.clone() else {
+        let Some(others) = self.others.clone() else {
             return Ok(());
         };
-        match self.on_runtime(async move { settler.settled(index).await }) {
+        match self.on_runtime(async move { others.settled(index).await }) {
             Some(answer) => answer.await.unwrap_or(Err(ReadError::Closed)),
             None => Err(ReadError::Closed),
         }
@@ -220,35 +243,6 @@ impl Cluster {
         self.running.proposer.engine().status()
     }
 
-    /// Hands the leadership over to the voter of this number, and waits until it leads.
-    ///
-    /// # Errors
-    ///
-    /// [`AdminError`] when this node does not lead, or when the other one does not take over.
-    pub async fn transfer_leader(&self, to: u64) -> Result<(), AdminError> {
-        let proposer = Arc::clone(&self.running.proposer);
-        let handing_over = async move { proposer.engine().transfer_leader(to).await };
-        match self.on_runtime(handing_over) {
-            Some(answer) => answer.await.unwrap_or(Err(AdminError::Stopped)),
-            None => Err(AdminError::Stopped),
-        }
-    }
-
-    /// Has this node write a snapshot of its state now, after which the log before it can go. Returns when that has
-    /// begun; [`Cluster::raft_status`] shows when it is there.
-    ///
-    /// # Errors
-    ///
-    /// [`AdminError::Stopped`] after the end of this node.
-    pub async fn write_snapshot(&self) -> Result<(), AdminError> {
-        let proposer = Arc::clone(&self.running.proposer);
-        let writing = async move { proposer.engine().write_snapshot().await };
-        match self.on_runtime(writing) {
-            Some(answer) => answer.await.unwrap_or(Err(AdminError::Stopped)),
-            None => Err(AdminError::Stopped),
-        }
-    }
-
     /// Fetches a file of another member into `path`, and returns its size. What `path` holds already is kept and
     /// continued; what came is checked against damage on the way, not against a member that lies.
     ///
@@ -294,7 +288,7 @@ impl Cluster {
     }
 
     /// Runs `work` beside the engine, to its end also when nobody waits for it. `None` after the end of that.
-    fn on_runtime<T: Send + 'static>(
+    pub(crate) fn on_runtime<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Option<oneshot::Receiver<T>> {

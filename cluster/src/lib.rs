@@ -4,7 +4,9 @@
 //! [`Cluster`] is all that the gateway sees. Behind it a state machine applies commands, purely and in order, and a
 //! store keeps them durable before anybody is told that they happened. One node is a cluster of one.
 
+mod agreement;
 pub mod audit;
+mod backup;
 mod command;
 mod error;
 mod grpc;
@@ -15,6 +17,7 @@ pub mod lease;
 mod machine;
 mod net;
 mod notary;
+mod operate;
 mod placement;
 mod plane;
 pub mod quota;
@@ -30,6 +33,11 @@ mod view;
 
 use std::time::SystemTime;
 
+pub use self::agreement::Agreement;
+pub use self::backup::{
+    RestoreError, RestoreOptions, Restored, SaveError, SavedSnapshot, SnapshotError,
+    SnapshotSummary, inspect_snapshot, restore_snapshot,
+};
 pub use self::command::wire::WireError;
 pub use self::command::{
     ApprovalRequest, ApprovalsCommand, ChangeNote, Command, ConfigChange, Expected, Fence,
@@ -39,13 +47,14 @@ pub use self::command::{
 pub use self::error::{OpenError, ProposeError, ReadError};
 pub use self::handle::{Cluster, Options};
 pub use self::join::{JoinToken, TokenError};
-pub use self::keyring::{Keyring, SealKey};
+pub use self::keyring::{Keyring, RotationError, SealKey};
 pub use self::machine::{
     ApiKey, Approval, ConfigVersion, DynamicServer, Ending, KeyMac, Member, MemberState, Refusal,
     Register, Shard, ShardOwner, StateHash, Token,
 };
-pub use self::net::{Begin, NetworkError, NetworkOptions, PeerFile};
+pub use self::net::{Begin, NetworkError, NetworkOptions, PeerFile, Sighting};
 pub use self::notary::Notary;
+pub use self::operate::RotateError;
 pub use self::placement::{Candidate, Pace, plan as plan_placement};
 pub use self::plane::FetchError;
 pub use self::raft::{AdminError, LATENCY_BOUNDS_US, Latency, RaftRole, RaftStatus, Seat};

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::agreement::Agreed;
 use crate::error::OpenError;
-use crate::handle::{Cluster, Options};
-use crate::net::{self, Fetcher, Settler, Spends};
+use crate::handle::{Beside, Cluster, Options};
+use crate::net;
 use crate::raft::{self, Alone, RaftStatus, Role, StartOptions, Timing};
 use crate::serving::Serving;
 use crate::store::{self, Lock};
@@ -17,13 +18,7 @@ pub type StatusReader = Arc<dyn Fn() -> RaftStatus + Send + Sync>;
 /// ends the node.
 pub struct Starting {
     node: raft::Starting,
-    /// `None` in a cluster of one.
-    fetcher: Option<Fetcher>,
-    serving: Serving,
-    /// `None` in a cluster of one.
-    settler: Option<Settler>,
-    /// `None` in a cluster of one.
-    spends: Option<Spends>,
+    beside: Beside,
 }
 
 impl Starting {
@@ -44,14 +39,18 @@ impl Starting {
                 role: Role::Founder,
                 timing: Timing::ALONE,
                 wait_max,
-                key,
+                key: key.clone(),
             };
             return Ok(Self {
                 node: raft::start(start, Alone, lock)?,
-                fetcher: None,
-                serving: Serving::default(),
-                settler: None,
-                spends: None,
+                beside: Beside {
+                    fetcher: None,
+                    serving: Serving::default(),
+                    others: None,
+                    spends: None,
+                    agreed: Agreed::default(),
+                    key,
+                },
             });
         };
         let prepared = net::prepare(network, &dir, options.node.as_str(), clock)?;
@@ -63,14 +62,18 @@ impl Starting {
             role: prepared.role,
             timing: Timing::CLUSTER,
             wait_max,
-            key: prepared.key,
+            key: prepared.key.clone(),
         };
         Ok(Self {
             node: raft::start(start, prepared.net, lock)?,
-            fetcher: Some(prepared.fetcher),
-            serving: prepared.serving,
-            settler: Some(prepared.settler),
-            spends: Some(prepared.spends),
+            beside: Beside {
+                fetcher: Some(prepared.fetcher),
+                serving: prepared.serving,
+                others: Some(prepared.others),
+                spends: Some(prepared.spends),
+                agreed: prepared.agreed,
+                key: prepared.key,
+            },
         })
     }
 
@@ -91,25 +94,13 @@ impl Starting {
     /// Dropping the future ends the node.
     pub async fn joined(self) -> Result<Cluster, OpenError> {
         let running = self.node.joined().await?;
-        Ok(Cluster::new(
-            running,
-            self.fetcher,
-            self.serving,
-            self.settler,
-            self.spends,
-        ))
+        Ok(Cluster::new(running, self.beside))
     }
 
     /// As [`Self::joined`], but blocks.
     pub(crate) fn wait(self) -> Result<Cluster, OpenError> {
         let running = self.node.wait()?;
-        Ok(Cluster::new(
-            running,
-            self.fetcher,
-            self.serving,
-            self.settler,
-            self.spends,
-        ))
+        Ok(Cluster::new(running, self.beside))
     }
 }
 

@@ -109,6 +109,11 @@ impl View {
         self.parts.shards().map()
     }
 
+    /// Whether that node owns a shard or has a copy of one.
+    pub fn holds_shards(&self, node: NodeId) -> bool {
+        self.parts.shards().names(node)
+    }
+
     /// One shard.
     pub fn shard(&self, shard: ShardId) -> Shard {
         let map = self.parts.shards().map();

@@ -4,8 +4,10 @@
 //! of the additional data, and so is what the caller binds the text to.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use arc_swap::ArcSwap;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::rand;
 use base64::Engine;
@@ -32,7 +34,7 @@ const NONCE_COUNTER_BITS: u32 = 44;
 
 /// Seals and opens with the keys of the cluster's keyring, prepared once.
 pub struct Sealer {
-    keys: [Prepared; 2],
+    keys: ArcSwap<Vec<Prepared>>,
     nonce_start: u128,
     n_sealed: AtomicU64,
 }
@@ -43,26 +45,37 @@ struct Prepared {
 }
 
 impl Sealer {
-    /// Prepares both live keys. `None` when the system's random generator has failed.
+    /// Prepares all live keys. `None` when the system's random generator has failed.
     pub fn new(keyring: &Keyring) -> Option<Self> {
-        let [sealing, other] = keyring.seal_keys();
-        Self::from_keys([prepare(sealing)?, prepare(other)?])
-    }
-
-    fn from_keys(keys: [Prepared; 2]) -> Option<Self> {
+        let keys = prepare_all(keyring)?;
         let mut start = [0; 16];
         rand::fill(&mut start[4..]).ok()?;
         let nonce_start = u128::from_be_bytes(start) >> NONCE_COUNTER_BITS << NONCE_COUNTER_BITS;
         Some(Self {
-            keys,
+            keys: ArcSwap::from_pointee(keys),
             nonce_start,
             n_sealed: AtomicU64::new(0),
         })
     }
 
+    /// Seals and opens with the keys of this keyring from now on. `false` when they cannot be used; then nothing
+    /// changes.
+    pub fn replace(&self, keyring: &Keyring) -> bool {
+        let keys = prepare_all(keyring);
+        let usable = keys.is_some();
+        if let Some(keys) = keys {
+            self.keys.store(Arc::new(keys));
+        }
+        usable
+    }
+
     /// Encrypts `plain` and binds it to `aad`: visible ASCII, base64url.
     pub fn seal(&self, aad: &[u8], plain: &[u8]) -> String {
-        let [Prepared { id, key }, _] = &self.keys;
+        let keys = self.keys.load();
+        // A keyring without keys is refused when it is prepared.
+        let Some(Prepared { id, key }) = keys.first() else {
+            return String::new();
+        };
         let nonce = self.next_nonce();
         let mut sealed: SmallVec<[u8; 256]> = SmallVec::new();
         sealed.extend_from_slice(&[VERSION, *id]);
@@ -104,7 +117,8 @@ impl Sealer {
         if version != VERSION || body.len() < TAG_BYTES {
             return None;
         }
-        let key = self.keys.iter().find(|prepared| prepared.id == id)?;
+        let keys = self.keys.load();
+        let key = keys.iter().find(|prepared| prepared.id == id)?;
         let nonce = Nonce::assume_unique_for_key(*nonce);
         let plain = key
             .key
@@ -118,6 +132,11 @@ impl fmt::Debug for Sealer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Sealer(..)")
     }
+}
+
+fn prepare_all(keyring: &Keyring) -> Option<Vec<Prepared>> {
+    let keys: Option<Vec<Prepared>> = keyring.seal_keys().iter().map(prepare).collect();
+    keys.filter(|keys| !keys.is_empty())
 }
 
 fn prepare(seal_key: &SealKey) -> Option<Prepared> {
@@ -146,14 +165,24 @@ mod tests {
     }
 
     #[test]
-    fn the_second_key_opens_too() {
-        let keyring = Keyring::generate().unwrap();
-        let [first, second] = keyring.seal_keys();
-        let sealer = Sealer::new(&keyring).unwrap();
-        let before =
-            Sealer::from_keys([prepare(second).unwrap(), prepare(first).unwrap()]).unwrap();
-        let text = before.seal(b"aad", b"plain");
-        assert_eq!(sealer.open(b"aad", &text).unwrap().as_slice(), b"plain");
+    fn what_was_sealed_before_and_after_a_rotation_opens_on_nodes_that_know_of_it_and_that_do_not()
+    {
+        let before = Keyring::generate().unwrap();
+        let after = before.rotated(1, 1_000).unwrap();
+        let (late, early) = (Sealer::new(&before).unwrap(), Sealer::new(&before).unwrap());
+        assert!(early.replace(&after));
+        let texts = [late.seal(b"aad", b"old"), early.seal(b"aad", b"new")];
+        for sealer in [&late, &early] {
+            let opened = texts.each_ref().map(|text| sealer.open(b"aad", text));
+            assert_eq!(opened[0].as_deref(), Some(&b"old"[..]));
+            assert_eq!(opened[1].as_deref(), Some(&b"new"[..]));
+        }
+        let mut keyring = after;
+        for n in 2..4 {
+            keyring = keyring.rotated(n * 10_000, 1_000).unwrap();
+        }
+        assert!(early.replace(&keyring));
+        assert_eq!(early.open(b"aad", &texts[0]), None, "its key is gone");
     }
 
     #[test]

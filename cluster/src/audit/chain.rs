@@ -26,6 +26,16 @@ impl Genesis {
     /// Longest name of a log, in bytes: it stands in every record.
     pub const LOG_BYTES_MAX: usize = 64;
 
+    /// The beginning of the log of a cluster, which bears the cluster's id.
+    #[must_use]
+    pub fn of_cluster(cluster: [u8; 16], previous: Option<Vec<u8>>) -> Self {
+        Self {
+            log: cluster.iter().map(|byte| format!("{byte:02x}")).collect(),
+            first_key_id: 1,
+            previous,
+        }
+    }
+
     /// Whether the name can stand in records and checkpoints as it is: letters, digits, `-`, `_` and `.`.
     #[must_use]
     pub fn is_valid(&self) -> bool {

@@ -180,18 +180,20 @@ fn nodes() -> impl Strategy<Value = NodesCommand> {
             }
         }),
         name().prop_map(|id| C::RevokeToken { id }),
-        join.prop_map(
-            |(name, address, nonce, speaks, proof)| C::Join(JoinRequest {
+        (join, any::<bool>()).prop_map(|((name, address, nonce, speaks, proof), learner)| {
+            C::Join(JoinRequest {
                 name,
                 address,
                 nonce,
                 speaks,
                 proof,
+                learner,
             })
-        ),
+        }),
         (some(), some()).prop_map(|(voters, learners)| C::Seat { voters, learners }),
         (node(), any::<bool>()).prop_map(|(node, on)| C::Drain { node, on }),
         (node(), any::<bool>()).prop_map(|(node, lost)| C::Remove { node, lost }),
+        node().prop_map(|node| C::Promote { node }),
     ]
 }
 

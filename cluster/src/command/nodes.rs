@@ -69,6 +69,11 @@ pub enum NodesCommand {
         /// Whether its disk is gone as well, and with it whatever it alone held.
         lost: bool,
     },
+    /// Gives a member a vote once it has caught up.
+    Promote {
+        /// Which.
+        node: NodeId,
+    },
 }
 
 impl NodesCommand {
@@ -90,6 +95,8 @@ pub struct JoinRequest {
     pub speaks: Speaks,
     /// Why it may.
     pub proof: JoinProof,
+    /// It wants no vote, also where it may have one.
+    pub learner: bool,
 }
 
 /// What a joining node becomes.
@@ -112,7 +119,7 @@ pub enum JoinProof {
         digest: [u8; 32],
     },
     /// It has a certificate with the name of a configured peer, which the node that proposes this has checked. Such
-    /// a node becomes a voter.
+    /// a node becomes a voter, unless it wants no vote.
     Peer,
 }
 

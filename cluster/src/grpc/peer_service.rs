@@ -41,6 +41,9 @@ pub(crate) trait Handler: Clone + Send + Sync + 'static {
         tokens: u64,
     ) -> impl Future<Output = Result<Option<u64>, PeerError>> + Send;
 
+    /// Hands the leadership over to the voter `to`, and says who leads then.
+    fn hand_over(&self, to: RaftId) -> impl Future<Output = Result<RaftId, PeerError>> + Send;
+
     /// Admits a node, or refuses it. `identity`: what its certificate proves, if it has one.
     fn join(
         &self,
@@ -187,6 +190,24 @@ impl<H: Handler> Peer for PeerService<H> {
             Err(unknown) => return Err(Status::aborted(unknown.to_string())),
         };
         Ok(Response::new(pb::SpendResponse {
+            result: Some(answer),
+        }))
+    }
+
+    async fn hand_over(
+        &self,
+        request: Request<pb::HandOverRequest>,
+    ) -> Result<Response<pb::HandOverResponse>, Status> {
+        use pb::hand_over_response::Result as Answer;
+
+        self.member(&request, |it| it.sender.as_ref())?;
+        let answer = match self.handler.hand_over(request.into_inner().to).await {
+            Ok(leader) => Answer::Leader(leader),
+            Err(PeerError::NotLeader { leader }) => Answer::NotLeader(pb::NotLeader { leader }),
+            Err(PeerError::Refused(why)) => Answer::Refused(why),
+            Err(unknown) => return Err(Status::aborted(unknown.to_string())),
+        };
+        Ok(Response::new(pb::HandOverResponse {
             result: Some(answer),
         }))
     }

@@ -21,6 +21,8 @@ use crate::raft::{self, BoxFuture, Member, PeerError, RaftId};
 
 /// How long the leader may take. Whoever asks tries again, and stops by a deadline of its own.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
+/// A leader that hands over waits for the other one; it gives up before this.
+const HAND_OVER_MAX: Duration = Duration::from_secs(8);
 
 /// Calls to other members. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -113,6 +115,26 @@ impl Peers {
         match answer.result {
             Some(Answer::Spent(pb::QuotaSpent { paid: true, .. })) => Ok(None),
             Some(Answer::Spent(spent)) => Ok(Some(spent.wait_us.unwrap_or(u64::MAX))),
+            Some(Answer::NotLeader(it)) => Err(PeerError::NotLeader { leader: it.leader }),
+            Some(Answer::Refused(why)) => Err(PeerError::Refused(why)),
+            None => Err(malformed()),
+        }
+    }
+
+    /// Has the leader hand the leadership over to the voter `to`, and says who leads then.
+    pub(crate) async fn hand_over(
+        &self,
+        (leader, member): (RaftId, &Member),
+        to: RaftId,
+    ) -> Result<RaftId, PeerError> {
+        use pb::hand_over_response::Result as Answer;
+
+        let sender = Some(self.links.sender(leader));
+        let mut client = self.client(leader, member);
+        let request = pb::HandOverRequest { sender, to };
+        let answer = call(HAND_OVER_MAX, client.hand_over(request)).await?;
+        match answer.result {
+            Some(Answer::Leader(leader)) => Ok(leader),
             Some(Answer::NotLeader(it)) => Err(PeerError::NotLeader { leader: it.leader }),
             Some(Answer::Refused(why)) => Err(PeerError::Refused(why)),
             None => Err(malformed()),

@@ -118,6 +118,7 @@ impl Admission {
             nonce,
             speaks,
             proof,
+            learner: request.learner,
         });
         Ok(Proposal {
             command,
@@ -229,6 +230,7 @@ mod tests {
                 secret: token.secret().expose().to_vec().into(),
             }),
             csr: Bytes::new(),
+            learner: false,
         }
     }
 

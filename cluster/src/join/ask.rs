@@ -32,6 +32,8 @@ pub(crate) struct JoinOptions {
     pub(crate) limit: Duration,
     /// Drawn for this attempt to join.
     pub(crate) nonce: [u8; 16],
+    /// Whether it wants no vote, also where it may have one.
+    pub(crate) learner: bool,
 }
 
 /// How a joining node shows who it is.
@@ -134,6 +136,7 @@ fn request(options: &JoinOptions) -> pb::JoinRequest {
             secret: Bytes::copy_from_slice(token.secret().expose()),
         }),
         csr,
+        learner: options.learner,
     }
 }
 

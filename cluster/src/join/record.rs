@@ -79,13 +79,14 @@ impl Record {
         Ok(Some(Self { path, stored }))
     }
 
-    /// A record of the node that makes the cluster.
-    pub(crate) fn founder(dir: &Path, raft_id: RaftId) -> Self {
+    /// A record of the node that makes the cluster, whose id is empty before it has one.
+    pub(crate) fn founder(dir: &Path, raft_id: RaftId, cluster: Bytes) -> Self {
         Self::new(
             dir,
             pb::MembershipRecord {
                 format: FORMAT,
                 raft_id,
+                cluster,
                 ..pb::MembershipRecord::default()
             },
         )
@@ -256,7 +257,7 @@ mod tests {
     #[test]
     fn a_newer_record_is_refused_by_its_format() {
         let dir = TempDir::new().unwrap();
-        let mut record = Record::founder(dir.path(), 1);
+        let mut record = Record::founder(dir.path(), 1, Bytes::new());
         record.stored.format = 2;
         record.begin_life().unwrap();
         let refused = Record::read(dir.path());

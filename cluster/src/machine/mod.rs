@@ -4,11 +4,12 @@
 
 mod approvals;
 pub(crate) mod audit;
-mod hashes;
+pub(crate) mod hashes;
 mod limits;
 mod nodes;
 mod once;
 pub(crate) mod quota;
+mod refound;
 mod refusal;
 mod registers;
 mod registry;
@@ -38,6 +39,7 @@ pub use self::approvals::{Approval, Ending};
 pub use self::hashes::StateHash;
 pub(crate) use self::limits::subject;
 pub use self::nodes::{Member, MemberState, Token};
+pub(crate) use self::refound::Refounder;
 pub use self::refusal::Refusal;
 pub use self::registers::Register;
 pub use self::registry::{ApiKey, ConfigVersion, DynamicServer, KeyMac};
@@ -140,6 +142,11 @@ impl Machine {
 }
 
 impl Parts {
+    /// Whether members and shards are the same in both. A cheap look, which may say no for equal ones.
+    pub(crate) fn shares_map(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.nodes, &other.nodes) && Arc::ptr_eq(&self.shards, &other.shards)
+    }
+
     pub(crate) fn shares_registry(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.registry, &other.registry)
     }

@@ -5,6 +5,8 @@
 //!            ▲               │               │
 //!            └──── Seat without it ◄─────────┘        any ─Remove─► Removed
 //! ```
+//!
+//! What a member is to become (`wanted`) is said by its join and by Promote; Seat tells what the log has made of it.
 
 use std::collections::BTreeMap;
 
@@ -204,6 +206,10 @@ impl Nodes {
                 *since = on.then(|| since.unwrap_or(stamp.at_ms));
                 Ok(Reply::Done)
             }
+            NodesCommand::Promote { node } => {
+                self.live_mut(node)?.wanted = JoinRole::Voter;
+                Ok(Reply::Done)
+            }
             NodesCommand::Boot { name, .. } => Err(Refusal::UnknownNodeName { name }),
             NodesCommand::Remove { node, .. } => Err(Refusal::UnknownNode { node }),
         }
@@ -226,6 +232,7 @@ impl Nodes {
             nonce: [0; 16],
             speaks,
             proof: JoinProof::Peer,
+            learner: false,
         };
         check_newcomer(&founder)?;
         self.cluster = Some(cluster);
@@ -295,7 +302,10 @@ impl Nodes {
         if former.is_none() && self.members.len() == MEMBERS_MAX {
             return Err(Refusal::TooMany { limit: MEMBERS_MAX });
         }
-        let role = self.admitted_as(&newcomer.proof)?;
+        let role = match self.admitted_as(&newcomer.proof)? {
+            JoinRole::Voter if newcomer.learner => JoinRole::Learner,
+            role => role,
+        };
         if let Some((former, _)) = former {
             self.members.remove(&former);
         }

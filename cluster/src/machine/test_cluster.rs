@@ -42,6 +42,7 @@ impl TestCluster {
                     nonce: [100 + place as u8; 16],
                     speaks,
                     proof: JoinProof::Peer,
+                    learner: false,
                 })
             };
             cluster.done(command);

@@ -17,7 +17,8 @@ use crate::grpc::{Handler, LeaseRenewal, Peers, membership_to_wire};
 use crate::join::{Admission, Known};
 use crate::machine::Refusal;
 use crate::machine::quota::Key;
-use crate::raft::{Engine, Member, PeerError, Peers as _, RaftId};
+use crate::machine::snapshot::hashes_to_wire;
+use crate::raft::{AdminError, Engine, Member, PeerError, Peers as _, RaftId};
 use crate::tls::Identity;
 
 /// How long an admission may take to get into the log.
@@ -139,6 +140,14 @@ impl Handler for EngineHandler {
         self.spends.decide(&key, tokens).await
     }
 
+    async fn hand_over(&self, to: RaftId) -> Result<RaftId, PeerError> {
+        let handed_over = self.engine.transfer_leader(to).await;
+        handed_over.map(|()| to).map_err(|error| match error {
+            AdminError::NotLeader { leader } => PeerError::NotLeader { leader },
+            other => PeerError::Refused(other.to_string()),
+        })
+    }
+
     async fn join(
         &self,
         identity: Option<Identity>,
@@ -168,6 +177,7 @@ impl Handler for EngineHandler {
             applied: state.index,
             membership_log_id,
             membership: Some(membership),
+            hashes: hashes_to_wire(state.parts.hashes()).hashes,
         }
     }
 }

@@ -1,15 +1,14 @@
 //! Leases: the leader grants them, every node renews its own.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lockgate_proto::id::NodeId;
 use openraft::async_runtime::WatchReceiver;
 use openraft::{Instant as _, ServerState};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval};
 
-use crate::error::ReadError;
 use crate::grpc::{LeaseRenewal, Peers};
 use crate::lease::{Footing, Granter, Holder, Life, Renewal, Terms};
 use crate::raft::{Applied, Engine, Member, PeerError, RaftId};
@@ -18,9 +17,6 @@ use crate::serving::{Serving, boot_time};
 const TERMS: Terms = Terms::DEFAULT;
 /// A renewal that was not answered by then comes too late to be of use.
 const ANSWER_MAX: Duration = Duration::from_millis(500);
-/// How often the leader is asked whether an entry binds everybody, and how long: several leases and an election.
-const SETTLE_EVERY: Duration = Duration::from_millis(10);
-const SETTLED_MAX: Duration = Duration::from_secs(10);
 
 /// The leader's side. Cheap to clone.
 #[derive(Clone)]
@@ -33,9 +29,10 @@ pub(super) struct Leases {
 }
 
 /// What this node sees as a leader.
-struct Lead {
+pub(super) struct Lead {
     term: u64,
-    last_log: u64,
+    /// Index of the last entry of its log.
+    pub(super) last_log: u64,
     footing: Footing,
 }
 
@@ -77,7 +74,8 @@ impl Leases {
         self.as_leader(|granter, _lead, now| granter.all_past(index, now))
     }
 
-    fn as_leader<T>(
+    /// Asks what this node has promised as the leader, with the time of now.
+    pub(super) fn as_leader<T>(
         &self,
         ask: impl FnOnce(&mut Granter, &Lead, Duration) -> T,
     ) -> Result<T, PeerError> {
@@ -180,41 +178,7 @@ pub(super) async fn renew(engine: Engine, leases: Leases, peers: Peers, serving:
     }
 }
 
-/// Waits until entries bind every node. Works once the network serves. Cheap to clone.
-#[derive(Clone, Default)]
-pub(crate) struct Settler {
-    parts: Arc<OnceLock<(Engine, Leases, Peers)>>,
-}
-
-impl Settler {
-    pub(super) fn serve(&self, engine: Engine, leases: Leases, peers: Peers) {
-        // The network begins to serve once.
-        let _first = self.parts.set((engine, leases, peers));
-    }
-
-    /// Waits until every node has applied the entry at `index`, or may not serve before it has.
-    pub(crate) async fn settled(&self, index: u64) -> Result<(), ReadError> {
-        let (engine, leases, peers) = self.parts.get().ok_or(ReadError::Closed)?;
-        let deadline = Instant::now() + SETTLED_MAX;
-        loop {
-            let asked = match leader(engine) {
-                Some((id, _)) if id == engine.id() => leases.is_past(index),
-                Some((id, member)) => peers.is_past((id, &member), index).await,
-                None => Err(PeerError::NotLeader { leader: None }),
-            };
-            match asked {
-                Ok(true) => return Ok(()),
-                Ok(false) => {}
-                Err(cause) => tracing::debug!(%cause, "not told who is past an entry"),
-            }
-            if Instant::now() + SETTLE_EVERY > deadline {
-                return Err(ReadError::NoLeader);
-            }
-            sleep(SETTLE_EVERY).await;
-        }
-    }
-}
-
+/// Who leads, as far as this node knows.
 pub(super) fn leader(engine: &Engine) -> Option<(RaftId, Member)> {
     let metrics = engine.raft().metrics();
     let metrics = metrics.borrow_watched();

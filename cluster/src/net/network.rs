@@ -11,9 +11,11 @@ use tokio::sync::watch;
 use super::fetcher::Fetcher;
 use super::files::Files;
 use super::handler::EngineHandler;
-use super::leases::{self, Leases, Settler};
+use super::leases::{self, Leases};
+use super::others::Others;
 use super::spends::Spends;
-use super::{keeper, roster, segments};
+use super::{comparer, keeper, roster, segments, shard_keeper};
+use crate::agreement::Agreed;
 use crate::grpc::{Guard, Links, Listener, Members, NetworkFactory, Peers, Roster};
 use crate::join::{Admission, Record};
 use crate::plane::{FileSource, Plane};
@@ -37,8 +39,10 @@ pub(super) struct NetParts {
     pub(super) key: Secret,
     /// Told about the lease of this node.
     pub(super) serving: Serving,
-    pub(super) settler: Settler,
     pub(super) spends: Spends,
+    pub(super) others: Others,
+    /// Told how the state of this node compares.
+    pub(super) agreed: Agreed,
     pub(super) tcp: TcpListener,
     pub(super) udp: UdpSocket,
 }
@@ -141,9 +145,13 @@ impl raft::Network for Net {
             drop(stop);
         });
         parts
-            .settler
+            .others
             .serve(engine.clone(), leases.clone(), peers.clone());
         parts.spends.serve(engine.clone(), peers.clone());
+        let keeping = shard_keeper::keep(engine.clone(), leases.clone());
+        let _keeping_shards = spawn_named("peer-shards", keeping);
+        let comparing = comparer::follow(engine.clone(), peers.clone(), parts.agreed);
+        let _comparing = spawn_named("peer-comparer", comparing);
         let renewing = leases::renew(engine.clone(), leases.clone(), peers.clone(), parts.serving);
         let _leasing = spawn_named("peer-lease", renewing);
         let vouching = roster::ask_about_newcomers(guard, roster, peers, engine.id());

@@ -33,5 +33,7 @@ pub enum Begin {
     Join {
         /// Lets it in.
         token: Option<JoinToken>,
+        /// Whether it wants no vote, also where it may have one.
+        learner: bool,
     },
 }

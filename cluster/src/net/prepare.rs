@@ -6,15 +6,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use lockgate_proto::peer::v1 as pb;
 
 use super::error::NetworkError;
 use super::fetcher::Fetcher;
-use super::leases::Settler;
 use super::network::{Net, NetParts};
 use super::options::{Begin, NetworkOptions};
+use super::others::Others;
 use super::spends::Spends;
 use crate::Clock;
+use crate::agreement::Agreed;
 use crate::command::NodesCommand;
 use crate::error::OpenError;
 use crate::join::{JoinOptions, Papers, Record, RecordError, ask};
@@ -45,7 +47,9 @@ pub(crate) struct Prepared {
     /// Whether it may serve.
     pub(crate) serving: Serving,
     /// Waits until entries bind every node.
-    pub(crate) settler: Settler,
+    pub(crate) others: Others,
+    /// How its state compares to that of the others.
+    pub(crate) agreed: Agreed,
     /// Decides small quotas, here and at the leader.
     pub(crate) spends: Spends,
 }
@@ -77,7 +81,8 @@ pub(crate) fn prepare(
         id if id == NodesCommand::FIRST.0 => Role::Founder,
         id => Role::Joined(id),
     };
-    let (serving, settler) = (Serving::leased(), Settler::default());
+    let (serving, others) = (Serving::leased(), Others::default());
+    let agreed = Agreed::default();
     let spends = Spends::default();
     let parts = NetParts {
         dir: dir.to_owned(),
@@ -88,7 +93,8 @@ pub(crate) fn prepare(
         peers: options.peers.keys().cloned().collect(),
         key: key.clone(),
         serving: serving.clone(),
-        settler: settler.clone(),
+        others: others.clone(),
+        agreed: agreed.clone(),
         spends: spends.clone(),
         tcp,
         udp,
@@ -101,7 +107,8 @@ pub(crate) fn prepare(
         address,
         key,
         serving,
-        settler,
+        others,
+        agreed,
         spends,
     })
 }
@@ -109,7 +116,7 @@ pub(crate) fn prepare(
 /// Kept before anybody is asked, so that a node which ends in the middle asks again as the same one.
 fn first_record(options: &NetworkOptions, dir: &Path) -> Result<Record, OpenError> {
     match options.begin {
-        Begin::Found => Ok(Record::founder(dir, NodesCommand::FIRST.0)),
+        Begin::Found => Ok(Record::founder(dir, NodesCommand::FIRST.0, Bytes::new())),
         Begin::Join { .. } => {
             let record = Record::asking(dir, random()?);
             record.save().map_err(record_error)?;
@@ -124,9 +131,9 @@ fn join(
     dir: &Path,
     (name, address, clock): (&str, &str, Clock),
 ) -> Result<(), OpenError> {
-    let token = match &options.begin {
-        Begin::Join { token } => token.clone(),
-        Begin::Found => None,
+    let (token, learner) = match &options.begin {
+        Begin::Join { token, learner } => (token.clone(), *learner),
+        Begin::Found => (None, false),
     };
     let papers = match token {
         Some(token) if !options.tls.cert.exists() => Papers::Token {
@@ -147,6 +154,7 @@ fn join(
         papers,
         limit: ADMISSION_MAX,
         nonce: record.nonce(),
+        learner,
     };
     let admitted = ask_blocking(&asking)?;
     if let Papers::Token { request, .. } = &asking.papers {

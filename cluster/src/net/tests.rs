@@ -1,6 +1,7 @@
 //! Several nodes in one process, each with its own engine, over gRPC with mutual TLS and QUIC on loopback.
 
 mod audit;
+mod divergence;
 mod quotas;
 
 use std::collections::BTreeMap;
@@ -113,7 +114,10 @@ impl World {
         for name in names {
             let begin = match nodes.is_empty() {
                 true => Begin::Found,
-                false => Begin::Join { token: None },
+                false => Begin::Join {
+                    token: None,
+                    learner: false,
+                },
             };
             nodes.push(world.start(name, begin).unwrap());
         }
@@ -215,7 +219,15 @@ fn a_start_without_a_quorum_waits_for_one() {
             begun => break begun.unwrap(),
         }
     };
-    let n2 = world.start("n2", Begin::Join { token: None }).unwrap();
+    let n2 = world
+        .start(
+            "n2",
+            Begin::Join {
+                token: None,
+                learner: false,
+            },
+        )
+        .unwrap();
     let n1 = world.runtime.block_on(n1.joined()).unwrap();
     assert_eq!(n1.view().boot(), 2);
     world.close([n1, n2]);
@@ -242,6 +254,7 @@ fn a_token_lets_one_node_in_once_and_gives_it_a_certificate() {
         "n8",
         Begin::Join {
             token: Some(token.clone()),
+            learner: false,
         },
     );
     options.network.as_mut().unwrap().tls = TlsFiles {
@@ -263,7 +276,10 @@ fn a_token_lets_one_node_in_once_and_gives_it_a_certificate() {
     world.close([n8]);
     let n8 = Cluster::start(options).unwrap();
     assert_eq!(n8.view().boot(), 2);
-    let again = Begin::Join { token: Some(token) };
+    let again = Begin::Join {
+        token: Some(token),
+        learner: false,
+    };
     world.certs.node("n9", now()).unwrap();
     let refused = Cluster::start(world.options("n9", again)).err().unwrap();
     assert!(
@@ -278,7 +294,13 @@ fn who_is_no_peer_needs_a_token() {
     let mut world = World::new(&["n1"]);
     let n1 = world.start("n1", Begin::Found).unwrap();
     world.certs.node("n9", now()).unwrap();
-    let refused = Cluster::start(world.options("n9", Begin::Join { token: None }));
+    let refused = Cluster::start(world.options(
+        "n9",
+        Begin::Join {
+            token: None,
+            learner: false,
+        },
+    ));
     let refused = refused.err().unwrap().to_string();
     assert!(refused.contains("no token"), "{refused}");
     world.close([n1]);
@@ -289,18 +311,20 @@ fn a_removed_node_is_out_and_its_name_may_return_under_another_number() {
     let (mut world, mut nodes) = World::cluster(&["n1", "n2", "n3"]);
     let old = nodes[2].view().member(&NodeName::from("n3")).unwrap().id;
     world.close([nodes.remove(2)]);
-    let remove = NodesCommand::Remove {
-        node: old,
-        lost: true,
-    };
-    world
-        .runtime
-        .block_on(nodes[1].propose(remove.into()))
-        .unwrap();
+    let removed = nodes[1].remove_member(old, true);
+    world.runtime.block_on(removed).unwrap();
     world.until(&nodes[0], |view| n_voters(view) == 2);
 
     std::fs::remove_dir_all(world.data_dir("n3")).unwrap();
-    let n3 = world.start("n3", Begin::Join { token: None }).unwrap();
+    let n3 = world
+        .start(
+            "n3",
+            Begin::Join {
+                token: None,
+                learner: false,
+            },
+        )
+        .unwrap();
     world.until(&n3, |view| n_voters(view) == 3);
     let new = n3.view().member(&NodeName::from("n3")).unwrap().id;
     assert!(new > old, "{new:?} {old:?}");
@@ -331,7 +355,13 @@ fn a_node_that_slept_through_every_leader_it_knows_finds_the_new_ones() {
             .unwrap();
         nodes.push(
             world
-                .start(name, Begin::Join { token: Some(token) })
+                .start(
+                    name,
+                    Begin::Join {
+                        token: Some(token),
+                        learner: false,
+                    },
+                )
                 .unwrap(),
         );
     }
@@ -339,7 +369,15 @@ fn a_node_that_slept_through_every_leader_it_knows_finds_the_new_ones() {
     // One that `n3` has never heard of leads, and only `n2` can vouch for it.
     world.close([nodes.remove(0)]);
     world.write(&nodes[0], "while", "asleep");
-    let sleeper = world.start("n3", Begin::Join { token: None }).unwrap();
+    let sleeper = world
+        .start(
+            "n3",
+            Begin::Join {
+                token: None,
+                learner: false,
+            },
+        )
+        .unwrap();
     assert_eq!(
         sleeper.view().member(&NodeName::from("n3")).unwrap().id,
         asleep

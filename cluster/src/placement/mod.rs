@@ -7,12 +7,14 @@
 
 mod aim;
 mod balance;
+mod duty;
 #[cfg(test)]
 mod tests;
 
 use lockgate_proto::id::{NodeId, ShardId};
 
 use self::aim::Aim;
+pub(crate) use self::duty::{Duty, Pulse, next_duty};
 use crate::command::{ShardChange, ShardStep};
 use crate::machine::Shard;
 

@@ -104,6 +104,12 @@ pub enum AdminError {
         /// Which.
         id: u64,
     },
+    /// The leader does not do it, or did not answer.
+    #[error("{why}")]
+    Refused {
+        /// What it says.
+        why: String,
+    },
     /// This node is ending, or its store has failed.
     #[error("the cluster's engine has stopped on this node")]
     Stopped,

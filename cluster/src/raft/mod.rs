@@ -23,13 +23,16 @@ pub(crate) use self::alone::Alone;
 pub(crate) use self::config::Timing;
 pub(crate) use self::engine::Engine;
 pub use self::engine::boot_time_us;
+pub(crate) use self::log_store::{Identity, LogStore};
 pub use self::metrics::{LATENCY_BOUNDS_US, Latency};
 pub(crate) use self::network::{BoxFuture, Network, PeerError, Peers};
 pub(crate) use self::publish::Applied;
-pub(crate) use self::snapshot::{Draft, SnapshotFile, Snapshots};
+pub(crate) use self::snapshot::{
+    Contents, Draft, SnapshotFile, Snapshots, read as read_snapshot, write as write_snapshot,
+};
 pub(crate) use self::start::{Role, Running, StartOptions, start};
 pub(crate) use self::starting::Starting;
 pub(crate) use self::types::{
     Entry, LogId, Member, Payload, RaftId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig,
-    Vote,
+    Vote, log_id,
 };

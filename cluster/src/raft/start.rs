@@ -299,11 +299,7 @@ async fn begin_audit(proposer: &Proposer, deadline: Instant) -> Result<(), OpenE
     let state = proposer.read().await.map_err(OpenError::engine)?;
     let cluster = state.parts.nodes().cluster();
     let cluster = cluster.ok_or_else(|| OpenError::engine("the new cluster has no id"))?;
-    let genesis = Genesis {
-        log: hex(cluster.as_ref()),
-        first_key_id: 1,
-        previous: None,
-    };
+    let genesis = Genesis::of_cluster(cluster, None);
     let begin = AuditCommand::Begin(genesis).into();
     match proposer.propose_idempotent(begin, deadline).await {
         // Sent twice; the first one has begun it.
@@ -312,13 +308,23 @@ async fn begin_audit(proposer: &Proposer, deadline: Instant) -> Result<(), OpenE
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// Waits for a leader, and counts this start.
 async fn begin_life(options: &StartOptions, proposer: &Proposer) -> Result<(), OpenError> {
     let deadline = Instant::now() + options.wait_max.unwrap_or(FOREVER);
+    let count = NodesCommand::Boot {
+        name: options.name.clone(),
+        address: options.address.clone(),
+        nonce: random()?,
+        speaks: Speaks::ours(),
+    };
+    let known = Arc::clone(&proposer.engine().applied().borrow());
+    let is_new = options.role == Role::Founder && known.parts.nodes().cluster().is_none();
+    let mut counted = None;
+    if !is_new {
+        // Before anything else: it may have moved, and is not sent what it lacks before the others know where it is.
+        let counting = proposer.propose_idempotent(count.clone().into(), deadline);
+        counted = Some(counting.await?);
+    }
     let state = loop {
         match proposer.read().await {
             Ok(state) => break state,
@@ -349,13 +355,11 @@ async fn begin_life(options: &StartOptions, proposer: &Proposer) -> Result<(), O
     if options.role == Role::Founder && state.parts.audit().genesis().is_none() {
         begin_audit(proposer, deadline).await?;
     }
-    let count = NodesCommand::Boot {
-        name: options.name.clone(),
-        address: options.address.clone(),
-        nonce: random()?,
-        speaks: Speaks::ours(),
+    let counted = match counted {
+        Some(counted) => counted,
+        None => proposer.propose_idempotent(count.into(), deadline).await?,
     };
-    match proposer.propose_idempotent(count.into(), deadline).await? {
+    match counted {
         Reply::Boot(boot) => {
             proposer.begin_life(boot);
             Ok(())

@@ -1,10 +1,13 @@
 //! Members of the cluster, and how it stands.
 
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::StatusCode;
 use lockgate_cluster::{
-    AdminError, JoinRole, JoinToken, Member, MemberState, NodesCommand, RaftRole, RaftStatus, View,
+    AdminError, JoinRole, JoinToken, Member, MemberState, NodesCommand, RaftRole, RaftStatus,
+    Sighting, View,
 };
 use lockgate_proto::id::NodeName;
 use serde::Deserialize;
@@ -19,33 +22,50 @@ use super::status::timestamp_ms;
 
 /// A cluster that does not answer in this time can't decide.
 const DECIDES_MAX: Duration = Duration::from_secs(2);
+/// How long a promotion is waited for.
+const PROMOTED_MAX: Duration = Duration::from_secs(10);
 /// Longest life of a token.
 const LIFETIME_S_MAX: u64 = 7 * 24 * 3600;
 
-/// All members, those that were removed too.
-pub(super) fn members(parts: &Parts) -> Answer {
+/// All members, those that were removed too. Each is asked how it stands.
+pub(super) async fn members(parts: &Parts) -> Answer {
+    let seen = parts.cluster.survey().await;
     let (view, status) = (parts.cluster.view(), parts.cluster.raft_status());
+    let leader = leader(&status, &seen);
     let members: Vec<Value> = view
         .members()
         .values()
-        .map(|member| shown(member, &status))
+        .map(|member| shown(member, &status, (leader, seen.get(&member.id.0))))
         .collect();
     answer::ok(&json!({ "members": members }))
 }
 
-fn shown(member: &Member, status: &RaftStatus) -> Value {
-    let seat = status.seats.iter().find(|seat| seat.id == member.id.0);
-    // Of itself a node knows what it has applied, of others only a leader knows what they hold.
+/// Number of the leader by the newest term that anybody knows of.
+fn leader(status: &RaftStatus, seen: &BTreeMap<u64, Sighting>) -> Option<u64> {
+    let others = seen
+        .values()
+        .map(|sighting| (sighting.term, sighting.leader));
+    let known = others.chain([(status.term, status.leader)]);
+    let known = known.filter_map(|(term, leader)| Some((term, leader?)));
+    known.max().map(|(_, leader)| leader)
+}
+
+fn shown(
+    member: &Member,
+    status: &RaftStatus,
+    (leader, sighting): (Option<u64>, Option<&Sighting>),
+) -> Value {
     let applied = match member.id.0 == status.id {
         true => Some(status.applied),
-        false => seat.and_then(|seat| seat.matched),
+        false => sighting.map(|sighting| sighting.applied),
     };
     json!({
         "number": member.id.0,
         "name": member.name.as_str(),
         "address": member.address,
         "state": word(member.state),
-        "leader": status.leader == Some(member.id.0),
+        "leader": leader == Some(member.id.0),
+        "answers": applied.is_some(),
         "this": status.id == member.id.0,
         "boot": member.boot,
         "version": member.speaks.version,
@@ -74,8 +94,9 @@ pub(super) async fn health(parts: &Parts) -> Answer {
     let voters = status.seats.iter().filter(|seat| seat.votes).count();
     let hash = view.state_hashes().last();
     let id = view.cluster_id().unwrap_or_default();
+    let differing = parts.cluster.agreement().differing;
     answer::ok(&json!({
-        "healthy": decides && serves,
+        "healthy": decides && serves && differing == 0,
         "cluster": hex(&id),
         "node": view.node(),
         "number": status.id,
@@ -90,6 +111,8 @@ pub(super) async fn health(parts: &Parts) -> Answer {
         "commit_index": status.committed,
         "apply_index": status.applied,
         "snapshot_index": status.snapshot,
+        "differing_states": differing,
+        "file_differs": parts.file_differs.load(Ordering::Relaxed),
         "state_hash": hash.map(|hash| json!({ "index": hash.index, "sha256": hex(&hash.hash) })),
     }))
 }
@@ -104,7 +127,7 @@ pub(super) fn role(role: RaftRole) -> &'static str {
     }
 }
 
-fn name_of(view: &View, number: u64) -> Option<String> {
+pub(super) fn name_of(view: &View, number: u64) -> Option<String> {
     let mut members = view.members().values();
     let member = members.find(|member| member.id.0 == number)?;
     Some(member.name.to_string())
@@ -143,12 +166,26 @@ pub(super) async fn remove(
     };
     let member = find(acting.parts, name)?;
     acting.record("cluster.remove", name)?;
-    let command = NodesCommand::Remove {
-        node: member.id,
-        lost: removal.lost,
-    };
-    acting.parts.cluster.propose(command.into()).await?;
+    let cluster = &acting.parts.cluster;
+    cluster.remove_member(member.id, removal.lost).await?;
     Ok(answer::done())
+}
+
+/// Gives a learner a vote, as soon as it has caught up.
+pub(super) async fn promote(acting: &Acting<'_>, name: &str) -> Result<Answer, ApiError> {
+    let node = find(acting.parts, name)?.id;
+    acting.record("cluster.promote", name)?;
+    let cluster = &acting.parts.cluster;
+    cluster
+        .propose(NodesCommand::Promote { node }.into())
+        .await?;
+    let state = |view: &View| view.members().get(&node).map(|member| member.state);
+    let mut views = cluster.watch();
+    let voted = views.wait_for(|view| state(view) == Some(MemberState::Voter));
+    // It goes on without anybody who waits.
+    let _late = tokio::time::timeout(PROMOTED_MAX, voted).await.is_err();
+    let state = state(&cluster.view()).map(word);
+    Ok(answer::ok(&json!({ "node": name, "state": state })))
 }
 
 /// Body of a transfer.
@@ -168,7 +205,7 @@ pub(super) async fn transfer_leader(acting: &Acting<'_>, body: &[u8]) -> Result<
     let cluster = &acting.parts.cluster;
     let to = match &transfer.to {
         Some(name) => find(acting.parts, name)?.id.0,
-        None => other_voter(&cluster.raft_status())?,
+        None => other_voter(&cluster.raft_status(), &cluster.survey().await)?,
     };
     let view = cluster.view();
     let name = name_of(&view, to).unwrap_or_default();
@@ -180,14 +217,17 @@ pub(super) async fn transfer_leader(acting: &Acting<'_>, body: &[u8]) -> Result<
     Ok(answer::ok(&json!({ "leader": name })))
 }
 
-/// The voter that lacks least.
-fn other_voter(status: &RaftStatus) -> Result<u64, ApiError> {
-    let others = status
-        .seats
-        .iter()
-        .filter(|seat| seat.votes && seat.id != status.id);
-    let best = others.max_by_key(|seat| seat.matched);
-    best.map(|seat| seat.id).ok_or_else(|| {
+/// The voter that lacks least, of those that answer, the leader aside.
+fn other_voter(status: &RaftStatus, seen: &BTreeMap<u64, Sighting>) -> Result<u64, ApiError> {
+    let leader = leader(status, seen);
+    let voters = status.seats.iter().filter(|seat| seat.votes);
+    let others = voters.filter(|seat| Some(seat.id) != leader);
+    let applied = |id| match id == status.id {
+        true => Some(status.applied),
+        false => Some(seen.get(&id)?.applied),
+    };
+    let best = others.filter_map(|seat| Some((applied(seat.id)?, seat.id)));
+    best.max().map(|(_, id)| id).ok_or_else(|| {
         let message = "there is no other voter that could lead";
         ApiError::conflict("no_other_voter", message, "let another node join first")
     })
@@ -198,10 +238,10 @@ fn not_transferred(error: &AdminError, view: &View) -> ApiError {
         AdminError::NotLeader { leader } => {
             let leader = leader.and_then(|leader| name_of(view, leader));
             let message = match leader {
-                Some(leader) => format!("this node does not lead; ask `{leader}`, which does"),
+                Some(leader) => format!("`{leader}` leads meanwhile, and was not asked"),
                 None => "no node leads at the moment".to_owned(),
             };
-            ApiError::conflict("not_leader", message, "name that node's admin address")
+            ApiError::conflict("not_leader", message, "see `lockgate cluster health`")
         }
         other => ApiError::unavailable(
             "not_transferred",

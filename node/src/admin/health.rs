@@ -1,6 +1,7 @@
 //! Health and metrics.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use http::StatusCode;
 use lockgate_cluster::{LATENCY_BOUNDS_US, Latency};
@@ -25,8 +26,13 @@ pub(super) fn ready(parts: &Parts, with_details: bool) -> Answer {
     let readiness = *parts.readiness.borrow();
     let audited = parts.pipeline.audit.is_healthy();
     let serves = parts.cluster.serving().is_on();
+    let agreement = parts.cluster.agreement();
     let (status, word) = match (readiness, audited) {
         (Readiness::Ready, _) if !serves => (StatusCode::SERVICE_UNAVAILABLE, "no_lease"),
+        // What it holds is not what the cluster has agreed on.
+        (Readiness::Ready, _) if agreement.is_minority => {
+            (StatusCode::SERVICE_UNAVAILABLE, "diverged")
+        }
         (Readiness::Ready, true) => (StatusCode::OK, readiness.as_str()),
         (Readiness::Ready, false) => (StatusCode::SERVICE_UNAVAILABLE, "audit_unavailable"),
         (Readiness::Starting | Readiness::Draining, _) => {
@@ -49,7 +55,7 @@ pub(super) fn ready(parts: &Parts, with_details: bool) -> Answer {
             // Records that only memory has go with the process.
             body["audit"]["degraded"] = json!(mode == AuditMode::Memory);
         }
-        body["cluster"] = json!({ "lease": serves });
+        body["cluster"] = json!({ "lease": serves, "differing_states": agreement.differing });
     }
     answer::json(status, &body)
 }
@@ -90,6 +96,7 @@ fn gauges(parts: &Parts) -> Gauges {
         waiting_bytes: waiting.bytes,
         waiting_refused: waiting.refused,
         servers: servers.collect(),
+        file_differs: parts.file_differs.load(Ordering::Relaxed),
         raft: raft_gauges(parts),
         quotas: quota_gauges(parts),
     }
@@ -126,6 +133,7 @@ fn raft_gauges(parts: &Parts) -> RaftGauges {
         last_log: status.last_log,
         committed: status.committed,
         applied: status.applied,
+        divergence: parts.cluster.agreement().differing,
         snapshot: status.snapshot,
         snapshot_bytes: status.snapshot_bytes,
         bounds_us: &LATENCY_BOUNDS_US,

@@ -4,7 +4,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use lockgate_cluster::Cluster;
@@ -75,6 +76,10 @@ pub struct Parts {
     pub connections: Arc<dyn Fn() -> usize + Send + Sync>,
     /// Hash of the CA that join tokens pin. `None` in a cluster of one.
     pub ca_sha256: Option<CaHash>,
+    /// Whether the file says something else than the registry that the nodes share.
+    pub file_differs: Arc<AtomicBool>,
+    /// How long what the keyring has sealed is of use.
+    pub sealed_age_max: Duration,
     /// Makes file and registry effective on this node as they are now, and resolves when they are. An answer to a
     /// change is sent after that, so that a revoked key opens nothing any more.
     pub apply: Arc<dyn Fn() -> ApplyFuture + Send + Sync>,

@@ -18,7 +18,8 @@ use super::error::ApiError;
 use super::parts::Parts;
 use super::route::{self, Found, Operation};
 use super::{
-    cluster, health, keys, registers, registry, servers, sessions, settings, status, tools, usage,
+    cluster, health, keyring, keys, registers, registry, servers, sessions, settings, shards,
+    snapshot, status, tools, usage,
 };
 
 /// Longest time for an answer. What was stored by then stays stored.
@@ -197,13 +198,19 @@ async fn perform(
         Operation::ConfigApply => registry::apply(acting, body).await,
         Operation::ConfigHistory => registry::history(parts),
         Operation::ConfigRollback => registry::roll_back(acting, body).await,
-        Operation::Members => Ok(cluster::members(parts)),
+        Operation::Members => Ok(cluster::members(parts).await),
+        Operation::Shards => Ok(shards::map(parts)),
         Operation::ClusterHealth => Ok(cluster::health(parts).await),
+        Operation::MemberPromote => cluster::promote(acting, part).await,
         Operation::MemberRemove => cluster::remove(acting, part, body).await,
         Operation::TransferLeader => cluster::transfer_leader(acting, body).await,
         Operation::TokensList => Ok(cluster::tokens(parts)),
         Operation::TokenCreate => cluster::create_token(acting, body).await,
         Operation::TokenRevoke => cluster::revoke_token(acting, part).await,
+        Operation::KeyringRotate => keyring::rotate(acting).await,
+        Operation::SnapshotStatus => Ok(snapshot::status(parts)),
+        Operation::SnapshotSave => snapshot::save(acting).await,
+        Operation::SnapshotPiece => snapshot::piece(parts, part, query).await,
         Operation::RegisterShow => registers::show(parts, part, query).await,
         Operation::RegisterWrite => registers::write(acting, part, body).await,
     }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::select_all;
@@ -16,7 +17,7 @@ use crate::identity::Identity;
 use crate::task::spawn_named;
 use crate::upstream::UpstreamHandle;
 
-use super::{App, replicated};
+use super::App;
 
 /// Catalogs that change within this time make one new table.
 const DEBOUNCE: Duration = Duration::from_millis(20);
@@ -52,9 +53,27 @@ impl App {
         let mut tasks = vec![
             spawn_named("routes", self.clone().keep_routes()),
             spawn_named("session sweep", sweep),
+            spawn_named("keyring", self.clone().keep_keyring()),
         ];
         tasks.append(&mut recording);
         tasks
+    }
+
+    /// Seals with the keys of every new keyring. All nodes know a key before any of them seals with it.
+    async fn keep_keyring(self) {
+        let mut views = self.cluster.watch();
+        let mut current = Arc::clone(self.cluster.view().keyring());
+        while views.changed().await.is_ok() {
+            let keyring = Arc::clone(views.borrow_and_update().keyring());
+            if Arc::ptr_eq(&keyring, &current) {
+                continue;
+            }
+            match self.sealer.replace(&keyring) {
+                true => tracing::info!("keyring changed"),
+                false => tracing::error!("the new keyring cannot be used, the old one stays"),
+            }
+            current = keyring;
+        }
     }
 
     /// Makes `registry` effective, with what was added to it at run time: who may come in, and which servers there are.
@@ -110,9 +129,7 @@ impl App {
     pub(super) async fn keep_registry(self, reload: ReloadHandle) {
         let (mut versions, mut views) = (reload.versions(), self.cluster.watch());
         let mut last: Option<Arc<View>> = None;
-        if self.replicated.is_some() {
-            warn_of_difference(&versions.borrow_and_update(), &self.cluster.view());
-        }
+        self.note_difference(&versions.borrow_and_update(), &self.cluster.view());
         loop {
             let is_new_file = tokio::select! {
                 changed = versions.changed() => changed.map(|()| true),
@@ -124,22 +141,35 @@ impl App {
             };
             let view = Arc::clone(&views.borrow_and_update());
             let version = Arc::clone(&versions.borrow_and_update());
-            if self.replicated.is_some() && is_new_file {
-                warn_of_difference(&version, &view);
-            }
             // Most entries of the log are about other things.
             let is_same = last
                 .as_ref()
                 .is_some_and(|last| view.has_same_registry(last));
-            last = Some(view);
             if is_same && !is_new_file {
+                last = Some(view);
                 continue;
             }
+            self.note_difference(&version, &view);
+            last = Some(view);
             match self.apply(&version.config.registry).await {
                 Ok(()) => tracing::info!(version = version.version, "registry applied"),
                 Err(error) => tracing::error!(%error, "registry could not be applied"),
             }
         }
+    }
+
+    /// Among several nodes the file only seeds the registry; that it says something else is to be known.
+    fn note_difference(&self, file: &config::Versioned, view: &View) {
+        let Some(replicated) = &self.replicated else {
+            return;
+        };
+        let differs = replicated.differs(&file.document(), view);
+        if differs && !self.file_differs.swap(differs, Ordering::Relaxed) {
+            tracing::warn!(
+                "the registry of the file is another one than the cluster's, which is in force; `lockgate config diff` shows where, `lockgate config apply` changes the cluster's"
+            );
+        }
+        self.file_differs.store(differs, Ordering::Relaxed);
     }
 
     /// Builds the routing tables from what the servers publish now.
@@ -178,15 +208,6 @@ impl App {
             }
             tokio::time::sleep(DEBOUNCE).await;
         }
-    }
-}
-
-/// Among several nodes the file only seeds the registry.
-fn warn_of_difference(file: &config::Versioned, view: &View) {
-    if replicated::differs(&file.document(), view) {
-        tracing::warn!(
-            "the registry of the file is another one than the cluster's, which is in force; `lockgate config apply` changes that one"
-        );
     }
 }
 

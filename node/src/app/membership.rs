@@ -7,13 +7,17 @@ use anyhow::{Context as _, anyhow};
 use bytes::Bytes;
 use lockgate_cluster::{
     Begin, ChangeNote, Cluster, ConfigChange, Credentials, DevCerts, JoinToken, NetworkOptions,
-    OpenError, Options, RegistryCommand, Starting, TlsFiles,
+    OpenError, Options, RegistryCommand, RestoreOptions, Starting, TlsFiles, inspect_snapshot,
+    restore_snapshot,
 };
+use serde_json::{Value, json};
 
 use crate::admin::CaHash;
+use crate::cli::RestoreArgs;
 use crate::config::{self, ClusterNode, ClusterTls, Loaded};
 
 use super::clock;
+use super::run::directory_of;
 
 /// Lets a node whose certificate is no peer's join.
 const JOIN_TOKEN: &str = "LOCKGATE_JOIN_TOKEN";
@@ -47,10 +51,16 @@ pub(super) fn options_to_run(node: &config::Node, env: &config::Env) -> anyhow::
 
 /// A new node asks its peers to admit it, with the token of its environment if there is one.
 fn join_from_environment(env: &config::Env) -> anyhow::Result<Begin> {
+    Ok(Begin::Join {
+        token: token_of_environment(env)?,
+        learner: false,
+    })
+}
+
+fn token_of_environment(env: &config::Env) -> anyhow::Result<Option<JoinToken>> {
     let token = env(JOIN_TOKEN).filter(|text| !text.is_empty());
     let token = token.map(|text| text.parse::<JoinToken>()).transpose();
-    let token = token.with_context(|| format!("{JOIN_TOKEN} cannot be used"))?;
-    Ok(Begin::Join { token })
+    token.with_context(|| format!("{JOIN_TOKEN} cannot be used"))
 }
 
 /// Opens the state; gives up when the cluster does not answer for long.
@@ -84,7 +94,7 @@ pub(super) async fn init(path: &Path, settings: &config::Options) -> anyhow::Res
     let name = cluster.node.to_string();
     let state = open(options(&loaded.config.node, Begin::Found)).await?;
     let seeded = match state.view().config() {
-        None => seed(&state, &loaded).await,
+        None => seed(&state, &loaded, &directory_of(path)).await,
         Some(_) => Err(anyhow!(
             "`{}` belongs to a cluster already; start the node with `lockgate serve`",
             loaded.config.node.data_dir.display()
@@ -94,7 +104,7 @@ pub(super) async fn init(path: &Path, settings: &config::Options) -> anyhow::Res
     state.close().await;
     seeded?;
     Ok(Founded {
-        cluster: id.iter().map(|byte| format!("{byte:02x}")).collect(),
+        cluster: hex(&id),
         node: name,
     })
 }
@@ -111,16 +121,15 @@ pub(super) struct Founded {
 pub(super) async fn join(
     path: &Path,
     settings: &config::Options,
-    token: Option<&str>,
+    (token, learner): (Option<&str>, bool),
 ) -> anyhow::Result<String> {
     let loaded = config::load(path, settings)?;
     let cluster = several(&loaded)?;
-    let begin = match token {
-        Some(text) => Begin::Join {
-            token: Some(text.parse()?),
-        },
-        None => join_from_environment(&settings.env)?,
+    let token = match token {
+        Some(text) => Some(text.parse()?),
+        None => token_of_environment(&settings.env)?,
     };
+    let begin = Begin::Join { token, learner };
     let name = cluster.node.to_string();
     let state = open(options(&loaded.config.node, begin)).await?;
     state.close().await;
@@ -161,13 +170,66 @@ pub(super) fn dev_certs(
     Ok(files)
 }
 
+/// `lockgate snapshot status FILE`.
+pub(super) fn inspect(file: &Path) -> anyhow::Result<Value> {
+    let summary = inspect_snapshot(file)?;
+    Ok(json!({
+        "cluster": hex(&summary.cluster),
+        "index": summary.index,
+        "term": summary.term,
+        "bytes": summary.bytes,
+        "members": summary.members,
+        "config_version": summary.config_version,
+        "keys": summary.keys,
+    }))
+}
+
+/// `lockgate snapshot restore`: the node of a configuration becomes the first of a new cluster.
+pub(super) fn restore(
+    args: &RestoreArgs,
+    settings: &config::Options,
+    on_written: &mut dyn FnMut(u64),
+) -> anyhow::Result<Value> {
+    let loaded = config::load(&args.config, settings)?;
+    let node = &loaded.config.node;
+    // The same names as for a start.
+    let options = options(node, Begin::Found);
+    let address = node
+        .cluster
+        .as_ref()
+        .map(|cluster| match cluster.advertise.as_str() {
+            "" => cluster.listen.to_string(),
+            advertise => advertise.to_owned(),
+        });
+    let restoring = RestoreOptions {
+        file: args.file.clone(),
+        key: args.key.clone(),
+        data_dir: options.data_dir,
+        clock,
+        node: options.node,
+        address,
+    };
+    let restored = restore_snapshot(&restoring, on_written)?;
+    Ok(json!({
+        "cluster": hex(&restored.cluster),
+        "former": hex(&restored.former),
+        "index": restored.index,
+        "bytes": restored.bytes,
+        "node": restoring.node.as_str(),
+    }))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn several(loaded: &Loaded) -> anyhow::Result<&ClusterNode> {
     let cluster = loaded.config.node.cluster.as_ref();
     cluster.context("the file has no `cluster` section, so this node is a cluster of one")
 }
 
-async fn seed(state: &Cluster, loaded: &Loaded) -> anyhow::Result<()> {
-    let document = serde_json::to_vec(&config::document(&loaded.written))?;
+async fn seed(state: &Cluster, loaded: &Loaded, dir: &Path) -> anyhow::Result<()> {
+    let document = serde_json::to_vec(&config::document(&config::rooted(&loaded.written, dir)))?;
     let command = RegistryCommand::ApplyConfig {
         change: ConfigChange {
             expected_version: 0,

@@ -11,6 +11,7 @@ mod starts;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
@@ -59,10 +60,14 @@ struct App {
     pipeline: Arc<Pipeline>,
     gateway: Arc<Gateway>,
     quotas: QuotaKeeper,
+    /// Seals what clients carry, with the keys of the keyring.
+    sealer: Arc<Sealer>,
     /// Registry in force: the file's, and what was added at run time.
     registry: Arc<ArcSwap<Registry>>,
     /// Where the registry comes from among several nodes; `None`: from the file.
     replicated: Option<Replicated>,
+    /// Whether the file says something else than that.
+    file_differs: Arc<AtomicBool>,
     /// One change of the registry at a time.
     applying: Arc<Mutex<()>>,
     /// Fires at the beginning of the end: no new connections, no listening streams.
@@ -125,6 +130,7 @@ impl App {
             .context("actors do not start")?;
         let stop = CancellationToken::new();
         let (lives, own_sealer) = (config.node.session, Arc::clone(&sealer));
+        let kept_sealer = Arc::clone(&sealer);
         let sessions =
             session::Door::new(Arc::clone(&pipeline), own_sealer, limits, lives, clock_ms);
         let gateway = Arc::new(Gateway {
@@ -150,8 +156,10 @@ impl App {
             pipeline,
             gateway,
             quotas,
+            sealer: kept_sealer,
             registry,
             replicated,
+            file_differs: Arc::default(),
             applying: Arc::default(),
             stop,
         };

@@ -59,12 +59,13 @@ impl Replicated {
         *last = Some((version, Arc::clone(&registry)));
         Ok(registry)
     }
-}
 
-/// Whether the registry part of a file is another one than the cluster's. It changes nothing: the cluster's counts.
-pub(super) fn differs(of_file: &Value, view: &View) -> bool {
-    let of_cluster = view
-        .config()
-        .and_then(|(_, document)| serde_json::from_slice::<Value>(document).ok());
-    of_cluster.is_some_and(|of_cluster| of_cluster != *of_file)
+    /// Whether the registry part of a file is another one than the cluster's. It changes nothing: the cluster's counts.
+    pub(super) fn differs(&self, of_file: &Value, view: &View) -> bool {
+        let of_cluster = view
+            .config()
+            .and_then(|(_, document)| serde_json::from_slice::<Value>(document).ok());
+        let rooted = |document: &Value| config::rooted(document, &self.parts.dir);
+        of_cluster.is_some_and(|of_cluster| rooted(&of_cluster) != rooted(of_file))
+    }
 }

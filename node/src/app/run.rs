@@ -26,6 +26,8 @@ use super::{App, GRACE, clock, membership, signals};
 
 /// Connections whose calls were cut off have this long to say so and to close.
 const FAREWELL_MAX: Duration = Duration::from_secs(10);
+/// Nodes may let sessions live differently long; a retired key is kept so long at least.
+const SEALED_AGE_MIN: Duration = Duration::from_hours(24);
 /// Opens the admin plane from elsewhere.
 const ADMIN_TOKEN: &str = "LOCKGATE_TOKEN";
 /// Key of the caller behind `lockgate stdio`.
@@ -222,11 +224,13 @@ fn parts(
         readiness,
         connections: Arc::new(doors.listener.connections()),
         ca_sha256: membership::ca_sha256(&config.node),
+        file_differs: Arc::clone(&app.file_differs),
+        sealed_age_max: config.node.session.age_max.max(SEALED_AGE_MIN),
     }
 }
 
 /// Directory of the file, independent of the working directory.
-fn directory_of(path: &Path) -> PathBuf {
+pub(super) fn directory_of(path: &Path) -> PathBuf {
     let absolute = std::path::absolute(path).ok();
     let dir = absolute.and_then(|path| path.parent().map(Path::to_owned));
     dir.unwrap_or_else(|| PathBuf::from("."))

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use crate::cli::{DemoOptions, Failure, ServeOptions, Starts, StdioOptions};
+use crate::cli::{DemoOptions, Failure, RestoreArgs, ServeOptions, Starts, StdioOptions};
 use crate::config;
 use crate::demo;
 
@@ -49,9 +49,27 @@ impl Starts for Node {
         })
     }
 
-    fn cluster_join(&self, config: &Path, token: Option<&str>) -> Result<String, Failure> {
+    fn cluster_join(
+        &self,
+        config: &Path,
+        token: Option<&str>,
+        learner: bool,
+    ) -> Result<String, Failure> {
         let settings = config::Options::from_process(false);
-        block_on(async { membership::join(config, &settings, token).await })
+        block_on(async { membership::join(config, &settings, (token, learner)).await })
+    }
+
+    fn snapshot_inspect(&self, file: &Path) -> Result<serde_json::Value, Failure> {
+        membership::inspect(file).map_err(failure)
+    }
+
+    fn snapshot_restore(
+        &self,
+        args: &RestoreArgs,
+        on_written: &mut dyn FnMut(u64),
+    ) -> Result<serde_json::Value, Failure> {
+        let settings = config::Options::from_process(false);
+        membership::restore(args, &settings, on_written).map_err(failure)
     }
 
     fn dev_certs(
@@ -147,8 +165,12 @@ fn block_on<T>(node: impl Future<Output = anyhow::Result<T>>) -> Result<T, Failu
     // Whatever has to be finished is finished. A thread that reads our standard input is not waited for: it returns when
     // the client closes it, and the client may wait for our end.
     runtime.shutdown_background();
-    ended.map_err(|error| match error.downcast::<config::Problems>() {
+    ended.map_err(failure)
+}
+
+fn failure(error: anyhow::Error) -> Failure {
+    match error.downcast::<config::Problems>() {
         Ok(problems) => problems.into(),
         Err(error) => Failure::new(format!("{error:#}"), ""),
-    })
+    }
 }

@@ -40,6 +40,16 @@ impl Client {
         self.send(Method::DELETE, path, None).await
     }
 
+    /// The answer's body as it is.
+    pub(super) async fn bytes(&self, path: &str) -> Result<Bytes, Failure> {
+        let answer = self.ask(Method::GET, path, None).await?;
+        if answer.status.is_success() {
+            return Ok(answer.body);
+        }
+        // Says why.
+        read(&answer).map(|_json| Bytes::new())
+    }
+
     /// The answer's JSON; `null` for an answer without a body.
     async fn send(
         &self,
@@ -47,6 +57,15 @@ impl Client {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Value, Failure> {
+        read(&self.ask(method, path, body).await?)
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Answer, Failure> {
         let prefix = self.base.to_string();
         let uri = address(&format!("{}/api/v1/{path}", prefix.trim_end_matches('/')))?;
         let mut request = Request::new(Full::new(
@@ -62,7 +81,7 @@ impl Client {
         if let Some(token) = &self.token {
             request.headers_mut().insert(AUTHORIZATION, token.clone());
         }
-        read(&exchange(request).await?)
+        exchange(request).await
     }
 }
 

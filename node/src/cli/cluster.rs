@@ -27,7 +27,18 @@ pub(super) enum Ask {
     Members,
     /// Say whether the cluster can decide, and which node leads. Exit status 1 when it can not.
     Health,
-    /// Take a node out for ever; its name may return under a new number.
+    /// Give a learner a vote, once it has caught up.
+    Promote {
+        /// Name of the node.
+        node: String,
+    },
+    /// Show which node owns how many of the shards, in which sessions live.
+    Shards {
+        /// Every shard by itself.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Take a node out for ever, whether it runs or not; its name may return under a new number.
     Remove {
         /// Name of the node.
         node: String,
@@ -79,6 +90,9 @@ pub(super) struct JoinArgs {
     /// Token of `lockgate cluster token create`. Without one the certificate must bear the name of a peer.
     #[arg(long, env = "LOCKGATE_JOIN_TOKEN", hide_env_values = true)]
     token: Option<String>,
+    /// Follow without a vote, until `lockgate cluster promote`.
+    #[arg(long)]
+    learner: bool,
 }
 
 pub(super) fn init(args: &NodeArgs, starts: &dyn Starts, out: &mut Out) -> Result<Exit, Failure> {
@@ -95,8 +109,8 @@ pub(super) fn init(args: &NodeArgs, starts: &dyn Starts, out: &mut Out) -> Resul
 }
 
 pub(super) fn join(args: &JoinArgs, starts: &dyn Starts, out: &mut Out) -> Result<Exit, Failure> {
-    let node = starts.cluster_join(&args.node.config, args.token.as_deref())?;
-    let value = json!({ "node": node, "joined": true });
+    let node = starts.cluster_join(&args.node.config, args.token.as_deref(), args.learner)?;
+    let value = json!({ "node": node, "joined": true, "learner": args.learner });
     out.done(
         &format!("{node} is a member; start it with `lockgate serve`"),
         &value,
@@ -108,11 +122,27 @@ pub(super) async fn run(verb: Ask, client: &Client, out: &mut Out) -> Result<Exi
     match verb {
         Ask::Members => {
             let answer = client.get("cluster/members").await?;
-            let heads = [
-                "number", "name", "address", "state", "leader", "version", "applied",
-            ];
-            let rows: Vec<Vec<String>> = items(&answer, "members").iter().map(row).collect();
-            out.table(&heads, &rows, &answer);
+            let rows = items(&answer, "members");
+            let rows: Vec<_> = rows.iter().map(|member| row(member, &MEMBER)).collect();
+            out.table(&MEMBER, &rows, &answer);
+        }
+        Ask::Promote { node } => {
+            let path = format!("cluster/members/{}/promote", segment(&node));
+            let answer = client.post(&path, None).await?;
+            let line = match answer["state"].as_str() {
+                Some("voter") => format!("{node} votes"),
+                _ => format!("{node} votes as soon as it has caught up"),
+            };
+            out.done(&line, &answer);
+        }
+        Ask::Shards { all } => {
+            let answer = client.get("cluster/shards").await?;
+            let (heads, list): (&[&str], _) = match all {
+                true => (&SHARD, items(&answer, "shards")),
+                false => (&SHARES, items(&answer, "nodes")),
+            };
+            let rows: Vec<_> = list.iter().map(|one| row(one, heads)).collect();
+            out.table(heads, &rows, &answer);
         }
         Ask::Health => return health(client, out).await,
         Ask::Remove { node, lost } => {
@@ -145,6 +175,8 @@ async fn health(client: &Client, out: &mut Out) -> Result<Exit, Failure> {
         "commit_index",
         "apply_index",
         "lease",
+        "differing_states",
+        "file_differs",
         "state_hash",
     ]
     .iter()
@@ -194,11 +226,13 @@ async fn token(verb: Token, client: &Client, out: &mut Out) -> Result<Exit, Fail
     Ok(Exit::Done)
 }
 
-fn row(member: &Value) -> Vec<String> {
-    [
-        "number", "name", "address", "state", "leader", "version", "applied",
-    ]
-    .iter()
-    .map(|name| text(&member[*name]))
-    .collect()
+/// Columns of a member, of a shard, and of what a node has of those.
+const MEMBER: [&str; 8] = [
+    "number", "name", "address", "state", "leader", "answers", "version", "applied",
+];
+const SHARD: [&str; 6] = ["shard", "primary", "backup", "in_sync", "epoch", "lost_at"];
+const SHARES: [&str; 3] = ["node", "primary", "backup"];
+
+fn row(of: &Value, columns: &[&str]) -> Vec<String> {
+    columns.iter().map(|name| text(&of[*name])).collect()
 }

@@ -1,6 +1,6 @@
 //! `lockgate config`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,9 @@ use super::exit::{Exit, Failure};
 use super::out::Out;
 use super::probe;
 use super::sessions::{items, text};
-use crate::config::{Loaded, Options, import, load, read_written, redacted, reference, schema};
+use crate::config::{
+    Loaded, Options, import, load, read_written, redacted, reference, rooted, schema,
+};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Verb {
@@ -24,6 +26,12 @@ pub(super) enum Verb {
     Reference,
     /// Put the registry part of a file in force on all nodes of a cluster.
     Apply(ApplyArgs),
+    /// Show where a file differs from the registry that the nodes of a cluster share. Exit status 1 when it does.
+    Diff {
+        /// Configuration file; only what nodes share is looked at.
+        #[arg(default_value = "lockgate.yaml")]
+        file: PathBuf,
+    },
     /// List the versions of the cluster's registry.
     History,
     /// Put an older version of the cluster's registry in force again, as a new one.
@@ -102,6 +110,7 @@ pub(super) async fn run(verb: Verb, client: &Client, out: &mut Out) -> Result<Ex
             Ok(Exit::Done)
         }
         Verb::Apply(args) => apply(args, client, out).await,
+        Verb::Diff { file } => diff(&file, client, out).await,
         Verb::History => history(client, out).await,
         Verb::Rollback(args) => roll_back(args, client, out).await,
         Verb::Import(args) => take(&args, out),
@@ -195,22 +204,11 @@ async fn show(args: &ShowArgs, client: &Client, out: &mut Out) -> Result<Exit, F
 
 async fn apply(args: ApplyArgs, client: &Client, out: &mut Out) -> Result<Exit, Failure> {
     let body = json!({
-        "document": read_written(&args.file)?, "dry_run": args.dry_run, "prune": args.prune,
+        "document": registry_of(&args.file)?, "dry_run": args.dry_run, "prune": args.prune,
         "expected_version": args.expected_version, "why": args.message,
     });
     let answer = client.post("config/apply", Some(&body)).await?;
-    if !out.json {
-        for change in items(&answer, "changes") {
-            out.text(&format!(
-                "{:8} {}",
-                text(&change["what"]),
-                text(&change["path"])
-            ));
-        }
-        for warning in items(&answer, "warnings") {
-            out.note(&format!("warning: {}", text(warning)));
-        }
-    }
+    show_changes(&answer, out);
     let version = text(&answer["version"]);
     let line = match (args.dry_run, answer["changed"] == true) {
         (true, true) => format!("version {version} would be replaced"),
@@ -219,6 +217,40 @@ async fn apply(args: ApplyArgs, client: &Client, out: &mut Out) -> Result<Exit, 
     };
     out.done(&line, &answer);
     Ok(Exit::Done)
+}
+
+/// What a file says. Its relative paths start where it is, on whichever node it is read.
+fn registry_of(file: &Path) -> Result<Value, Failure> {
+    let written = read_written(file)?;
+    let absolute = std::path::absolute(file).ok();
+    let dir = absolute.as_deref().and_then(Path::parent);
+    Ok(dir.map_or_else(|| written.clone(), |dir| rooted(&written, dir)))
+}
+
+fn show_changes(answer: &Value, out: &mut Out) {
+    if out.json {
+        return;
+    }
+    for change in items(answer, "changes") {
+        let (what, path) = (text(&change["what"]), text(&change["path"]));
+        out.text(&format!("{what:8} {path}"));
+    }
+    for warning in items(answer, "warnings") {
+        out.note(&format!("warning: {}", text(warning)));
+    }
+}
+
+async fn diff(file: &Path, client: &Client, out: &mut Out) -> Result<Exit, Failure> {
+    let body = json!({ "document": registry_of(file)?, "dry_run": true });
+    let answer = client.post("config/apply", Some(&body)).await?;
+    show_changes(&answer, out);
+    let (version, differs) = (text(&answer["version"]), answer["changed"] == true);
+    if out.json {
+        out.value(&answer);
+    } else if !differs {
+        out.text(&format!("version {version} says the same"));
+    }
+    Ok(if differs { Exit::Failed } else { Exit::Done })
 }
 
 async fn history(client: &Client, out: &mut Out) -> Result<Exit, Failure> {

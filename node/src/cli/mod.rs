@@ -11,13 +11,16 @@ mod demo;
 mod doctor;
 mod exit;
 mod init;
+mod keyring;
 mod keys;
 mod mcp;
 mod out;
 mod probe;
+mod progress;
 mod serve;
 mod servers;
 mod sessions;
+mod snapshot;
 mod stdio;
 mod tools;
 mod usage;
@@ -34,6 +37,7 @@ pub use self::demo::DemoOptions;
 pub use self::exit::{Exit, Failure};
 use self::out::Out;
 pub use self::serve::ServeOptions;
+pub use self::snapshot::RestoreArgs;
 pub use self::stdio::StdioOptions;
 
 /// What starts a gateway in this process. Each blocks until the gateway has ended.
@@ -71,7 +75,31 @@ pub trait Starts {
     /// # Errors
     ///
     /// Fails when the configuration is not good, or the cluster does not admit the node.
-    fn cluster_join(&self, config: &Path, token: Option<&str>) -> Result<String, Failure>;
+    fn cluster_join(
+        &self,
+        config: &Path,
+        token: Option<&str>,
+        learner: bool,
+    ) -> Result<String, Failure>;
+
+    /// `lockgate snapshot status FILE`: checks a snapshot file, and says what is in it.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the file is damaged, or from a newer version.
+    fn snapshot_inspect(&self, file: &Path) -> Result<serde_json::Value, Failure>;
+
+    /// `lockgate snapshot restore`. Returns the ids of the new cluster and the old one. `on_written` is told how many
+    /// bytes are written, as they are.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the configuration or the snapshot is not good, or the data directory is not empty.
+    fn snapshot_restore(
+        &self,
+        args: &RestoreArgs,
+        on_written: &mut dyn FnMut(u64),
+    ) -> Result<serde_json::Value, Failure>;
 
     /// `lockgate certs dev`. Returns the files that were written.
     ///
@@ -160,6 +188,12 @@ enum Verb {
     /// Nodes that share one registry and one audit log.
     #[command(subcommand)]
     Cluster(cluster::Verb),
+    /// Keys with which the nodes seal what clients carry.
+    #[command(subcommand)]
+    Keyring(keyring::Verb),
+    /// Copies of what the nodes share, to be kept elsewhere.
+    #[command(subcommand)]
+    Snapshot(snapshot::Verb),
     /// Certificates of nodes.
     #[command(subcommand)]
     Certs(certs::Verb),
@@ -203,13 +237,25 @@ fn dispatch(cli: Cli, starts: &dyn Starts, out: &mut Out) -> Result<Exit, Failur
         Verb::Cluster(cluster::Verb::Init(args)) => cluster::init(&args, starts, out),
         Verb::Cluster(cluster::Verb::Join(args)) => cluster::join(&args, starts, out),
         Verb::Cluster(cluster::Verb::Ask(verb)) => wait(cluster::run(verb, &client()?, out)),
+        Verb::Keyring(verb) => wait(keyring::run(verb, &client()?, out)),
+        Verb::Snapshot(snapshot::Verb::Save { file }) => {
+            let saved = wait(snapshot::save(&file, &client()?, out))?;
+            snapshot::report_saved(&file, &saved, starts, out)
+        }
+        Verb::Snapshot(snapshot::Verb::Status { file: None }) => {
+            wait(snapshot::status(&client()?, out))
+        }
+        Verb::Snapshot(snapshot::Verb::Status { file: Some(file) }) => {
+            snapshot::inspect(&file, starts, out)
+        }
+        Verb::Snapshot(snapshot::Verb::Restore(args)) => snapshot::restore(&args, starts, out),
         Verb::Certs(certs::Verb::Dev(args)) => certs::dev(&args, starts, out),
         Verb::Usage(args) => wait(usage::run(args, &client()?, out)),
     }
 }
 
 /// Verbs wait for one answer after the other, so one thread is enough.
-fn wait(verb: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+fn wait<T>(verb: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();

@@ -20,6 +20,34 @@ pub fn document(written: &Value) -> Value {
     Value::Object(kept.collect::<Map<_, _>>())
 }
 
+/// What a file or a document says, with the relative paths of its servers made absolute, so that it says the same
+/// wherever it is read. They start at `dir`; a path that begins with a variable is each node's own affair.
+pub fn rooted(written: &Value, dir: &Path) -> Value {
+    let mut rooted = written.clone();
+    if let Some(Value::Object(servers)) = rooted.get_mut("servers") {
+        for server in servers.values_mut() {
+            root(server, "cwd", dir, |_path| true);
+            // A name without a slash is looked for in the search path.
+            root(server, "command", dir, |command| command.contains('/'));
+        }
+    }
+    rooted
+}
+
+fn root(server: &mut Value, key: &str, dir: &Path, is_path: impl Fn(&str) -> bool) {
+    let Some(Value::String(text)) = server.get_mut(key) else {
+        return;
+    };
+    let path = Path::new(text.as_str());
+    if path.is_relative() && !text.starts_with("${") && is_path(text) {
+        let path = dir.join(path.strip_prefix(".").unwrap_or(path));
+        // What is no text can't be said in JSON; it stays relative to wherever it is read.
+        if let Some(absolute) = path.to_str() {
+            *text = absolute.to_owned();
+        }
+    }
+}
+
 /// Checks a registry document and completes it with the variables of this node. Relative paths start at `dir`.
 ///
 /// A server that can't be used here, for example because this node lacks a variable, is left out and stands in

@@ -23,7 +23,7 @@ mod tree;
 mod unit;
 
 pub use self::checked::*;
-pub use self::document::{document, parse_document};
+pub use self::document::{document, parse_document, rooted};
 pub use self::import::{ImportError, Imported, import};
 pub use self::load::{Env, Loaded, Options, load, parse, parse_server, read_written};
 pub use self::problem::{Problem, Problems};

@@ -19,6 +19,8 @@ pub struct Gauges {
     pub waiting_refused: u64,
     /// Every configured server.
     pub servers: Vec<ServerGauge>,
+    /// Whether the node's file says something else than the registry that the nodes share.
+    pub file_differs: bool,
     /// The engine that replicates the registry.
     pub raft: RaftGauges,
     /// Quotas of this node.
@@ -67,6 +69,8 @@ pub struct RaftGauges {
     pub committed: u64,
     /// Up to where it has applied it.
     pub applied: u64,
+    /// Members that hold another state.
+    pub divergence: usize,
     /// Last entry in its newest snapshot.
     pub snapshot: u64,
     /// Bytes of that.

@@ -71,6 +71,10 @@ impl Metrics {
         self.render_refusals(&mut out, gauges);
         render_waiting(&mut out, gauges);
         render_sessions(&mut out, gauges);
+        let help =
+            "Whether the node's file says something else than the registry that the nodes share.";
+        out.family(names::CONFIG_FILE_DIFFERS, Kind::Gauge, help);
+        out.sample(&[], u64::from(gauges.file_differs));
         raft::render(&mut out, &gauges.raft);
         quota::render(&mut out, &gauges.quotas);
         render_process(&mut out, gauges, process);

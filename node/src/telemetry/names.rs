@@ -46,6 +46,8 @@ pub const PROCESS_RESIDENT_MEMORY: &str = "process_resident_memory_bytes";
 pub const PROCESS_OPEN_FDS: &str = "process_open_fds";
 /// Start of this process. Seconds since 1970.
 pub const PROCESS_START_TIME: &str = "process_start_time_seconds";
+/// Whether the node's file says something else than the registry that the nodes share. 0 or 1.
+pub const CONFIG_FILE_DIFFERS: &str = "lockgate_config_file_differs";
 /// Term of the cluster. Gauge.
 pub const RAFT_TERM: &str = "lockgate_raft_term";
 /// Whether this node leads. Gauge.
@@ -64,6 +66,8 @@ pub const RAFT_LAST_LOG: &str = "lockgate_raft_last_log_index";
 pub const RAFT_COMMIT: &str = "lockgate_raft_commit_index";
 /// Up to where the log is applied. Gauge.
 pub const RAFT_APPLY: &str = "lockgate_raft_apply_index";
+/// Members whose state is another than this node's; anything but 0 is an alarm. Gauge.
+pub const RAFT_DIVERGENCE: &str = "lockgate_raft_state_divergence";
 /// Last entry in the newest snapshot. Gauge.
 pub const RAFT_SNAPSHOT: &str = "lockgate_raft_snapshot_index";
 /// Size of the newest snapshot. Bytes.

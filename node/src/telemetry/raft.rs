@@ -6,7 +6,7 @@ use super::histogram::Reading;
 use super::names;
 
 pub(super) fn render(out: &mut Exposition, raft: &RaftGauges) {
-    let gauges: [(&'static str, &str, u64); 11] = [
+    let gauges: [(&'static str, &str, u64); 12] = [
         (names::RAFT_TERM, "Term of the cluster.", raft.term),
         (
             names::RAFT_IS_LEADER,
@@ -47,6 +47,11 @@ pub(super) fn render(out: &mut Exposition, raft: &RaftGauges) {
             names::RAFT_APPLY,
             "Index up to which the log is applied.",
             raft.applied,
+        ),
+        (
+            names::RAFT_DIVERGENCE,
+            "Members whose state is another than this node's.",
+            raft.divergence as u64,
         ),
         (
             names::RAFT_SNAPSHOT,

@@ -26,6 +26,7 @@ fn gauges() -> Gauges {
             hidden: 2,
             endpoints: vec![endpoint("closed"), endpoint("open"), endpoint("half_open")],
         }],
+        file_differs: false,
         raft: RaftGauges::default(),
         quotas: QuotaGauges {
             accounts: 8,

@@ -114,6 +114,10 @@ async fn a_registry_applied_at_one_node_is_served_by_all() {
     let more = format!("{text}  more: {{ url: \"http://127.0.0.1:9/mcp\" }}\n");
     fs::write(&file, &more).unwrap();
 
+    assert_eq!(
+        n1.cli(&["config", "diff", &file]).await.status.code(),
+        Some(1)
+    );
     let dry = succeeded(&n2.cli(&["config", "apply", &file, "--dry-run"]).await);
     assert_eq!(
         dry["changes"],
@@ -121,6 +125,14 @@ async fn a_registry_applied_at_one_node_is_served_by_all() {
     );
     let applied = succeeded(&n2.cli(&["config", "apply", &file]).await);
     assert_eq!(applied["version"], 2);
+    succeeded(&n3.cli(&["config", "diff", &file]).await);
+    // The other nodes' files are as they were.
+    for (node, differs) in [(n1, true), (n2, false)] {
+        eventually("the node knows whether its file differs", async || {
+            node.health().await["file_differs"] == differs
+        })
+        .await;
+    }
     for node in &fleet.nodes {
         eventually("the server is there", async || {
             server_names(&node.get("/api/v1/servers").await).contains(&"more")

@@ -9,6 +9,7 @@ mod bridge_down;
 mod bridge_up;
 mod children;
 mod cluster;
+mod cluster_operators;
 mod decisions;
 mod event_stream;
 mod extensions;

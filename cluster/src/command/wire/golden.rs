@@ -115,8 +115,17 @@ fn nodes() -> Vec<(&'static str, Command)> {
             nonce,
             speaks: speaks(),
             proof,
+            learner: false,
         })
     };
+    let learner = C::Join(JoinRequest {
+        name: "n3".into(),
+        address: address(),
+        nonce,
+        speaks: speaks(),
+        proof: JoinProof::Peer,
+        learner: true,
+    });
     let found = C::Found {
         cluster: [0xc1; 16],
         name: "n1".into(),
@@ -150,6 +159,8 @@ fn nodes() -> Vec<(&'static str, Command)> {
         ("seat", C::Seat { voters, learners }.into()),
         ("drain", C::Drain { node, on: true }.into()),
         ("remove", C::Remove { node, lost: true }.into()),
+        ("promote", C::Promote { node }.into()),
+        ("join_as_learner", learner.into()),
     ]
 }
 
@@ -300,6 +311,8 @@ fn state() -> TestCluster {
         "remove",
         "revoke_token",
         "quota_expire",
+        "promote",
+        "join_as_learner",
     ];
     let all = commands().into_iter();
     for (name, command) in all.filter(|(name, _)| !left_out.contains(name)) {

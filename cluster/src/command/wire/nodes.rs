@@ -9,7 +9,7 @@ use crate::command::{JoinProof, JoinRequest, JoinRole, NodesCommand, Speaks};
 
 pub(super) fn command_to(command: &NodesCommand) -> v1::NodesCommand {
     use v1::nodes_command::{
-        Boot, Command as Wire, CreateToken, Drain, Found, Remove, RevokeToken, Seat,
+        Boot, Command as Wire, CreateToken, Drain, Found, Promote, Remove, RevokeToken, Seat,
     };
     let command = match command {
         NodesCommand::Found {
@@ -59,6 +59,7 @@ pub(super) fn command_to(command: &NodesCommand) -> v1::NodesCommand {
             node: node.0,
             lost: *lost,
         }),
+        NodesCommand::Promote { node } => Wire::Promote(Promote { node: node.0 }),
     };
     v1::NodesCommand {
         command: Some(command),
@@ -80,6 +81,7 @@ fn join_to(join: &JoinRequest) -> v1::nodes_command::Join {
             }),
             JoinProof::Peer => Proof::Peer(Peer {}),
         }),
+        learner: join.learner,
     }
 }
 
@@ -118,6 +120,9 @@ pub(super) fn command_from(message: v1::NodesCommand) -> Result<NodesCommand, Wi
             node: NodeId(one.node),
             lost: one.lost,
         },
+        Wire::Promote(one) => NodesCommand::Promote {
+            node: NodeId(one.node),
+        },
     })
 }
 
@@ -135,6 +140,7 @@ fn join_from(join: v1::nodes_command::Join) -> Result<JoinRequest, WireError> {
             },
             Proof::Peer(_) => JoinProof::Peer,
         },
+        learner: join.learner,
     })
 }
 

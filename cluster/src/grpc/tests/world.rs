@@ -160,6 +160,10 @@ impl Handler for FakeNode {
         Ok(42)
     }
 
+    async fn hand_over(&self, to: RaftId) -> Result<RaftId, PeerError> {
+        Ok(to)
+    }
+
     async fn join(
         &self,
         identity: Option<Identity>,

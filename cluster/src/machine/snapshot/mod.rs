@@ -7,6 +7,8 @@ mod once;
 mod registry;
 mod shards;
 
+pub(crate) use self::once::{hashes_from as hashes_from_wire, hashes_to as hashes_to_wire};
+
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context, SHA256};

@@ -44,7 +44,7 @@ pub(super) fn from(part: v1::OncePart) -> Result<Once, WireError> {
     Ok(once)
 }
 
-pub(super) fn hashes_to(hashes: &Hashes) -> v1::HashesPart {
+pub(crate) fn hashes_to(hashes: &Hashes) -> v1::HashesPart {
     let stored = |one: &StateHash| v1::StoredHash {
         index: one.index,
         hash: bytes(&one.hash),
@@ -54,7 +54,7 @@ pub(super) fn hashes_to(hashes: &Hashes) -> v1::HashesPart {
     }
 }
 
-pub(super) fn hashes_from(part: v1::HashesPart) -> Result<Hashes, WireError> {
+pub(crate) fn hashes_from(part: v1::HashesPart) -> Result<Hashes, WireError> {
     let mut hashes = Hashes::default();
     for one in part.hashes {
         hashes.push(one.index, array("hash", &one.hash)?);

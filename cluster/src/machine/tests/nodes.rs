@@ -16,6 +16,7 @@ fn join(name: &str, nonce: u8, proof: JoinProof) -> NodesCommand {
         nonce: [nonce; 16],
         speaks: Speaks::ours(),
         proof,
+        learner: false,
     })
 }
 

@@ -89,7 +89,15 @@ fn records_that_a_node_lost_come_from_another_and_are_verified() {
     let (mut world, mut nodes) = two_and_one_with_a_snapshot();
     std::fs::remove_dir_all(world.data_dir("n3").join("cluster/audit")).unwrap();
     record(&world, &nodes[0], 101, 100);
-    let n3 = world.start("n3", Begin::Join { token: None }).unwrap();
+    let n3 = world
+        .start(
+            "n3",
+            Begin::Join {
+                token: None,
+                learner: false,
+            },
+        )
+        .unwrap();
     record(&world, &n3, 201, 5);
     verify(&n3, 205);
     nodes.push(n3);
@@ -103,7 +111,15 @@ fn records_that_a_disk_or_a_member_has_changed_are_fetched_elsewhere() {
     // The one that is asked first.
     let leader = nodes.iter().position(Cluster::leads).unwrap_or_default();
     damage(&world, nodes[leader].view().node());
-    let n3 = world.start("n3", Begin::Join { token: None }).unwrap();
+    let n3 = world
+        .start(
+            "n3",
+            Begin::Join {
+                token: None,
+                learner: false,
+            },
+        )
+        .unwrap();
     verify(&n3, 100);
     assert!(world.data_dir("n3").join("cluster/audit.damaged").exists());
     nodes.push(n3);

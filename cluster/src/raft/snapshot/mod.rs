@@ -20,7 +20,7 @@ mod write;
 
 pub(crate) use self::dir::Snapshots;
 pub(crate) use self::file::{Draft, SnapshotFile};
-pub(crate) use self::read::read;
+pub(crate) use self::read::{Contents, read};
 pub(crate) use self::write::write;
 
 const MAGIC: &[u8; 8] = b"LGSNAP01";

@@ -67,6 +67,7 @@ impl World {
             nonce: [7; 16],
             speaks: Speaks::ours(),
             proof: JoinProof::Peer,
+            learner: false,
         });
         let any = self.any();
         let joined = any.proposer.propose(join.into()).await.unwrap();

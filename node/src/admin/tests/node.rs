@@ -129,6 +129,8 @@ impl Node {
             readiness: seen,
             connections: Arc::new(|| 5),
             ca_sha256: None,
+            file_differs: Arc::default(),
+            sealed_age_max: Duration::from_hours(24),
         };
         let service = Service::new(token.map(SecretString::from), Early::default());
         service.open(parts.clone());

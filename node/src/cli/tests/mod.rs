@@ -51,9 +51,27 @@ impl Starts for Asked {
         Err(Failure::new(format!("init {}", config.display()), ""))
     }
 
-    fn cluster_join(&self, config: &Path, token: Option<&str>) -> Result<String, Failure> {
+    fn cluster_join(
+        &self,
+        config: &Path,
+        token: Option<&str>,
+        learner: bool,
+    ) -> Result<String, Failure> {
         let config = config.display();
-        Err(Failure::new(format!("join {config} {token:?}"), ""))
+        let message = format!("join {config} {token:?} learner: {learner}");
+        Err(Failure::new(message, ""))
+    }
+
+    fn snapshot_inspect(&self, file: &Path) -> Result<serde_json::Value, Failure> {
+        Err(Failure::new(format!("inspect {}", file.display()), ""))
+    }
+
+    fn snapshot_restore(
+        &self,
+        args: &RestoreArgs,
+        _on_written: &mut dyn FnMut(u64),
+    ) -> Result<serde_json::Value, Failure> {
+        Err(Failure::new(format!("{args:?}"), ""))
     }
 
     fn dev_certs(

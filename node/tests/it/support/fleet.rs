@@ -122,7 +122,12 @@ impl Fleet {
         path.to_str().unwrap().to_owned()
     }
 
-    /// Where a node keeps its state.
+    /// Takes away all that a node that does not run has on its disk.
+    pub(crate) fn wipe(&self, name: &str) {
+        fs::remove_dir_all(self.data_dir(name)).unwrap();
+    }
+
+    /// Data directory of a node.
     pub(crate) fn data_dir(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
@@ -244,7 +249,8 @@ pub(crate) fn succeeded(output: &Output) -> Value {
     serde_json::from_str(&text).unwrap_or_default()
 }
 
-async fn lockgate(args: &[&str]) -> Output {
+/// Runs the program.
+pub(crate) async fn lockgate(args: &[&str]) -> Output {
     let run = Command::new(BINARY).args(args).output();
     within("verb", run).await.unwrap()
 }

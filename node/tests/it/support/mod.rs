@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 pub(crate) use self::answer::{Answer, Events};
 pub(crate) use self::client::{Client, LATEST};
-pub(crate) use self::fleet::{Fleet, Node as FleetNode, succeeded};
+pub(crate) use self::fleet::{Fleet, Node as FleetNode, lockgate, succeeded};
 pub(crate) use self::gateway::{BINARY, DEMO, Gateway};
 pub(crate) use self::port::Port;
 pub(crate) use self::process::Process;

@@ -1,0 +1,162 @@
+//! What operators do to a cluster, at any of its nodes.
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::support::{Fleet, FleetNode, eventually, lockgate, succeeded};
+
+const REGISTRY: &str = "identity: { anonymous: deny }\n";
+
+/// The member of that name that is not removed, as `cluster members` shows it at `node`.
+async fn member(node: &FleetNode, name: &str) -> Value {
+    let answer = succeeded(&node.cli(&["cluster", "members"]).await);
+    let members = answer["members"].as_array().unwrap();
+    let mut members = members.iter();
+    let live = members.find(|one| one["name"] == name && one["state"] != "removed");
+    live.cloned().unwrap_or_default()
+}
+
+/// Shards that the nodes own, in the order of the nodes.
+async fn owned(node: &FleetNode) -> Vec<u64> {
+    let answer = succeeded(&node.cli(&["cluster", "shards"]).await);
+    let nodes = answer["nodes"].as_array().unwrap();
+    nodes
+        .iter()
+        .map(|node| node["primary"].as_u64().unwrap())
+        .collect()
+}
+
+async fn leader(node: &FleetNode) -> String {
+    let health = node.health().await;
+    health["leader"].as_str().unwrap_or_default().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_shards_and_the_leader_are_the_same_at_every_node() {
+    let fleet = Fleet::start(REGISTRY).await;
+    let [n1, _n2, n3] = &fleet.nodes[..] else {
+        panic!("three nodes")
+    };
+    for node in &fleet.nodes {
+        for name in ["n1", "n2", "n3"] {
+            let shown = member(node, name).await;
+            assert_eq!(shown["answers"], true, "{shown}");
+            assert!(shown["applied"].as_u64() > Some(0), "{shown}");
+            assert_eq!(shown["leader"], leader(n1).await == name, "{shown}");
+        }
+    }
+    eventually("every shard has its owner", async || {
+        let answer = n3.get("/api/v1/cluster/shards").await;
+        let even = owned(n1).await.iter().all(|n| (341..=342).contains(n));
+        even && answer["in_sync"] == 1024
+    })
+    .await;
+
+    // The leadership goes where an operator wants it, whichever node is asked.
+    for to in ["n3", "n1", "n2"] {
+        let asked = fleet.nodes.iter().find(|node| node.name != to).unwrap();
+        let answer = succeeded(&asked.cli(&["cluster", "transfer-leader", to]).await);
+        assert_eq!(answer["leader"], to);
+        assert_eq!(leader(asked).await, to);
+    }
+    let answer = succeeded(&n1.cli(&["cluster", "transfer-leader"]).await);
+    assert_ne!(answer["leader"], "n2");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_node_loses_its_shards_and_its_place_and_returns_as_a_learner() {
+    let mut fleet = Fleet::start(REGISTRY).await;
+    eventually("every shard has a backup", async || {
+        let answer = fleet.nodes[0].get("/api/v1/cluster/shards").await;
+        answer["in_sync"] == 1024
+    })
+    .await;
+    fleet.kill("n3").await;
+    let node = &fleet.nodes[0];
+    eventually("its shards are taken over", async || {
+        let owned = owned(node).await;
+        owned[2] == 0 && owned.iter().sum::<u64>() == 1024
+    })
+    .await;
+    let map = node.get("/api/v1/cluster/shards").await;
+    assert_eq!(map["lost"], 0, "its backups knew everything");
+    assert_eq!(member(node, "n3").await["answers"], false);
+
+    succeeded(&node.cli(&["cluster", "remove", "n3", "--lost"]).await);
+    eventually("two members", async || node.health().await["members"] == 2).await;
+    let again = node.cli(&["cluster", "remove", "n3"]).await;
+    assert_eq!(again.status.code(), Some(1));
+
+    fleet.wipe("n3");
+    let join = ["--json", "cluster", "join", "--learner", "--config"];
+    let file = fleet.file("n3");
+    succeeded(&lockgate(&[&join[..], &[&file]].concat()).await);
+    let n3 = fleet.run("n3").await;
+    eventually("it follows", async || {
+        member(node, "n3").await["state"] == "learner"
+    })
+    .await;
+    assert_eq!(node.health().await["voters"], 2);
+    let promoted = succeeded(&n3.cli(&["cluster", "promote", "n3"]).await);
+    assert_eq!(promoted["state"], "voter");
+    eventually("three voters", async || n3.health().await["voters"] == 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_is_the_beginning_of_another_cluster() {
+    let mut fleet = Fleet::start(REGISTRY).await;
+    let [n1, n2, n3] = &fleet.nodes[..] else {
+        panic!("three nodes")
+    };
+    let register = "/api/v1/registers/r";
+    let put = n3.admin(Method::PUT, register, r#"{"value":"kept"}"#);
+    assert_eq!(put.await.status, 200);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("snapshot");
+    let file = file.to_str().unwrap();
+    let saved = succeeded(&n2.cli(&["snapshot", "save", file]).await);
+    let former = n1.health().await["cluster"].clone();
+    assert_eq!(saved["cluster"], former);
+    assert_eq!(saved["members"], json!(["n1", "n2", "n3"]));
+    let again = n2.cli(&["snapshot", "save", file]).await;
+    assert_eq!(again.status.code(), Some(1), "nobody's file is replaced");
+    let status = succeeded(&lockgate(&["--json", "snapshot", "status", file]).await);
+    assert_eq!(status["index"], saved["index"]);
+    let of_node = succeeded(&n2.cli(&["snapshot", "status"]).await);
+    assert!(of_node["index"].as_u64() >= saved["index"].as_u64());
+
+    for name in ["n1", "n2", "n3"] {
+        fleet.kill(name).await;
+    }
+    let key = dir.path().join("key");
+    std::fs::copy(fleet.data_dir("n2").join("cluster/key"), &key).unwrap();
+    let config = fleet.file("n1");
+    let restore = [
+        "--json",
+        "snapshot",
+        "restore",
+        file,
+        "--config",
+        &config,
+        "--key",
+        key.to_str().unwrap(),
+    ];
+    let refused = lockgate(&restore).await;
+    assert_eq!(refused.status.code(), Some(1));
+    let said = String::from_utf8(refused.stdout).unwrap();
+    assert!(said.contains("empty data directory"), "{said}");
+    for name in ["n1", "n2"] {
+        fleet.wipe(name);
+    }
+    let restored = succeeded(&lockgate(&restore).await);
+    assert_eq!(restored["former"], former);
+    let n1 = fleet.run("n1").await;
+    assert_eq!(n1.health().await["cluster"], restored["cluster"]);
+    assert_ne!(restored["cluster"], former);
+    assert_eq!(n1.get(register).await["value"], "kept");
+
+    // Others join it with nothing of their own, and a member of the old one is no member.
+    let n2 = fleet.run("n2").await;
+    eventually("two voters", async || n2.health().await["voters"] == 2).await;
+    assert_eq!(n2.get(register).await["value"], "kept");
+}
