@@ -75,7 +75,10 @@ fn options(args: &RaftMemberArgs) -> Result<Options> {
         ca_key: None,
         begin: match args.found {
             true => Begin::Found,
-            false => Begin::Join { token: None },
+            false => Begin::Join {
+                token: None,
+                learner: false,
+            },
         },
     });
     Ok(options)

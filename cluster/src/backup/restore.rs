@@ -116,7 +116,7 @@ pub fn restore_snapshot(
     }
     let dir = &options.data_dir;
     check_empty(dir)?;
-    store::create_private_dir(dir).map_err(OpenError::from)?;
+    store::create_private_dir(dir)?;
     let lock = Lock::take(dir)?;
     let former = machine.parts().nodes().cluster().unwrap_or_default();
     let cluster = random()?;
@@ -133,7 +133,7 @@ pub fn restore_snapshot(
     let draft = dir.join(DRAFT);
     // What an attempt before this one left.
     drop(fs::remove_dir_all(&draft));
-    store::create_private_dir(&draft).map_err(OpenError::from)?;
+    store::create_private_dir(&draft)?;
     store::install_key(&draft, &key)?;
     let meta = head(options, id, position)?;
     let io = |what, path: &Path| {

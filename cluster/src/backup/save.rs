@@ -66,7 +66,9 @@ impl Cluster {
         let proposer = Arc::clone(&self.running.proposer);
         let saving = async move { save(proposer.engine(), wanted).await };
         match self.on_runtime(saving) {
-            Some(answer) => answer.await.unwrap_or(Err(AdminError::Stopped.into())),
+            Some(answer) => answer
+                .await
+                .unwrap_or_else(|_| Err(AdminError::Stopped.into())),
             None => Err(AdminError::Stopped.into()),
         }
     }

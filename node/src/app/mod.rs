@@ -130,13 +130,12 @@ impl App {
             .context("actors do not start")?;
         let stop = CancellationToken::new();
         let (lives, own_sealer) = (config.node.session, Arc::clone(&sealer));
-        let kept_sealer = Arc::clone(&sealer);
         let sessions =
             session::Door::new(Arc::clone(&pipeline), own_sealer, limits, lives, clock_ms);
         let gateway = Arc::new(Gateway {
             identities,
             sessions,
-            stateless: stateless::Door::new(Arc::clone(&pipeline), sealer, stop.clone()),
+            stateless: stateless::Door::new(Arc::clone(&pipeline), sealer.clone(), stop.clone()),
             audit: Arc::clone(&audit),
             metrics,
             limits,
@@ -156,7 +155,7 @@ impl App {
             pipeline,
             gateway,
             quotas,
-            sealer: kept_sealer,
+            sealer,
             registry,
             replicated,
             file_differs: Arc::default(),

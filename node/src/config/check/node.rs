@@ -7,9 +7,8 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
 use super::{Context, Findings};
-use crate::config::checked::{
-    Audit, AuditMode, AuditSync, Bridge, Identity, Ledger, Limits, Node, Session, Telemetry, Tls,
-};
+use crate::config::checked::{Bridge, Identity, Limits, Node, Session, Telemetry, Tls};
+use crate::config::ledger::{Audit, AuditMode, AuditSync, Ledger};
 use crate::config::problem::Problem;
 use crate::config::raw;
 use crate::config::tree::KeyPath;
