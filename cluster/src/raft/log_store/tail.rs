@@ -10,7 +10,7 @@ use openraft::entry::RaftEntry;
 use crate::raft::types::Entry;
 
 /// Bytes of entries in memory, beyond which those that are on the disk are let go.
-const BYTES_MAX: usize = 8 << 20;
+const BYTES_MAX: usize = 2 << 20;
 /// What an entry takes besides its payload.
 const ENTRY_BYTES: usize = 96;
 
