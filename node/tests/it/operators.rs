@@ -38,11 +38,18 @@ async fn a_node_that_waits_for_a_server_says_that_it_starts() {
         client.send(http::Method::GET, &[], "").await
     };
     assert_eq!(get("/healthz").await.status, 200);
-    let ready = get("/readyz").await;
-    assert_eq!(ready.status, 503);
-    let ready = ready.json().await;
-    assert_eq!(ready["status"], "starting");
-    assert_eq!(ready["servers"][0]["settled"], false, "{ready}");
+    let ready = async || {
+        let ready = get("/readyz").await;
+        assert_eq!(ready.status, 503);
+        let ready = ready.json().await;
+        assert_eq!(ready["status"], "starting");
+        ready
+    };
+    // Its state is read first; of the servers it knows from then on.
+    eventually("it names the server that it waits for", async || {
+        ready().await["servers"][0]["settled"] == false
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -9,7 +9,6 @@ use super::World;
 use crate::Cluster;
 use crate::audit::verify::{Verdict, verify_segments};
 use crate::audit::{AuditCommand, Kind, Origin, Record};
-use crate::command::NodesCommand;
 use crate::net::Begin;
 
 /// Looks until it is so.
@@ -133,14 +132,8 @@ fn a_node_that_is_removed_leaves_a_record_of_how_far_the_log_has_it() {
     let gone = n3.view().member(&NodeName::from("n3")).unwrap().id;
     world.close([n3]);
     let before = nodes[0].view().audit().size();
-    let remove = NodesCommand::Remove {
-        node: gone,
-        lost: true,
-    };
-    world
-        .runtime
-        .block_on(nodes[0].propose(remove.into()))
-        .unwrap();
+    let removed = nodes[0].remove_member(gone, true);
+    world.runtime.block_on(removed).unwrap();
     verify(&nodes[0], before + 1);
     let reader = nodes[0].audit_reader().unwrap();
     let mut records = reader.records(before, before + 1).unwrap();

@@ -123,6 +123,7 @@ async fn an_ended_stream_is_over_for_who_has_heard_all_that_is_open() {
 #[tokio::test(start_paused = true)]
 async fn a_gap_is_never_hidden() {
     let log = StreamLog::new(1, 0, Arc::default());
+    drop(log.attach(None).unwrap());
     for n in 0..EVENTS_MAX + 5 {
         log.push_lossy(Bytes::from(n.to_string()));
     }

@@ -167,7 +167,7 @@ fn patience_ends() {
         rounds,
         serial,
         0,
-        "the server asked for input more than 8 times",
+        "the server asked for input more than 64 times",
     );
 }
 
