@@ -40,7 +40,6 @@ identity:
     - { id: bench, key_env: BENCH_KEY, principal: bench, roles: [all] }
 roles:
   all: { allow: ["*"] }
-audit: { file: $home/audit.jsonl }
 servers:
   echo: { url: "http://$echo_address/mcp" }
 YAML
@@ -55,7 +54,6 @@ count() {
     local run=("$bin/lockgate-bench" run --cpu 1 --scenario "$4" --era "$5" --connections 16 --rounds 1 --warmup 0
         --target "$1=http://$3" --out "$home/out")
     "${run[@]}" --measure 0.5 >/dev/null
-    : >"$home/audit.jsonl"
     perf stat -x, -e instructions:u,instructions:k -p "$2" -o "$home/counts" -- \
         "${run[@]}" --measure "$seconds" >/dev/null
     local calls

@@ -123,13 +123,6 @@ impl Bed {
         };
         Gateway::start(&own.bin, own.cpu, &own.directory, &setup).map(Some)
     }
-
-    /// Tidies up after a row.
-    pub(super) fn trim(&self) -> Result<()> {
-        self.own
-            .as_ref()
-            .map_or(Ok(()), |own| own.gateway.trim_audit())
-    }
 }
 
 /// Kinds of gateways beside the one that carries the load.

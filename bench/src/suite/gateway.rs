@@ -1,12 +1,6 @@
 //! The gateway under test: its configuration, its start, how to reach it.
 
-use std::{
-    fmt::Write as _,
-    fs::{self, OpenOptions},
-    io::Read as _,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fmt::Write as _, fs, io::Read as _, path::Path, time::Duration};
 
 use serde::Deserialize;
 
@@ -47,7 +41,6 @@ pub(super) struct Gateway {
     process: Process,
     listen: String,
     key: String,
-    audit: PathBuf,
 }
 
 /// What a gateway says once it listens: `{"event":"ready","listen":"127.0.0.1:PORT","admin":"127.0.0.1:PORT"}`
@@ -79,8 +72,7 @@ impl Gateway {
         let create = || Error::io(format!("write below {}", home.display()));
         fs::create_dir_all(&home).map_err(create())?;
         let config = home.join("lockgate.yaml");
-        let audit = home.join("audit.jsonl");
-        fs::write(&config, yaml(&home, &audit, setup)).map_err(create())?;
+        fs::write(&config, yaml(&home, setup)).map_err(create())?;
         let key = new_key()?;
         let config = config.display().to_string();
         let process = Process::start(&Launch {
@@ -97,7 +89,6 @@ impl Gateway {
             process,
             listen: ready.listen,
             key,
-            audit,
         })
     }
 
@@ -119,22 +110,12 @@ impl Gateway {
     pub(super) fn ready_after(&self) -> Duration {
         self.process.ready_after
     }
-
-    /// Empties the audit file, which grows by gigabytes under load.
-    pub(super) fn trim_audit(&self) -> Result<()> {
-        match OpenOptions::new().write(true).open(&self.audit) {
-            Ok(file) => file.set_len(0).map_err(Error::io("empty the audit file")),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(Error::io("open the audit file")(error)),
-        }
-    }
 }
 
-fn yaml(home: &Path, audit: &Path, setup: &Setup<'_>) -> String {
+fn yaml(home: &Path, setup: &Setup<'_>) -> String {
     let mut yaml = format!(
-        "listen: 127.0.0.1:0\nadmin: {{ listen: 127.0.0.1:0 }}\ndata_dir: {}\nidentity:\n  api_keys:\n    - {{ id: bench, key_env: {KEY}, principal: bench, roles: [all] }}\nroles:\n  all: {{ allow: [\"*\"] }}\naudit: {{ file: {} }}\n",
+        "listen: 127.0.0.1:0\nadmin: {{ listen: 127.0.0.1:0 }}\ndata_dir: {}\nidentity:\n  api_keys:\n    - {{ id: bench, key_env: {KEY}, principal: bench, roles: [all] }}\nroles:\n  all: {{ allow: [\"*\"] }}\n",
         home.join("data").display(),
-        audit.display(),
     );
     if let Some(after) = setup.passivate_after {
         // Writing to a string cannot fail.
@@ -180,7 +161,7 @@ mod tests {
             servers: &servers,
             passivate_after: Some(Duration::from_secs(1)),
         };
-        let yaml = yaml(Path::new("/t"), Path::new("/t/audit.jsonl"), &setup);
+        let yaml = yaml(Path::new("/t"), &setup);
         assert!(
             yaml.contains("session: { passivate_after: 1000ms }\n"),
             "{yaml}"

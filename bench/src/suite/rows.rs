@@ -1,6 +1,6 @@
 //! The rows of the budget.
 
-use std::{thread, time::Duration};
+use std::{slice, thread, time::Duration};
 
 use super::{
     bed::{Bed, SERVERS, SESSION_SERVER, STATELESS_SERVER, TOOLS, Variant},
@@ -148,7 +148,6 @@ impl<'a> Rows<'a> {
                 let cpu =
                     bridged.and_then(|outcome| outcome.lane(BRIDGED)?.against.get(SAME_ERA)?.cpu);
                 self.figure(&format!("bridge.{way}.{size}"), cpu);
-                gateway.trim_audit()?;
             }
         }
         Ok(())
@@ -175,7 +174,7 @@ impl<'a> Rows<'a> {
         let idle = Memory::read(gateway.pid())?;
         let prefix = &self.bed.gateway().prefix;
         let target = gateway.target(prefix)?;
-        wait_for_tools(&target, TOOLS)?;
+        self.fill_caches(&target)?;
         let active = measure_idle(
             &target,
             IdlePlan {
@@ -190,7 +189,7 @@ impl<'a> Rows<'a> {
             return Ok(());
         };
         let target = gateway.target(prefix)?;
-        wait_for_tools(&target, TOOLS)?;
+        self.fill_caches(&target)?;
         let passivated = measure_idle(
             &target,
             IdlePlan {
@@ -208,6 +207,21 @@ impl<'a> Rows<'a> {
             .map(|weight| weight.scaled(1.0 / 1024.0));
         self.figure("f.passivated_session", passivated_kib);
         self.report.idle.extend([active, passivated]);
+        Ok(())
+    }
+
+    /// What a node keeps of its latest calls, up to a bound, whoever makes them, is no part of a session's weight.
+    fn fill_caches(&self, target: &Target) -> Result<()> {
+        wait_for_tools(target, TOOLS)?;
+        let mut calls = self.scenario(
+            Kind::Small,
+            Era::Stateless,
+            CONNECTIONS_FEW,
+            self.plan.small,
+        );
+        calls.rounds = 1;
+        measure(&calls, slice::from_ref(target))?;
+        thread::sleep(IDLE_SETTLE);
         Ok(())
     }
 
@@ -234,7 +248,6 @@ impl<'a> Rows<'a> {
     /// Runs a scenario and keeps its outcome; gives its place in the report.
     fn run(&mut self, scenario: &Scenario, targets: &[Target]) -> Result<usize> {
         self.report.outcomes.push(measure(scenario, targets)?);
-        self.bed.trim()?;
         Ok(self.report.outcomes.len() - 1)
     }
 

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lockgate_cluster::audit::{Kind, Origin, Record};
@@ -17,10 +18,14 @@ use super::spool::Spool;
 use crate::config::{AuditMode, AuditSync, Ledger as Settings};
 use crate::error::CallError;
 
-/// Above this many bytes that the log of the cluster has not taken, no call starts.
+/// Above this many bytes that the log of the cluster has not taken, calls wait for it.
 const WAITING_BYTES_MAX: usize = 8 << 20;
+/// Above this many, no call starts: those that came at once have not waited yet.
+const REFUSED_BYTES: usize = 12 << 20;
 /// Kept free for the ends of calls that have started.
 const RESERVE_BYTES: usize = 8 << 20;
+/// Room for lines that is kept when there are none.
+const IDLE_BYTES: usize = 64 << 10;
 /// One batch has at most so many lines, and about so many bytes.
 const BATCH_LINES_MAX: usize = 1024;
 const BATCH_BYTES_MAX: usize = 512 << 10;
@@ -38,6 +43,8 @@ pub struct Ledger {
     clock: fn() -> SystemTime,
     state: Mutex<State>,
     progress: watch::Sender<Progress>,
+    /// Calls are faster than the log.
+    is_behind: AtomicBool,
     /// Something waits for the log.
     pub(super) to_ship: Notify,
     /// Something waits for the disk.
@@ -131,6 +138,7 @@ impl Ledger {
             clock,
             state: Mutex::new(state),
             progress: watch::Sender::default(),
+            is_behind: AtomicBool::new(false),
             to_ship: Notify::new(),
             to_sync: Notify::new(),
         })
@@ -157,7 +165,7 @@ impl Ledger {
         fill: impl FnOnce(&mut Record<'a>),
     ) -> Result<Intent, CallError> {
         let mut state = self.state.lock();
-        if state.has_failed || state.lines.len() >= WAITING_BYTES_MAX {
+        if state.has_failed || state.lines.len() >= REFUSED_BYTES {
             return Err(CallError::AuditUnavailable);
         }
         let before = state.lines.len();
@@ -172,6 +180,9 @@ impl Ledger {
         if kind == Kind::Call {
             state.open.insert(local_seq);
         }
+        if state.lines.len() >= WAITING_BYTES_MAX {
+            self.is_behind.store(true, Ordering::Relaxed);
+        }
         drop(state);
         self.rouse();
         Ok(Intent { local_seq, kind })
@@ -185,7 +196,7 @@ impl Ledger {
         fill: impl FnOnce(&mut Record<'a>),
     ) -> Option<u64> {
         let mut state = self.state.lock();
-        if state.lines.len() >= WAITING_BYTES_MAX + RESERVE_BYTES {
+        if state.lines.len() >= REFUSED_BYTES + RESERVE_BYTES {
             state.lost += 1;
             return None;
         }
@@ -202,7 +213,8 @@ impl Ledger {
         Some(local_seq)
     }
 
-    /// Waits until the record is as safe as the mode demands before what it says is done, or its answer is sent.
+    /// Waits until the record is as safe as the mode demands before what it says is done, or its answer is sent; and
+    /// until the log has caught up, so that calls come no faster than they are recorded.
     ///
     /// # Errors
     ///
@@ -216,7 +228,7 @@ impl Ledger {
         let is_settled = |progress: &Progress| match self.settings.mode {
             AuditMode::Quorum => progress.committed >= local_seq,
             AuditMode::Local if each => progress.synced.max(progress.committed) >= local_seq,
-            AuditMode::Local | AuditMode::Memory => true,
+            AuditMode::Local | AuditMode::Memory => !self.is_behind.load(Ordering::Relaxed),
         };
         if is_settled(&self.progress.borrow()) {
             return Ok(());
@@ -231,7 +243,7 @@ impl Ledger {
     /// Whether calls are taken.
     pub fn is_healthy(&self) -> bool {
         let state = self.state.lock();
-        !state.has_failed && state.lines.len() < WAITING_BYTES_MAX
+        !state.has_failed && state.lines.len() < REFUSED_BYTES
     }
 
     /// How it stands.
@@ -320,6 +332,12 @@ impl Ledger {
         state.lines.drain(..bytes);
         state.spooled = state.spooled.saturating_sub(bytes);
         state.first = batch.first + batch.lines.len() as u64;
+        if state.lines.len() < WAITING_BYTES_MAX {
+            self.is_behind.store(false, Ordering::Relaxed);
+        }
+        if state.lines.is_empty() {
+            state.lines.shrink_to(IDLE_BYTES);
+        }
         let committed = state.first - 1;
         let State {
             spool, open, next, ..
@@ -405,3 +423,6 @@ impl State {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
