@@ -11,8 +11,8 @@ use std::{
 
 use rustix::{
     process::{
-        Signal, getpid, getpriority_process, getsid, set_parent_process_death_signal,
-        setpriority_process, setsid,
+        Signal, getpid, getpriority_process, set_parent_process_death_signal, setpriority_process,
+        setsid,
     },
     thread::{CpuSet, sched_setaffinity},
 };
@@ -24,6 +24,8 @@ use crate::{
 
 /// Niceness of the group that the kernel makes of a session.
 const AUTOGROUP: &str = "/proc/self/autogroup";
+/// What the kernel says about this process.
+const STAT: &str = "/proc/self/stat";
 /// Niceness of everything that is measured: before ordinary work, behind what the kernel needs.
 const NICE: i32 = -15;
 
@@ -63,7 +65,18 @@ pub(crate) fn is_preferred() -> bool {
 
 /// Whether this process leads a session of its own.
 pub(crate) fn leads_session() -> bool {
-    getsid(None).is_ok_and(|session| session == getpid())
+    // Not `getsid`: the session of a process in a container may have been begun outside of it, and then its
+    // number is 0, which rustix does not take for one of a process.
+    let session = fs::read_to_string(STAT)
+        .ok()
+        .and_then(|stat| session_of(&stat));
+    session == Some(getpid().as_raw_nonzero().get())
+}
+
+/// Field 6 of `/proc/PID/stat`; the program's name in field 2 may hold blanks and brackets.
+fn session_of(stat: &str) -> Option<i32> {
+    let (_name, rest) = stat.rsplit_once(')')?;
+    rest.split_ascii_whitespace().nth(3)?.parse().ok()
 }
 
 /// Puts this process, and every child that it starts later, before other work on the machine,
@@ -122,4 +135,16 @@ pub(crate) fn own_program() -> Result<OsString> {
     env::current_exe()
         .map(PathBuf::into_os_string)
         .map_err(Error::io("find our own program"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::session_of;
+
+    #[test]
+    fn sessions_are_read_behind_any_name_and_outside_of_the_container() {
+        assert_eq!(session_of("2504 (cat) R 2496 2496 1955 0 -1"), Some(1955));
+        assert_eq!(session_of("7 (a b) c) S 1 7 0 0 -1"), Some(0));
+        assert_eq!(session_of("7 (a b"), None);
+    }
 }
