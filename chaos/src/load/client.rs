@@ -24,7 +24,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(10);
 pub(crate) struct Client {
     gateway: SocketAddr,
     /// API key.
-    key: Option<&'static str>,
+    key: Option<String>,
     session: Option<String>,
     sender: SendRequest<Full<Bytes>>,
     /// Drives the connection; ends with the client.
@@ -33,17 +33,14 @@ pub(crate) struct Client {
 
 impl Client {
     /// Opens a session with the API key `key`, where callers need one.
-    pub(crate) async fn open(
-        gateway: SocketAddr,
-        key: Option<&'static str>,
-    ) -> anyhow::Result<Self> {
+    pub(crate) async fn open(gateway: SocketAddr, key: Option<&str>) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(gateway).await?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let mut driver = JoinSet::new();
         driver.spawn(connection);
         let mut client = Self {
             gateway,
-            key,
+            key: key.map(str::to_owned),
             session: None,
             sender,
             _connection: driver,
@@ -79,7 +76,7 @@ impl Client {
             .header("host", self.gateway.to_string())
             .header("content-type", "application/json")
             .header("accept", "application/json, text/event-stream");
-        if let Some(key) = self.key {
+        if let Some(key) = &self.key {
             request = request.header("authorization", format!("Bearer {key}"));
         }
         if let Some(session) = &self.session {

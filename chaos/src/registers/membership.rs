@@ -10,6 +10,7 @@ use super::api::Api;
 use super::fault::{NODES, RECOVERY_MAX, hand_over};
 use super::load::{Load, Told};
 use super::report::{self, Report};
+use super::spread;
 use super::standing::Standing;
 use super::{AFTERWARDS, CALM, Injected, judge, serve, settle, setup};
 use crate::cli::Membership;
@@ -64,7 +65,7 @@ pub(crate) async fn run(options: &Membership) -> anyhow::Result<bool> {
     let mut members = Members::start(setup(&options.bin, PLACES)).await?;
     let bin = options.bin.display();
     let repeat = format!("membership --bin {bin} --seed {}", options.seed);
-    let (told, steps, standing) = match carry_out(&mut members, options.seed).await {
+    let (told, steps, standing, spread) = match carry_out(&mut members, options.seed).await {
         Ok(known) => known,
         Err(error) => {
             report::print_failure(&repeat, &members.keep());
@@ -74,6 +75,7 @@ pub(crate) async fn run(options: &Membership) -> anyhow::Result<bool> {
     let verdicts = vec![
         judge::linearizable(&told),
         judge::no_failure(&told),
+        spread::judge(&spread),
         judge::happened(&steps),
         judge::agree(&standing),
     ];
@@ -88,7 +90,7 @@ pub(crate) async fn run(options: &Membership) -> anyhow::Result<bool> {
     Ok(holds)
 }
 
-type Known = (Told, Vec<Injected>, Vec<Option<Standing>>);
+type Known = (Told, Vec<Injected>, Vec<Option<Standing>>, Vec<Duration>);
 
 async fn carry_out(members: &mut Members, seed: u64) -> anyhow::Result<Known> {
     let nodes = members.admins();
@@ -99,6 +101,7 @@ async fn carry_out(members: &mut Members, seed: u64) -> anyhow::Result<Known> {
     hand_over(&mut api, NODES, 0).await?;
     let start = Instant::now();
     let load = Load::start(&nodes[..STAYING], &mut Random::new(seed), start, false);
+    let spread = spread::measure(&mut api, &members.calls()[..NODES]).await?;
     let mut steps = Vec::new();
     for step in Step::ALL {
         let calm_from = start.elapsed();
@@ -121,7 +124,7 @@ async fn carry_out(members: &mut Members, seed: u64) -> anyhow::Result<Known> {
     let told = load.stop(&nodes[..NODES], start).await?;
     let standing = settle(&mut api, NODES).await;
     members.check()?;
-    Ok((told, steps, standing))
+    Ok((told, steps, standing, spread))
 }
 
 /// Takes one step, and says what shows that it is done.

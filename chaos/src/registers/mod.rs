@@ -12,6 +12,7 @@ pub(crate) mod membership;
 mod plan;
 pub(crate) mod quota;
 mod report;
+mod spread;
 mod standing;
 pub(crate) mod upgrade;
 
