@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::bridge_down::{ELICIT, SESSION_ONLY, accept, ask, code, script};
+use crate::bridge_down::{ELICIT, SESSION_ONLY, accept, code, script};
 use crate::support::{Gateway, Push, Upstream, eventually};
 
 const ROOTS: &str = r#"{"jsonrpc":"2.0","id":"r","method":"roots/list"}"#;
@@ -62,7 +62,7 @@ async fn what_the_client_did_not_declare_is_not_asked() {
     say.send(Push::Raw(ELICIT)).await.unwrap();
     say.send(Push::Answer("without")).await.unwrap();
     let params = json!({"name": "script", "arguments": {}});
-    let done = ask(&client, json!({"roots": {}}), "tools/call", params).await;
+    let done = client.ask(json!({"roots": {}}), "tools/call", params).await;
     assert_eq!(
         done.message().await["result"]["content"][0]["text"],
         "without"
@@ -139,17 +139,17 @@ async fn roots_asked_for_in_no_call_are_the_next_calls_question() {
     let client = gateway.client().at("/s/up/mcp");
     let roots = || json!({"roots": {}});
     // Opens the session.
-    ask(&client, roots(), "tools/list", json!({})).await;
+    client.ask(roots(), "tools/list", json!({})).await;
     let session = upstream.last_session("tools/list").unwrap();
     upstream.listened_by(&session).await;
     let question = json!({"jsonrpc": "2.0", "id": "r", "method": "roots/list"});
     upstream.say(&session, &question).await;
     // Lists cannot be answered with a question.
-    let listed = ask(&client, roots(), "prompts/list", json!({})).await;
+    let listed = client.ask(roots(), "prompts/list", json!({})).await;
     assert!(listed.message().await["result"]["prompts"].is_array());
     let say = upstream.script();
     let mut params = json!({"name": "script", "arguments": {}});
-    let asked = ask(&client, roots(), "tools/call", params.clone()).await;
+    let asked = client.ask(roots(), "tools/call", params.clone()).await;
     let asked = asked.message().await["result"].clone();
     assert_eq!(
         asked["inputRequests"],
@@ -159,7 +159,7 @@ async fn roots_asked_for_in_no_call_are_the_next_calls_question() {
     params["requestState"] = asked["requestState"].clone();
     params["inputResponses"] = json!({"ask-1": answer});
     say.send(Push::Answer("thanks")).await.unwrap();
-    let done = ask(&client, roots(), "tools/call", params).await;
+    let done = client.ask(roots(), "tools/call", params).await;
     let done = done.message().await;
     assert_eq!(done["result"]["content"][0]["text"], "thanks");
     let sent: Value = serde_json::from_slice(&upstream.last_body("").unwrap()).unwrap();
@@ -178,7 +178,7 @@ async fn roots_that_a_call_did_not_wait_for_are_the_next_calls_question() {
             params[key] = value.clone();
         }
         let capabilities = json!({"roots": {}, "elicitation": {}});
-        let answer = ask(&client, capabilities, "tools/call", params).await;
+        let answer = client.ask(capabilities, "tools/call", params).await;
         answer.message().await["result"].clone()
     };
     let say = upstream.script();

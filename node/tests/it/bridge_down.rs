@@ -2,43 +2,12 @@
 
 use std::time::Duration;
 
-use http::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Client, Gateway, Push, Upstream, eventually};
+use crate::support::{ANN, Answer, BOB, Client, Gateway, Push, Upstream, eventually};
 
 pub(crate) const SESSION_ONLY: &str = ", era: session";
 pub(crate) const ELICIT: &str = r#"{"jsonrpc":"2.0","id":1,"method":"elicitation/create","params":{"_meta":{"k":1},"mode":"form","message":"who?","requestedSchema":{"type":"object","properties":{}}}}"#;
-
-const ANN: &str = "lg_0000000000000000000000000000000000000000ann";
-const BOB: &str = "lg_0000000000000000000000000000000000000000bob";
-
-/// A gateway that knows Ann and Bob.
-async fn gateway_of_two(servers: &str) -> Gateway {
-    let config = format!(
-        "identity:\n  api_keys:\n    - {{ id: ann, key_env: KEY_ANN, principal: ann, roles: [all] }}\n    - {{ id: bob, key_env: KEY_BOB, principal: bob, roles: [all] }}\nroles: {{ all: {{ allow: [\"*\"] }} }}\nservers:\n{servers}"
-    );
-    Gateway::start_with(&config, &[("KEY_ANN", ANN), ("KEY_BOB", BOB)]).await
-}
-
-/// A request of a client with these capabilities.
-pub(crate) async fn ask(
-    client: &Client,
-    capabilities: Value,
-    method: &str,
-    mut params: Value,
-) -> Answer {
-    params["_meta"]["io.modelcontextprotocol/protocolVersion"] = json!("2026-07-28");
-    params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = capabilities;
-    let mut headers = vec![
-        ("mcp-protocol-version", "2026-07-28"),
-        ("mcp-method", method),
-    ];
-    let name = params["name"].as_str().or_else(|| params["uri"].as_str());
-    headers.extend(name.map(|name| ("mcp-name", name)));
-    let body = client.message(method, &params).to_string();
-    client.send(Method::POST, &headers, body).await
-}
 
 pub(crate) fn forms() -> Value {
     json!({"elicitation": {}})
@@ -49,7 +18,7 @@ pub(crate) async fn script(client: &Client, more: Value) -> Answer {
     for (key, value) in more.as_object().unwrap() {
         params[key] = value.clone();
     }
-    ask(client, forms(), "tools/call", params).await
+    client.ask(forms(), "tools/call", params).await
 }
 
 pub(crate) fn accept(state: &Value) -> Value {
@@ -70,7 +39,7 @@ async fn a_call_is_translated_both_ways() {
     let gateway = Gateway::start(&upstream.config(SESSION_ONLY)).await;
     let client = gateway.client().at("/s/up/mcp");
     let params = json!({"name": "work", "arguments": {"key": "k"}, "_meta": {"v/x": 1}});
-    let answer = ask(&client, json!({}), "tools/call", params).await;
+    let answer = client.ask(json!({}), "tools/call", params).await;
     assert_eq!(answer.status, 200);
     let result = answer.message().await["result"].clone();
     assert_eq!(result["resultType"], "complete");
@@ -91,7 +60,7 @@ async fn every_endpoint_serves_every_revision() {
     let all = json!(["2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26"]);
     for path in ["/mcp", "/s/up/mcp"] {
         let client = gateway.client().at(path);
-        let discovered = ask(&client, json!({}), "server/discover", json!({})).await;
+        let discovered = client.ask(json!({}), "server/discover", json!({})).await;
         let result = discovered.message().await["result"].clone();
         assert_eq!(result["supportedVersions"], all, "{path}");
         assert_eq!(result["cacheScope"], "private");
@@ -100,7 +69,7 @@ async fn every_endpoint_serves_every_revision() {
             None,
             "{path}: {result}"
         );
-        let listed = ask(&client, json!({}), "tools/list", json!({})).await;
+        let listed = client.ask(json!({}), "tools/list", json!({})).await;
         let listed = listed.message().await["result"].clone();
         assert_eq!(listed["resultType"], "complete");
         assert_eq!(listed["tools"].as_array().unwrap().len(), 3);
@@ -114,7 +83,7 @@ async fn a_state_is_of_use_to_its_caller_and_request_alone() {
     let upstream = Upstream::start().await;
     let servers = [("up", SESSION_ONLY), ("other", SESSION_ONLY)];
     let servers = servers.map(|(name, more)| upstream.entry(name, more));
-    let gateway = gateway_of_two(&servers.concat()).await;
+    let gateway = Gateway::of_two(&servers.concat()).await;
     let ann = gateway.client().at("/s/up/mcp").key(ANN);
     let say = upstream.script();
     say.send(Push::Raw(ELICIT)).await.unwrap();
@@ -140,7 +109,7 @@ async fn a_state_is_of_use_to_its_caller_and_request_alone() {
     prompt["arguments"] = json!({"a": "1"});
     attacks.push((
         "another method",
-        ask(&ann, forms(), "prompts/get", prompt).await,
+        ann.ask(forms(), "prompts/get", prompt).await,
     ));
     attacks.push((
         "a cut state",
@@ -171,12 +140,12 @@ async fn a_state_is_of_use_to_its_caller_and_request_alone() {
 #[tokio::test]
 async fn principals_share_no_session() {
     let upstream = Upstream::start().await;
-    let gateway = gateway_of_two(&upstream.entry("up", SESSION_ONLY)).await;
+    let gateway = Gateway::of_two(&upstream.entry("up", SESSION_ONLY)).await;
     let own = upstream.sessions_opened();
     let call = async |key: &str, capabilities: Value| {
         let client = gateway.client().at("/s/up/mcp").key(key);
         let params = json!({"name": "work", "arguments": {"key": "k"}});
-        let answer = ask(&client, capabilities, "tools/call", params).await;
+        let answer = client.ask(capabilities, "tools/call", params).await;
         assert_eq!(answer.message().await["result"]["resultType"], "complete");
         upstream.sessions_opened() - own
     };
@@ -216,7 +185,9 @@ async fn listens_share_subscriptions_and_hear_what_they_asked_for() {
             "resourceSubscriptions": [uri]}})
     };
     let listen = async |uri: &str| {
-        let answer = ask(&client, json!({}), "subscriptions/listen", filter(uri)).await;
+        let answer = client
+            .ask(json!({}), "subscriptions/listen", filter(uri))
+            .await;
         let mut events = answer.events();
         let first = events.message().await.unwrap().json();
         assert_eq!(first["method"], "notifications/subscriptions/acknowledged");
@@ -346,7 +317,7 @@ async fn lists_follow_the_capabilities_that_a_request_declares() {
     let gateway = Gateway::start(&upstream.config(SESSION_ONLY)).await;
     let client = gateway.client();
     let listed = async |capabilities: Value| {
-        let answer = ask(&client, capabilities, "tools/list", json!({})).await;
+        let answer = client.ask(capabilities, "tools/list", json!({})).await;
         let tools = answer.message().await["result"]["tools"].clone();
         tools
             .as_array()
@@ -358,9 +329,11 @@ async fn lists_follow_the_capabilities_that_a_request_declares() {
     assert!(listed(json!({"roots": {}})).await);
     assert!(!listed(json!({"sampling": {}})).await);
     let params = json!({"name": "up_roots_tool", "arguments": {"key": "k"}});
-    let known = ask(&client, json!({"roots": {}}), "tools/call", params.clone()).await;
+    let known = client
+        .ask(json!({"roots": {}}), "tools/call", params.clone())
+        .await;
     assert_eq!(known.message().await["result"]["resultType"], "complete");
-    let unknown = ask(&client, json!({}), "tools/call", params).await;
+    let unknown = client.ask(json!({}), "tools/call", params).await;
     assert_eq!(code(unknown).await, (400, -32602));
     gateway.stop().await;
 }

@@ -4,13 +4,12 @@ use http::Method;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{BINARY, Client, DEMO, Events, Gateway, Push, Upstream, eventually, within};
+use crate::support::{
+    ANN, BINARY, BOB, Client, DEMO, Events, Gateway, Push, Upstream, eventually, within,
+};
 
 const OLDEST: &str = "2024-11-05";
-const KEYS: [(&str, &str); 2] = [
-    ("KEY_ANN", "lg_0000000000000000000000000000000000000000ann"),
-    ("KEY_BOB", "lg_0000000000000000000000000000000000000000bob"),
-];
+const KEYS: [(&str, &str); 2] = [("KEY_ANN", ANN), ("KEY_BOB", BOB)];
 
 /// A client of the transport.
 struct Oldest {
@@ -162,14 +161,14 @@ servers:
         ("/s/demo/sse", "echo"),
         ("/t/acme/s/demo/sse", "echo"),
     ] {
-        let mut client = Oldest::connect(&gateway, path, Some(KEYS[0].1)).await;
+        let mut client = Oldest::connect(&gateway, path, Some(ANN)).await;
         let base = path.strip_suffix("/sse").unwrap();
         assert!(client.endpoint.starts_with(&format!("{base}/messages?")));
         client.initialize(json!({})).await;
         let tools = client.ask("tools/list", json!({})).await;
         assert_eq!(tools["result"]["tools"][0]["name"], tool, "{path}");
     }
-    let foreign = gateway.client().key(KEYS[1].1).at("/t/acme/sse");
+    let foreign = gateway.client().key(BOB).at("/t/acme/sse");
     let answer = foreign.send(Method::GET, &[], "").await;
     assert!([401, 403].contains(&answer.status));
     gateway.stop().await;
@@ -177,36 +176,23 @@ servers:
 
 #[tokio::test]
 async fn a_stream_takes_messages_of_its_owner_only_and_on_its_path_only() {
-    let config = format!(
-        r#"
-identity:
-  api_keys:
-    - {{ id: ann, key_env: KEY_ANN, principal: ann, roles: [all] }}
-    - {{ id: bob, key_env: KEY_BOB, principal: bob, roles: [all] }}
-roles: {{ all: {{ allow: ["*"] }} }}
-servers:
-  demo: {{ command: "{BINARY}", args: [demo-server] }}
-"#
-    );
-    let gateway = Gateway::start_with(&config, &KEYS).await;
-    let ann = Oldest::connect(&gateway, "/sse", Some(KEYS[0].1)).await;
+    let server = format!("  demo: {{ command: \"{BINARY}\", args: [demo-server] }}\n");
+    let gateway = Gateway::of_two(&server).await;
+    let ann = Oldest::connect(&gateway, "/sse", Some(ANN)).await;
     let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"}).to_string();
     let post = async |path: &str, key: &str| {
         let client = gateway.client().at(path).key(key);
         client.post(ping.clone()).await.status
     };
-    assert_eq!(post(&ann.endpoint, KEYS[0].1).await, 202);
+    assert_eq!(post(&ann.endpoint, ANN).await, 202);
     // Somebody else's and nobody's look the same.
-    assert_eq!(post(&ann.endpoint, KEYS[1].1).await, 404);
+    assert_eq!(post(&ann.endpoint, BOB).await, 404);
     assert_eq!(
-        post("/messages?sessionId=AAAAAAAAAAAAAAAAAAAAAA", KEYS[1].1).await,
+        post("/messages?sessionId=AAAAAAAAAAAAAAAAAAAAAA", BOB).await,
         404
     );
-    assert_eq!(
-        post(&format!("/s/demo{}", ann.endpoint), KEYS[0].1).await,
-        404
-    );
-    assert_eq!(post("/messages", KEYS[0].1).await, 400);
+    assert_eq!(post(&format!("/s/demo{}", ann.endpoint), ANN).await, 404);
+    assert_eq!(post("/messages", ANN).await, 400);
     assert_eq!(post(&ann.endpoint, "lg_nobody").await, 401);
     eventually("the refusal is in the audit log", async || {
         let lines = gateway.audit();

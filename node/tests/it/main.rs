@@ -33,6 +33,7 @@ mod shutdown;
 mod stdio;
 mod subscriptions;
 mod support;
+mod task_questions;
 mod tasks_down;
 mod tasks_up;
 mod websocket;

@@ -3,27 +3,11 @@
 use http::Method;
 use serde_json::json;
 
-use crate::support::{BINARY, Client, Gateway, eventually};
-
-const KEYS: [(&str, &str); 2] = [
-    ("KEY_ANN", "lg_0000000000000000000000000000000000000000ann"),
-    ("KEY_BOB", "lg_0000000000000000000000000000000000000000bob"),
-];
+use crate::support::{ANN, BINARY, BOB, Client, Gateway, eventually};
 
 async fn gateway() -> Gateway {
-    let config = format!(
-        r#"
-identity:
-  api_keys:
-    - {{ id: ann, key_env: KEY_ANN, principal: ann, roles: [all] }}
-    - {{ id: bob, key_env: KEY_BOB, principal: bob, roles: [all] }}
-roles: {{ all: {{ allow: ["*"] }} }}
-servers:
-  demo: {{ command: "{BINARY}", args: [demo-server] }}
-  more: {{ command: "{BINARY}", args: [demo-server] }}
-"#
-    );
-    Gateway::start_with(&config, &KEYS).await
+    let server = |name| format!("  {name}: {{ command: \"{BINARY}\", args: [demo-server] }}\n");
+    Gateway::of_two(&["demo", "more"].map(server).concat()).await
 }
 
 /// The id is unknown for every method of HTTP, and nothing says why.
@@ -43,21 +27,16 @@ async fn is_unknown(client: &Client, id: &str) {
 #[tokio::test]
 async fn another_principal_and_another_route_know_no_such_session() {
     let gateway = gateway().await;
-    let ann = gateway.client().key(KEYS[0].1).open().await;
+    let ann = gateway.client().key(ANN).open().await;
     let id = ann.session_id().to_owned();
-    is_unknown(&gateway.client().key(KEYS[1].1), &id).await;
+    is_unknown(&gateway.client().key(BOB), &id).await;
     for path in ["/s/demo/mcp", "/s/more/mcp"] {
-        is_unknown(&gateway.client().key(KEYS[0].1).at(path), &id).await;
+        is_unknown(&gateway.client().key(ANN).at(path), &id).await;
     }
-    let scoped = gateway
-        .client()
-        .key(KEYS[0].1)
-        .at("/s/demo/mcp")
-        .open()
-        .await;
-    is_unknown(&gateway.client().key(KEYS[0].1), scoped.session_id()).await;
+    let scoped = gateway.client().key(ANN).at("/s/demo/mcp").open().await;
+    is_unknown(&gateway.client().key(ANN), scoped.session_id()).await;
     is_unknown(
-        &gateway.client().key(KEYS[0].1).at("/s/more/mcp"),
+        &gateway.client().key(ANN).at("/s/more/mcp"),
         scoped.session_id(),
     )
     .await;
@@ -75,9 +54,9 @@ async fn another_principal_and_another_route_know_no_such_session() {
 #[tokio::test]
 async fn a_forged_or_cut_id_is_unknown() {
     let gateway = gateway().await;
-    let client = gateway.client().key(KEYS[0].1).open().await;
+    let client = gateway.client().key(ANN).open().await;
     let id = client.session_id().to_owned();
-    let stranger = gateway.client().key(KEYS[0].1);
+    let stranger = gateway.client().key(ANN);
     let flipped = |at: usize| {
         let mut text = id.clone().into_bytes();
         text[at] = if text[at] == b'A' { b'B' } else { b'A' };
@@ -102,8 +81,8 @@ async fn a_forged_or_cut_id_is_unknown() {
 #[tokio::test]
 async fn an_id_of_another_gateway_is_unknown() {
     let (here, there) = (gateway().await, gateway().await);
-    let client = there.client().key(KEYS[0].1).open().await;
-    is_unknown(&here.client().key(KEYS[0].1), client.session_id()).await;
+    let client = there.client().key(ANN).open().await;
+    is_unknown(&here.client().key(ANN), client.session_id()).await;
     here.stop().await;
     there.stop().await;
 }
@@ -111,9 +90,9 @@ async fn an_id_of_another_gateway_is_unknown() {
 #[tokio::test]
 async fn a_deleted_session_is_unknown() {
     let gateway = gateway().await;
-    let client = gateway.client().key(KEYS[0].1).open().await;
+    let client = gateway.client().key(ANN).open().await;
     assert_eq!(client.delete().await, 200);
-    is_unknown(&gateway.client().key(KEYS[0].1), client.session_id()).await;
+    is_unknown(&gateway.client().key(ANN), client.session_id()).await;
     gateway.stop().await;
 }
 
@@ -121,7 +100,7 @@ async fn a_deleted_session_is_unknown() {
 async fn without_a_session_there_is_a_hint_and_without_a_key_nothing() {
     let gateway = gateway().await;
     let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"}).to_string();
-    let answer = gateway.client().key(KEYS[0].1).post(ping.clone()).await;
+    let answer = gateway.client().key(ANN).post(ping.clone()).await;
     assert_eq!(answer.status, 400);
     let message = answer.json().await;
     assert!(

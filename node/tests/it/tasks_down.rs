@@ -1,39 +1,26 @@
 //! Tasks of stateless clients: at a server with those of 2025-11-25, and at one with the extension.
 
-use http::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Client, Gateway, Push, Upstream, eventually};
+use crate::support::{ANN, BOB, Client, Gateway, Upstream, eventually};
 
-const SESSION: &str = ", era: session";
+pub(crate) const SESSION: &str = ", era: session";
 const STATELESS: &str = ", era: stateless";
 const EXTENSION: &str = "io.modelcontextprotocol/tasks";
-const RELATED: &str = "io.modelcontextprotocol/related-task";
+pub(crate) const RELATED: &str = "io.modelcontextprotocol/related-task";
 const TOOLS: &str = r#""result":{"tools":[{"name":"work","inputSchema":{"type":"object"},"execution":{"taskSupport":"required"}},{"name":"other","inputSchema":{"type":"object"},"execution":{"taskSupport":"optional"}},{"name":"script","inputSchema":{"type":"object"}}]}"#;
-const CREATED: &str = r#""result":{"task":{"taskId":"s-1","status":"working","createdAt":"2026-11-21T00:00:00Z","lastUpdatedAt":"2026-11-21T00:00:00Z","ttl":60000,"pollInterval":50}}"#;
+pub(crate) const CREATED: &str = r#""result":{"task":{"taskId":"s-1","status":"working","createdAt":"2026-11-21T00:00:00Z","lastUpdatedAt":"2026-11-21T00:00:00Z","ttl":60000,"pollInterval":50}}"#;
 const WORKING: &str = r#""result":{"taskId":"s-1","status":"working","createdAt":"2026-11-21T00:00:00Z","lastUpdatedAt":"2026-11-21T00:00:01Z","ttl":60000}"#;
-const ASKING: &str = r#""result":{"taskId":"s-1","status":"input_required","createdAt":"2026-11-21T00:00:00Z","lastUpdatedAt":"2026-11-21T00:00:02Z","ttl":60000}"#;
 const COMPLETED: &str = r#""result":{"taskId":"s-1","status":"completed","createdAt":"2026-11-21T00:00:00Z","lastUpdatedAt":"2026-11-21T00:00:03Z","ttl":60000}"#;
 const CANCELLED: &str = r#""result":{"taskId":"s-1","status":"cancelled","createdAt":"2026-11-21T00:00:00Z","lastUpdatedAt":"2026-11-21T00:00:03Z","ttl":60000}"#;
 const RESULT: &str = r#""result":{"content":[{"type":"text","text":"done"}],"_meta":{"io.modelcontextprotocol/related-task":{"taskId":"s-1"}}}"#;
-const QUESTION: &str = r#"{"jsonrpc":"2.0","id":41,"method":"elicitation/create","params":{"message":"who?","requestedSchema":{"type":"object","properties":{}},"_meta":{"io.modelcontextprotocol/related-task":{"taskId":"s-1"}}}}"#;
 /// Of a server with the extension.
 const MADE: &str = r#""result":{"resultType":"task","taskId":"t-1","status":"working","createdAt":"2026-11-21T00:00:00Z","lastUpdatedAt":"2026-11-21T00:00:00Z","ttlMs":60000}"#;
 const STATE: &str = r#""result":{"resultType":"complete","taskId":"t-1","status":"working","createdAt":"2026-11-21T00:00:00Z","lastUpdatedAt":"2026-11-21T00:00:00Z","ttlMs":60000}"#;
 const EMPTY: &str = r#""result":{"resultType":"complete"}"#;
 
-const ANN: &str = "lg_0000000000000000000000000000000000000000ann";
-const BOB: &str = "lg_0000000000000000000000000000000000000000bob";
-
-async fn gateway_of_two(servers: &str) -> Gateway {
-    let config = format!(
-        "identity:\n  api_keys:\n    - {{ id: ann, key_env: KEY_ANN, principal: ann, roles: [all] }}\n    - {{ id: bob, key_env: KEY_BOB, principal: bob, roles: [all] }}\nroles: {{ all: {{ allow: [\"*\"] }} }}\nservers:\n{servers}"
-    );
-    Gateway::start_with(&config, &[("KEY_ANN", ANN), ("KEY_BOB", BOB)]).await
-}
-
 /// A server of the session era that runs tools as tasks.
-async fn upstream() -> Upstream {
+pub(crate) async fn upstream() -> Upstream {
     let upstream = Upstream::start().await;
     upstream.offer(
         json!({"tools": {}, "tasks": {"list": {}, "cancel": {}, "requests": {"tools": {"call": {}}}}}),
@@ -55,40 +42,26 @@ async fn native() -> Upstream {
     upstream
 }
 
-async fn ask(client: &Client, capabilities: Value, method: &str, mut params: Value) -> Answer {
-    params["_meta"]["io.modelcontextprotocol/protocolVersion"] = json!("2026-07-28");
-    params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = capabilities;
-    let mut headers = vec![
-        ("mcp-protocol-version", "2026-07-28"),
-        ("mcp-method", method),
-    ];
-    let name = ["name", "uri", "taskId"].map(|key| params[key].as_str());
-    let name = name.into_iter().flatten().next();
-    headers.extend(name.map(|name| ("mcp-name", name)));
-    let body = client.message(method, &params).to_string();
-    client.send(Method::POST, &headers, body).await
-}
-
-fn follows() -> Value {
+pub(crate) fn follows() -> Value {
     json!({"elicitation": {}, "extensions": {EXTENSION: {}}})
 }
 
 /// Begins a task; gives its id.
-async fn begin(client: &Client, tool: &str) -> String {
+pub(crate) async fn begin(client: &Client, tool: &str) -> String {
     let params = json!({"name": tool, "arguments": {}});
-    let created = ask(client, follows(), "tools/call", params).await;
+    let created = client.ask(follows(), "tools/call", params).await;
     assert_eq!(created.status, 200);
     let created = created.message().await;
     assert_eq!(created["result"]["resultType"], "task", "{created}");
     created["result"]["taskId"].as_str().unwrap().to_owned()
 }
 
-async fn about(client: &Client, method: &str, id: &str) -> (u16, Value) {
-    let answer = ask(client, follows(), method, json!({"taskId": id})).await;
+pub(crate) async fn about(client: &Client, method: &str, id: &str) -> (u16, Value) {
+    let answer = client.ask(follows(), method, json!({"taskId": id})).await;
     (answer.status, answer.message().await)
 }
 
-fn sent(upstream: &Upstream, method: &str) -> Value {
+pub(crate) fn sent(upstream: &Upstream, method: &str) -> Value {
     serde_json::from_slice(&upstream.last_body(method).unwrap()).unwrap()
 }
 
@@ -101,7 +74,7 @@ async fn a_task_is_made_and_followed_in_the_clients_words() {
         for tool in ["work", "other"] {
             upstream.reply("tasks/get", &[WORKING]);
             let params = json!({"name": format!("{prefix}{tool}"), "arguments": {}});
-            let created = ask(&client, follows(), "tools/call", params).await;
+            let created = client.ask(follows(), "tools/call", params).await;
             let created = created.message().await["result"].clone();
             assert_eq!(created["resultType"], "task", "{created}");
             assert_eq!(created["status"], "working");
@@ -137,11 +110,11 @@ async fn tasks_are_announced_and_demanded_as_an_extension() {
     let gateway = Gateway::start(&upstream.config(SESSION)).await;
     for (path, prefix) in [("/mcp", "up_"), ("/s/up/mcp", "")] {
         let client = gateway.client().at(path);
-        let discovered = ask(&client, json!({}), "server/discover", json!({})).await;
+        let discovered = client.ask(json!({}), "server/discover", json!({})).await;
         let capabilities = discovered.message().await["result"]["capabilities"].clone();
         assert_eq!(capabilities["extensions"], json!({EXTENSION: {}}), "{path}");
         assert_eq!(capabilities.get("tasks"), None);
-        let listed = ask(&client, json!({}), "tools/list", json!({})).await;
+        let listed = client.ask(json!({}), "tools/list", json!({})).await;
         let listed = listed.message().await["result"]["tools"].clone();
         assert_eq!(listed.as_array().unwrap().len(), 3, "{path}");
 
@@ -150,7 +123,7 @@ async fn tasks_are_announced_and_demanded_as_an_extension() {
             ("tools/call", params),
             ("tasks/get", json!({"taskId": "x"})),
         ] {
-            let refused = ask(&client, json!({}), method, params).await;
+            let refused = client.ask(json!({}), method, params).await;
             assert_eq!(refused.status, 400);
             let error = refused.message().await["error"].clone();
             assert_eq!(error["code"], -32021, "{path} {method}");
@@ -162,49 +135,11 @@ async fn tasks_are_announced_and_demanded_as_an_extension() {
         // What need not be a task is none for those who cannot follow it.
         let params = json!({"name": format!("{prefix}other")});
         upstream.reply("tools/call", &[r#""result":{"content":[]}"#]);
-        let plain = ask(&client, json!({}), "tools/call", params).await;
+        let plain = client.ask(json!({}), "tools/call", params).await;
         assert_eq!(plain.message().await["result"]["resultType"], "complete");
         assert_eq!(sent(&upstream, "tools/call")["params"].get("task"), None);
         upstream.reply("tools/call", &[CREATED]);
     }
-    gateway.stop().await;
-}
-
-#[tokio::test]
-async fn questions_of_a_task_are_shown_with_its_state_and_answered_by_updates() {
-    let upstream = upstream().await;
-    let gateway = Gateway::start(&upstream.config(SESSION)).await;
-    let client = gateway.client().at("/s/up/mcp");
-    let id = begin(&client, "work").await;
-    upstream.reply("tasks/get", &[ASKING]);
-    let say = upstream.script_of("tasks/result");
-    say.send(Push::Raw(QUESTION)).await.unwrap();
-    let mut asked = Value::Null;
-    eventually("the question is known", async || {
-        asked = about(&client, "tasks/get", &id).await.1["result"].clone();
-        asked["status"] == "input_required"
-    })
-    .await;
-    assert_eq!(
-        asked["inputRequests"],
-        json!({"ask-1": {"method": "elicitation/create",
-            "params": {"message": "who?", "requestedSchema": {"type": "object", "properties": {}}}}})
-    );
-    let update = async |responses: Value| {
-        let params = json!({"taskId": id, "inputResponses": responses});
-        let answer = ask(&client, follows(), "tasks/update", params).await;
-        (answer.status, answer.message().await)
-    };
-    let (status, refused) = update(json!({"ask-1": {"action": "perhaps"}})).await;
-    assert_eq!((status, &refused["error"]["code"]), (400, &json!(-32602)));
-    let given = json!({"action": "accept", "content": {"name": "x"}});
-    let (status, taken) = update(json!({"ask-1": given, "ask-9": {"action": "cancel"}})).await;
-    assert_eq!(status, 200);
-    assert_eq!(taken["result"]["resultType"], "complete");
-    let answer = sent(&upstream, "");
-    assert_eq!(answer["id"], 41);
-    assert_eq!(answer["result"]["action"], "accept");
-    assert_eq!(answer["result"]["_meta"][RELATED]["taskId"], "s-1");
     gateway.stop().await;
 }
 
@@ -241,7 +176,7 @@ async fn a_task_is_its_callers_alone() {
         session.entry("up", SESSION),
         stateless.entry("new", STATELESS),
     ];
-    let gateway = gateway_of_two(&servers.concat()).await;
+    let gateway = Gateway::of_two(&servers.concat()).await;
     for (server, upstream, tool) in [("up", &session, "work"), ("new", &stateless, "work")] {
         let own = format!("/s/{server}/mcp");
         let ann = gateway.client().at(&own).key(ANN);
@@ -283,7 +218,7 @@ async fn tasks_of_several_servers_live_on_one_endpoint() {
         session.entry("up", SESSION),
         stateless.entry("new", STATELESS),
     ];
-    let gateway = gateway_of_two(&servers.concat()).await;
+    let gateway = Gateway::of_two(&servers.concat()).await;
     let client = gateway.client().key(ANN);
     let old = begin(&client, "up_work").await;
     let new = begin(&client, "new_work").await;
@@ -314,7 +249,9 @@ async fn a_result_without_a_type_gets_one() {
         ),
     ] {
         upstream.reply("tools/call", &[theirs]);
-        let answer = ask(&client, json!({}), "tools/call", json!({"name": "work"})).await;
+        let answer = client
+            .ask(json!({}), "tools/call", json!({"name": "work"}))
+            .await;
         assert_eq!(answer.message().await["result"], ours);
     }
     gateway.stop().await;
@@ -329,11 +266,14 @@ async fn news_of_tasks_come_under_the_clients_ids() {
         let tool = if path == "/mcp" { "up_work" } else { "work" };
         let id = begin(&client, tool).await;
         let wanted = json!({"notifications": {"taskIds": [id, "t-1", "somebody's"]}});
-        let refused = ask(&client, json!({}), "subscriptions/listen", wanted.clone()).await;
+        let refused = client
+            .ask(json!({}), "subscriptions/listen", wanted.clone())
+            .await;
         assert_eq!(refused.status, 400, "{path}");
         assert_eq!(refused.message().await["error"]["code"], -32021, "{path}");
 
-        let mut events = ask(&client, follows(), "subscriptions/listen", wanted)
+        let mut events = client
+            .ask(follows(), "subscriptions/listen", wanted)
             .await
             .events();
         let acknowledged = events.message().await.unwrap().json();
@@ -371,7 +311,7 @@ async fn a_caller_has_so_many_tasks_and_those_that_have_ended_make_room() {
     }
     let call = async |tool: &str| {
         let params = json!({"name": tool, "arguments": {}});
-        let answer = ask(&client, follows(), "tools/call", params).await;
+        let answer = client.ask(follows(), "tools/call", params).await;
         answer.message().await
     };
     let refused = call("work").await;
@@ -411,51 +351,5 @@ async fn a_task_stays_where_it_began_when_its_server_is_replaced() {
         (200, &json!("working"))
     );
     assert_eq!(upstream.last_session("tasks/get"), session);
-    gateway.stop().await;
-}
-
-#[tokio::test]
-async fn what_a_task_asks_before_it_is_known_is_asked_of_its_client() {
-    let upstream = upstream().await;
-    let gateway = Gateway::start(&upstream.config(SESSION)).await;
-    let client = gateway.client().at("/s/up/mcp");
-    upstream.reply("tools/call", &[&CREATED.replace("s-1", "s-0")]);
-    begin(&client, "work").await;
-    let next = sent(&upstream, "tools/call")["id"].as_u64().unwrap() + 1;
-    let say = upstream.script_of("tools/call");
-    let created = format!(r#"{{"jsonrpc":"2.0","id":{next},{CREATED}}}"#);
-    say.send(Push::Raw(QUESTION)).await.unwrap();
-    say.send(Push::Raw(created.leak())).await.unwrap();
-    let id = begin(&client, "work").await;
-    upstream.reply("tasks/get", &[ASKING]);
-    let (_, state) = about(&client, "tasks/get", &id).await;
-    assert_eq!(state["result"]["status"], "input_required", "{state}");
-    assert_eq!(
-        state["result"]["inputRequests"]["ask-1"]["method"],
-        "elicitation/create"
-    );
-    gateway.stop().await;
-}
-
-#[tokio::test]
-async fn a_question_that_is_taken_back_on_the_sessions_own_stream_is_shown_no_more() {
-    let upstream = upstream().await;
-    let gateway = Gateway::start(&upstream.config(SESSION)).await;
-    let client = gateway.client().at("/s/up/mcp");
-    let id = begin(&client, "work").await;
-    upstream.reply("tasks/get", &[ASKING]);
-    let session = upstream.called_session();
-    upstream.listened_by(&session).await;
-    let question: Value = serde_json::from_str(QUESTION).unwrap();
-    upstream.say(&session, &question).await;
-    let state = async || about(&client, "tasks/get", &id).await.1["result"]["status"].clone();
-    eventually("the question is known", async || {
-        state().await == "input_required"
-    })
-    .await;
-    let cancelled = json!({"jsonrpc": "2.0", "method": "notifications/cancelled",
-        "params": {"requestId": 41}});
-    upstream.say(&session, &cancelled).await;
-    eventually("the question is gone", async || state().await == "working").await;
     gateway.stop().await;
 }

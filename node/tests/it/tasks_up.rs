@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, Gateway, Upstream, eventually};
+use crate::support::{ANN, BOB, Client, Gateway, Upstream, eventually};
 
 const STATELESS: &str = ", era: stateless";
 const EXTENSION: &str = "io.modelcontextprotocol/tasks";
@@ -238,6 +238,40 @@ async fn an_answer_that_comes_at_once_is_held_for_who_wanted_a_task() {
     );
     let late = client.request("tasks/cancel", params).await;
     assert_eq!(late["error"]["code"], -32602);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_result_that_finds_no_room_is_not_held_and_its_caller_is_told_so() {
+    let upstream = upstream().await;
+    let large = "x".repeat(700 << 10);
+    let answer = format!(
+        r#""result":{{"resultType":"complete","content":[{{"type":"text","text":"{large}"}}]}}"#
+    );
+    upstream.reply("tools/call", &[&answer]);
+    let bridge = "bridge: { memory_max: 1MiB, memory_principal_max: 1MiB, question_max: 1KiB }";
+    let servers = upstream.entry("up", STATELESS);
+    let gateway = Gateway::of_two(&format!("{servers}{bridge}\n")).await;
+    let client = async |key: &str| {
+        let client = gateway.client().at("/s/up/mcp").key(key);
+        client.open_with("2025-11-25", json!({})).await
+    };
+    let (ann, bob) = (client(ANN).await, client(BOB).await);
+    let held = begin(&ann).await["result"]["task"].clone();
+    assert_eq!(held["status"], "working");
+    // The other has nothing yet: it is the node that is full.
+    let refused = begin(&bob).await;
+    assert_eq!(refused["error"]["code"], -32603, "{refused}");
+    let message = refused["error"]["message"].as_str().unwrap();
+    assert!(message.starts_with("the tool has run"), "{message}");
+    let params = json!({"taskId": held["taskId"]});
+    let result = ann.request("tasks/result", params).await;
+    assert_eq!(text(&result), large);
+    assert_eq!(ann.delete().await, 200);
+    eventually("the room is free again", async || {
+        begin(&bob).await["result"]["task"].is_object()
+    })
+    .await;
     gateway.stop().await;
 }
 

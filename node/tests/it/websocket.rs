@@ -8,7 +8,9 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::support::{DEMO, Gateway, Push, Socket, Upstream, eventually, text_frame, within};
+use crate::support::{
+    ANN, BOB, DEMO, Gateway, Push, Socket, Upstream, eventually, text_frame, within,
+};
 
 fn call(id: u64, tool: &str, arguments: &Value) -> Value {
     json!({"jsonrpc": "2.0", "id": id, "method": "tools/call",
@@ -420,10 +422,6 @@ async fn a_client_that_reads_late_holds_nobody_up_and_loses_nothing() {
 
 #[tokio::test]
 async fn a_credential_that_is_taken_away_closes_its_connections() {
-    const KEYS: [(&str, &str); 2] = [
-        ("KEY_ANN", "lg_0000000000000000000000000000000000000000ann"),
-        ("KEY_BOB", "lg_0000000000000000000000000000000000000000bob"),
-    ];
     let key = |id: &str, env: &str| {
         format!("{{ id: {id}, key_env: {env}, principal: {id}, roles: [all] }}")
     };
@@ -433,8 +431,9 @@ async fn a_credential_that_is_taken_away_closes_its_connections() {
         let servers = DEMO.split_once("servers:").unwrap().1;
         format!("identity: {{ api_keys: [{keys}] }}\n{roles}\nservers:{servers}")
     };
+    let keys = [("KEY_ANN", ANN), ("KEY_BOB", BOB)];
     let (ann, bob) = (key("ann", "KEY_ANN"), key("bob", "KEY_BOB"));
-    let gateway = Gateway::start_with(&config(&[ann, bob.clone()]), &KEYS).await;
+    let gateway = Gateway::start_with(&config(&[ann, bob.clone()]), &keys).await;
     let bearer = |key: &str| format!("Bearer {key}");
     let connect = async |key: &str| {
         let headers = [("authorization", bearer(key))];
@@ -446,8 +445,8 @@ async fn a_credential_that_is_taken_away_closes_its_connections() {
         socket.initialize(json!({})).await;
         socket
     };
-    let (mut anns, mut bobs) = (connect(KEYS[0].1).await, connect(KEYS[1].1).await);
-    let stream = gateway.client().at("/sse").key(KEYS[0].1);
+    let (mut anns, mut bobs) = (connect(ANN).await, connect(BOB).await);
+    let stream = gateway.client().at("/sse").key(ANN);
     let mut events = stream.send(http::Method::GET, &[], "").await.events();
     assert!(events.next().await.is_some());
     gateway.reconfigure(&config(&[bob]));

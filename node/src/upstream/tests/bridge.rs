@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::{StreamExt, stream};
 use lockgate_cluster::Keyring;
 use lockgate_proto::jsonrpc::{decode_str, find_path};
 
@@ -10,7 +11,7 @@ use super::*;
 use crate::upstream::Upstreams;
 
 /// A server that asks in mid-call, and the handle of it.
-async fn asking(mode: Mode) -> (Arc<World>, Fake, UpstreamHandle) {
+pub(super) async fn asking(mode: Mode) -> (Arc<World>, Fake, UpstreamHandle) {
     asking_within(mode, config::Bridge::default()).await
 }
 
@@ -127,6 +128,41 @@ async fn a_call_whose_client_stays_away_ends_at_its_server() {
 }
 
 #[tokio::test]
+async fn a_thousand_calls_that_wait_end_at_their_expiry() {
+    const CALLS: usize = 1_000;
+    let world = World::new(true, false);
+    *world.mode.lock() = Mode::Ask;
+    let fake = Fake::start(&world).await;
+    let sealer = Sealer::new(&Keyring::generate().unwrap()).unwrap();
+    let room = Arc::new(WaitingRoom::new(
+        Arc::new(sealer),
+        config::Bridge::default(),
+    ));
+    let settings = config::Server {
+        in_flight_max: 64,
+        ..server("jira", &[fake.url()])
+    };
+    let handle = spawn_with(settings, Some(Arc::clone(&room))).await;
+    let calls = stream::iter(0..CALLS).map(|_| ask(&handle, ""));
+    let asked: Vec<_> = calls.buffer_unordered(32).collect().await;
+    for asked in &asked {
+        let text = asked.as_ref().unwrap().text();
+        assert!(text.contains(r#""resultType":"input_required""#), "{text}");
+    }
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(500)).await;
+    assert_eq!(room.usage().calls, CALLS);
+    tokio::time::advance(Duration::from_secs(101)).await;
+    tokio::time::resume();
+    until(&handle, |_| {
+        world.count("notifications/cancelled") == CALLS && world.count("a refusal") == CALLS
+    })
+    .await;
+    assert_eq!((room.usage().calls, room.usage().bytes), (0, 0));
+    assert_eq!(handle.status().in_flight, 0);
+}
+
+#[tokio::test]
 async fn a_question_that_finds_no_room_is_refused_and_its_call_goes_on() {
     let limits = config::Bridge {
         waiting_principal_max: 1,
@@ -165,6 +201,32 @@ async fn a_question_that_is_too_large_is_refused() {
     };
     let (done, ()) = tokio::join!(ask(&handle, ""), refused);
     assert!(done.unwrap().text().contains(r#""resultType":"complete""#));
+}
+
+#[tokio::test]
+async fn an_answer_to_a_session_that_its_server_forgot_leaves_its_call_in_doubt() {
+    let (world, _fake, handle) = asking(Mode::Ask).await;
+    let asked = ask(&handle, "").await.unwrap();
+    let opened = world.count("initialize");
+    "s-2".clone_into(&mut world.session_id.lock());
+    let retry = answered(&asked);
+    let error = ask(&handle, &retry).await.unwrap_err();
+    assert!(!error.nothing_sent(), "{error:?}");
+    assert_eq!((world.executed(), handle.status().in_flight), (1, 0));
+    // Nobody is asked again: what the state stood for is over.
+    let again = ask(&handle, &retry).await.unwrap_err();
+    assert!(
+        matches!(again, UpstreamError::StateRefused { .. }),
+        "{again:?}"
+    );
+    // The next call has a session that its server knows.
+    let next = ask(&handle, "").await.unwrap();
+    assert!(next.text().contains(r#""resultType":"input_required""#));
+    assert!(world.count("initialize") > opened);
+    world.release.notify_one();
+    let done = ask(&handle, &answered(&next)).await.unwrap();
+    assert!(done.text().contains(r#""resultType":"complete""#));
+    assert_eq!((world.executed(), world.count("an answer")), (2, 1));
 }
 
 #[tokio::test]

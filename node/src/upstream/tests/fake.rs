@@ -26,6 +26,8 @@ use crate::task::spawn_named;
 /// What a server asks in [`Mode::Ask`] and [`Mode::AskApart`].
 pub(super) const QUESTION: &str =
     r#"{"jsonrpc":"2.0","id":"q","method":"elicitation/create","params":{"message":"who?"}}"#;
+/// What it asks in [`Mode::AskInPassing`].
+pub(super) const ROOTS: &str = r#"{"jsonrpc":"2.0","id":"r","method":"roots/list"}"#;
 
 type Body = BoxBody<Bytes, Infallible>;
 
@@ -41,6 +43,8 @@ pub(super) enum Mode {
     /// With a result once [`World::release`] is told, and with no head before; the client is asked on the streams that
     /// listen.
     AskApart,
+    /// With a stream: a request for roots, and the result at once. There is no stream that listens.
+    AskInPassing,
     /// Well; there are resources, too, and each subscription is granted once [`World::release`] is told.
     Subscribe,
     /// Never.
@@ -99,6 +103,11 @@ impl World {
             .iter()
             .filter(|seen| *seen == method)
             .count()
+    }
+
+    /// Says `text` on the streams that listen.
+    pub(super) fn say(&self, text: &'static str) {
+        self.aside.send(text).unwrap();
     }
 
     /// Replaces the tools and tells whoever listens.
@@ -178,6 +187,7 @@ async fn answer(
         return Ok(status(404));
     }
     match *request.method() {
+        Method::GET if *world.mode.lock() == Mode::AskInPassing => return Ok(status(405)),
         Method::GET => return Ok(listen(&world)),
         Method::DELETE => {
             world.seen.lock().push("DELETE".to_owned());
@@ -313,6 +323,11 @@ async fn call(id: &str, world: &Arc<World>) -> Result<Response<Body>, &'static s
             });
             let events = futures_util::stream::iter([event(first)]).chain(rest);
             Ok(stream(events))
+        }
+        Mode::AskInPassing => {
+            let done = format!(r#"{{"jsonrpc":"2.0","id":{id},{result}}}"#);
+            let events = [event(ROOTS), event(&done)];
+            Ok(stream(futures_util::stream::iter(events)))
         }
         Mode::Hang => std::future::pending().await,
         Mode::BreakOnce => {

@@ -1,5 +1,6 @@
 //! Whole servers, against small real ones.
 
+mod asides;
 mod bridge;
 mod calls;
 mod eras;

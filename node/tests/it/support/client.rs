@@ -133,14 +133,18 @@ impl Client {
         self.post(message.to_string()).await.status
     }
 
-    /// A request of the stateless era, with the headers that it demands.
-    pub(crate) async fn stateless(&self, method: &str, mut params: Value) -> Answer {
-        params["_meta"] = json!({
-            "io.modelcontextprotocol/protocolVersion": STATELESS,
-            "io.modelcontextprotocol/clientCapabilities": {}
-        });
+    /// A request of the stateless era by a client that declares nothing, with the headers that it demands.
+    pub(crate) async fn stateless(&self, method: &str, params: Value) -> Answer {
+        self.ask(json!({}), method, params).await
+    }
+
+    /// The same by a client with these capabilities.
+    pub(crate) async fn ask(&self, capabilities: Value, method: &str, mut params: Value) -> Answer {
+        params["_meta"]["io.modelcontextprotocol/protocolVersion"] = json!(STATELESS);
+        params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = capabilities;
         let mut headers = vec![("mcp-protocol-version", STATELESS), ("mcp-method", method)];
-        let name = params["name"].as_str().or_else(|| params["uri"].as_str());
+        let names = ["name", "uri", "taskId"].map(|key| params[key].as_str());
+        let name = names.into_iter().flatten().next();
         headers.extend(name.map(|name| ("mcp-name", name)));
         let body = self.message(method, &params).to_string();
         self.send(Method::POST, &headers, body).await

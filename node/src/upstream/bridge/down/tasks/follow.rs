@@ -207,3 +207,122 @@ pub(super) fn asking(n: u64, server_id: &str) -> Frame {
         r#"{{"jsonrpc":"2.0","id":{n},"method":"{called}","params":{{"taskId":{id}}}}}"#
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use lockgate_cluster::Keyring;
+    use lockgate_proto::jsonrpc::Limits;
+
+    use super::super::super::abilities::Abilities;
+    use super::super::super::call::Allowance;
+    use super::*;
+    use crate::config;
+    use crate::seal::Sealer;
+
+    const ANN: Digest = [1; 32];
+    const BOB: Digest = [2; 32];
+
+    /// A room with two places in all, and one for each caller.
+    fn room() -> Arc<WaitingRoom> {
+        let sealer = Sealer::new(&Keyring::generate().unwrap()).unwrap();
+        let limits = config::Bridge {
+            waiting_max: 2,
+            waiting_principal_max: 1,
+            ..config::Bridge::default()
+        };
+        Arc::new(WaitingRoom::new(Arc::new(sealer), limits))
+    }
+
+    fn task(caller: Digest, room: Option<&Arc<WaitingRoom>>) -> Arc<Following> {
+        let abilities = Abilities::of(r#"{"elicitation":{}}"#);
+        let allowance = Allowance::from(&config::Bridge::default());
+        let task = Task::new(caller, "s".to_owned(), abilities, allowance);
+        Following::new(task, caller, room.cloned())
+    }
+
+    /// The server asks; gives the code of its refusal.
+    fn ask(following: &Following, id: u64) -> Option<String> {
+        let text = format!(
+            r#"{{"jsonrpc":"2.0","id":{id},"method":"elicitation/create","params":{{"message":"m"}}}}"#
+        );
+        let frame = Frame::parse(text.into(), &Limits::default()).unwrap();
+        let refusal = following.hear(&frame)?;
+        let code = refusal.body_member(&["code"]).unwrap();
+        Some(code.of(refusal.text()).to_owned())
+    }
+
+    fn n_taken(room: &WaitingRoom) -> usize {
+        room.usage().calls
+    }
+
+    #[test]
+    fn what_a_task_asks_takes_one_place_until_all_is_answered() {
+        let room = room();
+        let ann = task(ANN, Some(&room));
+        assert_eq!(n_taken(&room), 0);
+        assert_eq!((ask(&ann, 1), ask(&ann, 2)), (None, None));
+        let both = room.usage();
+        assert_eq!(both.calls, 1);
+        ann.on_responses(r#"{"ask-1":{"action":"accept"}}"#)
+            .unwrap();
+        let one = room.usage();
+        assert_eq!(one.calls, 1);
+        assert!(one.bytes < both.bytes, "{one:?} {both:?}");
+        ann.on_responses(r#"{"ask-2":{"action":"decline"}}"#)
+            .unwrap();
+        assert_eq!((n_taken(&room), room.usage().bytes), (0, 0));
+    }
+
+    #[test]
+    fn a_question_without_a_place_is_refused_and_takes_nobody_elses() {
+        let room = room();
+        let [first, second] = [(); 2].map(|()| task(ANN, Some(&room)));
+        let bob = task(BOB, Some(&room));
+        assert_eq!(ask(&first, 1), None);
+        assert_eq!(ask(&second, 1).as_deref(), Some("-32603"));
+        assert_eq!(ask(&bob, 1), None);
+        assert_eq!((n_taken(&room), room.usage().refused), (2, 1));
+        // What was refused was never asked.
+        assert!(
+            second
+                .on_responses(r#"{"ask-1":{"action":"accept"}}"#)
+                .unwrap()
+                .is_empty()
+        );
+        assert_eq!(
+            first
+                .on_responses(r#"{"ask-1":{"action":"accept"}}"#)
+                .unwrap()
+                .len(),
+            1
+        );
+        assert_eq!(ask(&second, 2), None);
+    }
+
+    #[test]
+    fn a_place_comes_back_however_its_question_ends() {
+        let room = room();
+        let taken_back = task(ANN, Some(&room));
+        assert_eq!(ask(&taken_back, 1), None);
+        let cancelled =
+            r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#;
+        let cancelled = Frame::parse(cancelled.into(), &Limits::default()).unwrap();
+        assert!(taken_back.hear(&cancelled).is_none());
+        assert_eq!(n_taken(&room), 0);
+
+        let given_up = task(ANN, Some(&room));
+        assert_eq!(ask(&given_up, 1), None);
+        assert_eq!(given_up.give_up().len(), 1);
+        assert_eq!(n_taken(&room), 0);
+
+        let forgotten = task(ANN, Some(&room));
+        assert_eq!(ask(&forgotten, 1), None);
+        drop(forgotten);
+        assert_eq!(n_taken(&room), 0);
+    }
+
+    #[test]
+    fn where_nobody_can_wait_nothing_is_asked() {
+        assert_eq!(ask(&task(ANN, None), 1).as_deref(), Some("-32603"));
+    }
+}

@@ -217,7 +217,13 @@ impl Session {
         splice.set_member(whole, "lastUpdatedAt", &encode_str(&self.stamp()));
         let told = String::from_utf8_lossy(&splice.finish()).into_owned();
         let answer = answer::state(id, &told);
-        self.state().tasks.cancel(task, told);
+        let mut state = self.state();
+        state.tasks.cancel(task, told);
+        if self.weigh(&state.tasks).is_err() {
+            // As of a state that is too large for the session: the server is asked no more, either.
+            state.tasks.forget(task);
+        }
+        drop(state);
         Ok(answer)
     }
 
