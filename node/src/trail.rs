@@ -222,9 +222,9 @@ fn is_tool_error(answer: &Frame) -> bool {
     flag.is_some_and(|span| span.of(answer.text()) == "true")
 }
 
-/// Method as a label: one of MCP's own, or `other`.
+/// Method as a label: one of MCP and its extensions, or `other`.
 fn known_method(name: &str) -> &'static str {
-    const KNOWN: [&str; 21] = [
+    const KNOWN: [&str; 24] = [
         method::TOOLS_CALL,
         method::TOOLS_LIST,
         method::PROMPTS_LIST,
@@ -232,6 +232,9 @@ fn known_method(name: &str) -> &'static str {
         method::RESOURCES_LIST,
         method::TEMPLATES_LIST,
         method::RESOURCES_READ,
+        method::SKILLS_LIST,
+        method::SKILLS_GET,
+        method::DIRECTORY_READ,
         method::SUBSCRIBE,
         method::UNSUBSCRIBE,
         method::COMPLETE,

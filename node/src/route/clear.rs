@@ -14,7 +14,11 @@ fn deciding(method: &str) -> &'static [&'static str] {
     match method {
         method::TOOLS_CALL => &["name", "arguments", "task"],
         method::PROMPTS_GET => &["name"],
-        method::RESOURCES_READ | method::SUBSCRIBE | method::UNSUBSCRIBE => &["uri"],
+        method::RESOURCES_READ
+        | method::SUBSCRIBE
+        | method::UNSUBSCRIBE
+        | method::SKILLS_GET
+        | method::DIRECTORY_READ => &["uri"],
         method::COMPLETE => &["ref"],
         method::TASKS_GET | method::TASKS_RESULT | method::TASKS_CANCEL | method::TASKS_UPDATE => {
             &["taskId"]

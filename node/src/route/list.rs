@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use lockgate_proto::jsonrpc::{Splice, encode_str};
+use lockgate_proto::jsonrpc::{Span, Splice, encode_str};
 use parking_lot::Mutex;
 
 use crate::error::Object;
@@ -11,6 +11,7 @@ use crate::policy::Access;
 use crate::upstream::catalog::{Item, ListKind};
 
 use super::rewrite;
+use super::skills;
 use super::table::{Entry, Scope, Table};
 
 /// Kind of object that policy decides on.
@@ -18,7 +19,7 @@ pub(super) fn object(kind: ListKind) -> Object {
     match kind {
         ListKind::Tools => Object::Tool,
         ListKind::Prompts => Object::Prompt,
-        ListKind::Resources | ListKind::Templates => Object::Resource,
+        ListKind::Resources | ListKind::Templates | ListKind::Skills => Object::Resource,
     }
 }
 
@@ -185,7 +186,15 @@ fn render_item(entry: &Entry, kind: ListKind, scope: Scope, item: &Item, shown: 
     let text = std::str::from_utf8(&item.raw).unwrap_or_default();
     let mut splice = Splice::new(text);
     if scope == Scope::All && *item.key != *shown {
-        splice.replace(item.key_span, encode_str(shown));
+        match kind {
+            ListKind::Skills => {
+                let whole = Span::new(0, text.len());
+                skills::prefix(&entry.settings, text, whole, &mut splice);
+            }
+            _ => {
+                splice.replace(item.key_span, encode_str(shown));
+            }
+        }
     }
     if scope == Scope::All && kind == ListKind::Tools {
         rewrite::ui_resource(&entry.settings, text, &mut splice);

@@ -8,6 +8,7 @@ mod page;
 mod plan;
 mod rewrite;
 mod router;
+mod skills;
 mod table;
 mod template;
 

@@ -22,7 +22,7 @@ use super::table::{Scope, Table};
 ///
 /// # Errors
 ///
-/// Fails when the cursor is not ours.
+/// Fails when the cursor is not ours, or when no server has the extension that the list is of.
 pub fn page(
     sealer: &Sealer,
     table: &Table,
@@ -30,6 +30,11 @@ pub fn page(
     frame: &Frame,
     who: &Arc<Authenticated>,
 ) -> Result<Answer, CallError> {
+    if kind == ListKind::Skills && !table.has_skills() {
+        return Err(CallError::MethodNotFound {
+            method: kind.method().to_owned(),
+        });
+    }
     let list = table.list(kind, Scope::All, &who.access);
     let from = match frame.param_str(&["cursor"]) {
         Some(cursor) => cursor::open(sealer, &who.caller, table.era, kind, &list, &cursor)?,

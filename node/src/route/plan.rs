@@ -67,6 +67,7 @@ pub fn plan<'a>(
         method::RESOURCES_READ | method::SUBSCRIBE | method::UNSUBSCRIBE => {
             resource(table, scope, frame, revision, &["uri"])
         }
+        method::SKILLS_GET => skill(table, scope, frame, revision),
         method::COMPLETE => {
             let kind = string(frame, &["ref", "type"])?;
             match &*kind {
@@ -96,7 +97,7 @@ pub fn is_known(table: &Table, frame: &Frame) -> bool {
             let name = frame.param_str(&["name"]);
             name.is_none_or(|name| table.prompt(&name).is_some())
         }
-        method::RESOURCES_READ | method::SUBSCRIBE => {
+        method::RESOURCES_READ | method::SUBSCRIBE | method::SKILLS_GET => {
             let uri = frame.param_str(&["uri"]);
             uri.is_none_or(|uri| table.resource(&uri).is_some())
         }
@@ -211,6 +212,18 @@ fn resource<'a>(
     })
 }
 
+/// A skill is a resource: who may read it may know what is in it. Routing headers know nothing of it.
+fn skill<'a>(
+    table: &'a Table,
+    scope: Scope,
+    frame: &'a Frame,
+    revision: Revision,
+) -> Result<Plan<'a>, CallError> {
+    let plan = resource(table, scope, frame, revision, &["uri"])?;
+    let own = plan.own.filter(|_| plan.edit.is_some());
+    Ok(Plan { own, ..plan })
+}
+
 /// A task belongs to the tool that started it: who may call the tool may follow the task.
 fn task<'a>(
     table: &Table,
@@ -314,6 +327,7 @@ fn is_own_business(name: &str) -> bool {
             | method::PROMPTS_LIST
             | method::RESOURCES_LIST
             | method::TEMPLATES_LIST
+            | method::SKILLS_LIST
             | method::DISCOVER
             | method::LISTEN
             | method::SET_LEVEL

@@ -10,6 +10,7 @@ use crate::policy::Access;
 
 use super::list::kind_of;
 use super::merge::versions_list;
+use super::skills;
 use super::table::Entry;
 
 /// Adds the prefix to `_meta.ui.resourceUri` (and its flat form) of a tool (MCP Apps).
@@ -60,6 +61,16 @@ pub fn prefix_result(server: &Server, method: &str, answer: &Frame) -> Option<Fr
         method::RESOURCES_READ => {
             for item in elements(text, at(text, result, "contents")) {
                 uri_member(server, text, item, &mut splice);
+            }
+        }
+        method::DIRECTORY_READ => {
+            for item in elements(text, at(text, result, "resources")) {
+                uri_member(server, text, item, &mut splice);
+            }
+        }
+        method::SKILLS_GET => {
+            if let Some(skill) = at(text, result, "skill") {
+                skills::prefix(server, text, skill, &mut splice);
             }
         }
         _ => {}

@@ -16,6 +16,7 @@ use crate::upstream::catalog::{Catalog, Item, ListKind};
 use super::list::ListCache;
 use super::merge::{Merged, has};
 use super::rewrite::ui_uris;
+use super::skills::Skills;
 use super::template::Template;
 
 /// Servers that one request may reach.
@@ -86,6 +87,7 @@ pub struct Table {
     /// Resources that tools name as their interface, and that need not be listed (MCP Apps). Server by URI.
     apps: HashMap<Box<str>, usize, RandomState>,
     templates: Vec<(Template, usize)>,
+    skills: Skills,
 }
 
 impl Table {
@@ -97,6 +99,7 @@ impl Table {
         let prompts = index(&servers, ListKind::Prompts, &mut hidden);
         let resources = index(&servers, ListKind::Resources, &mut hidden);
         let apps = apps(&servers);
+        let skills = Skills::new(&servers, &mut hidden);
         let mut templates: Vec<(Template, usize)> = Vec::new();
         for (at, entry) in servers.iter().enumerate() {
             for item in entry.items(ListKind::Templates) {
@@ -121,6 +124,7 @@ impl Table {
             resources,
             apps,
             templates,
+            skills,
         }
     }
 
@@ -161,8 +165,8 @@ impl Table {
         self.prompts.get(name).copied()
     }
 
-    /// Server of a resource: listed, else by template, else named by a tool, else the only one with that scheme, else
-    /// the only one that has resources at all.
+    /// Server of a resource: listed, else by template, else named by a tool, else in a skill, else the only one with that
+    /// scheme, else the only one that has resources at all.
     pub fn resource(&self, uri: &str) -> Option<usize> {
         if let Some(target) = self.resources.get(uri) {
             return Some(target.server);
@@ -177,6 +181,11 @@ impl Table {
         if let Some(server) = self.apps.get(uri) {
             return Some(*server);
         }
+        if uri.starts_with("skill://")
+            && let Some(server) = self.skills.server(uri)
+        {
+            return Some(server);
+        }
         let scheme = uri.split_once(':').map(|(scheme, _)| scheme)?;
         let has_scheme = |entry: &Entry| {
             [ListKind::Resources, ListKind::Templates]
@@ -190,8 +199,18 @@ impl Table {
                     })
                 })
         };
+        // "A server MUST answer for every skill it serves, whether or not that skill appears in its `skills/list`".
+        let of_skills = || self.only(|entry| scheme == "skill" && entry.has_skills());
         self.only(has_scheme)
+            // By naming a skill no server draws what is another's to itself, but for what is nothing but skills.
+            .or_else(|| self.skills.server(uri))
+            .or_else(of_skills)
             .or_else(|| self.only(Entry::has_resources))
+    }
+
+    /// Whether any server has the extension of skills.
+    pub(super) fn has_skills(&self) -> bool {
+        self.servers.iter().any(Entry::has_skills)
     }
 
     /// Index of the only server for which `test` holds.
@@ -218,8 +237,15 @@ impl Entry {
     pub fn shown(&self, kind: ListKind, key: &str) -> String {
         match kind {
             ListKind::Tools | ListKind::Prompts => format!("{}{key}", self.prefix),
-            ListKind::Resources | ListKind::Templates => self.settings.shown_uri(key),
+            ListKind::Resources | ListKind::Templates | ListKind::Skills => {
+                self.settings.shown_uri(key)
+            }
         }
+    }
+
+    fn has_skills(&self) -> bool {
+        let catalog = self.catalog.as_deref();
+        catalog.is_some_and(|catalog| ListKind::Skills.is_offered(catalog.capabilities()))
     }
 
     fn has_resources(&self) -> bool {

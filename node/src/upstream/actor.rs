@@ -214,9 +214,9 @@ impl ActorState {
     }
 
     fn take_catalog(&mut self, era: Era, result: Result<Catalog, UpstreamError>) -> Event {
-        let (done, ttl) = match result {
+        let (done, (ttl, has_untold)) = match result {
             Ok(catalog) => {
-                let ttl = catalog.ttl;
+                let life = (catalog.ttl, catalog.has_untold());
                 let catalog = self.shared.interner.intern(catalog);
                 match era {
                     Era::Session => {
@@ -226,14 +226,19 @@ impl ActorState {
                     }
                     Era::Stateless => self.published.stateless = Some(catalog),
                 }
-                (true, ttl)
+                (true, life)
             }
             Err(error) => {
                 self.note(&error);
-                (false, None)
+                (false, (None, false))
             }
         };
-        Event::Fetched { era, done, ttl }
+        Event::Fetched {
+            era,
+            done,
+            ttl,
+            has_untold,
+        }
     }
 
     fn feed(&mut self, me: &ActorRef<Message>, event: Event) {
@@ -377,6 +382,7 @@ impl Errand {
                 era,
                 done: false,
                 ttl: None,
+                has_untold: false,
             },
             Self::Listen(era) => Event::ListenEnded {
                 era,

@@ -131,11 +131,13 @@ pub(super) enum Event {
     Started,
     /// A probe ended; `None` when there was no answer.
     Probed(Option<Eras>),
-    /// Fetching a catalog ended. `ttl` is how long it may be kept, if the server said so.
+    /// Fetching a catalog ended. `ttl` is how long it may be kept, if the server said so; `has_untold`: some of it may
+    /// change without a word.
     Fetched {
         era: Era,
         done: bool,
         ttl: Option<Duration>,
+        has_untold: bool,
     },
     /// The server says that a list changed.
     ListChanged(Era),
@@ -236,9 +238,15 @@ impl Machine {
         match event {
             Event::Started => self.on_started(effects),
             Event::Probed(found) => self.on_probed(found, now, effects),
-            Event::Fetched { era, done, ttl } => {
+            Event::Fetched {
+                era,
+                done,
+                ttl,
+                has_untold,
+            } => {
                 self.verdict_at = Some(now);
-                self.keeper_mut(era).on_fetched(done, ttl, effects);
+                self.keeper_mut(era)
+                    .on_fetched(done, (ttl, has_untold), effects);
                 self.on_fetched(effects);
             }
             Event::ListChanged(era) => self.keeper_mut(era).on_changed(effects),

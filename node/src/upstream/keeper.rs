@@ -1,7 +1,7 @@
 //! Keeps the catalog of one era current. Pure part of [`super::core`].
 //!
 //! Told of a change it waits a moment (several come at once), then fetches everything again. Where the server offers no
-//! stream that tells, it fetches again when the time to live is over.
+//! stream that tells, or lists what no stream tells of, it fetches again when the time to live is over.
 
 use std::time::Duration;
 
@@ -29,6 +29,8 @@ pub(super) struct Keeper {
     connected: bool,
     /// The server offers no stream that tells of changes.
     untold: bool,
+    /// It lists something whose changes no stream tells of.
+    has_untold: bool,
     /// The first fetch has ended, either way.
     settled: bool,
     /// The last fetch succeeded.
@@ -46,6 +48,7 @@ impl Keeper {
             dirty: false,
             connected: false,
             untold: false,
+            has_untold: false,
             settled: false,
             reached: false,
             ttl: TTL_DEFAULT,
@@ -82,7 +85,7 @@ impl Keeper {
     pub(super) fn on_fetched(
         &mut self,
         done: bool,
-        ttl: Option<Duration>,
+        (ttl, has_untold): (Option<Duration>, bool),
         effects: &mut Vec<Effect>,
     ) {
         self.fetching = false;
@@ -96,6 +99,7 @@ impl Keeper {
         }
         self.failures = 0;
         self.ttl = ttl.unwrap_or(TTL_DEFAULT).max(TTL_MIN);
+        self.has_untold = has_untold;
         if !self.connected {
             self.connected = true;
             self.untold = false;
@@ -103,7 +107,7 @@ impl Keeper {
         }
         if self.dirty {
             self.arm(DEBOUNCE, effects);
-        } else if self.untold {
+        } else if self.untold || self.has_untold {
             self.arm(self.ttl, effects);
         }
     }

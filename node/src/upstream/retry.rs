@@ -34,6 +34,9 @@ impl CallClass {
             | method::RESOURCES_LIST
             | method::TEMPLATES_LIST
             | method::RESOURCES_READ
+            | method::SKILLS_LIST
+            | method::SKILLS_GET
+            | method::DIRECTORY_READ
             | method::COMPLETE
             | method::DISCOVER
             | method::PING => true,

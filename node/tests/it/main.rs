@@ -30,6 +30,7 @@ mod revocation;
 mod roles;
 mod session_ids;
 mod shutdown;
+mod skills;
 mod stdio;
 mod subscriptions;
 mod support;

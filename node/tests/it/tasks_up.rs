@@ -322,8 +322,8 @@ async fn other_extensions_are_named_and_reached_by_clients_with_sessions() {
     upstream.offer(json!({"tools": {}, "extensions": {
         EXTENSION: {}, "io.modelcontextprotocol/skills": {}, "com.example/thing": {"a": 1}}}));
     upstream.reply(
-        "skills/list",
-        &[r#""result":{"resultType":"complete","skills":[]}"#],
+        "thing/list",
+        &[r#""result":{"resultType":"complete","things":[]}"#],
     );
     let other = Upstream::start().await;
     let config =
@@ -339,9 +339,9 @@ async fn other_extensions_are_named_and_reached_by_clients_with_sessions() {
             "{path}"
         );
         let client = client.open_with("2025-11-25", declared.clone()).await;
-        let listed = client.request("skills/list", json!({})).await;
-        assert_eq!(listed["result"], json!({"skills": []}), "{path}");
-        let asked = sent(&upstream, "skills/list");
+        let listed = client.request("thing/list", json!({})).await;
+        assert_eq!(listed["result"], json!({"things": []}), "{path}");
+        let asked = sent(&upstream, "thing/list");
         assert_eq!(
             asked["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"],
             declared

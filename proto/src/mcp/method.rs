@@ -50,6 +50,12 @@ pub const TASKS_LIST: &str = "tasks/list";
 pub const TASKS_CANCEL: &str = "tasks/cancel";
 /// `tasks/update`
 pub const TASKS_UPDATE: &str = "tasks/update";
+/// `skills/list` of the extension `io.modelcontextprotocol/skills`
+pub const SKILLS_LIST: &str = "skills/list";
+/// `skills/get` of the same
+pub const SKILLS_GET: &str = "skills/get";
+/// `resources/directory/read` of the same
+pub const DIRECTORY_READ: &str = "resources/directory/read";
 /// `notifications/cancelled`
 pub const CANCELLED: &str = "notifications/cancelled";
 /// `notifications/progress`

@@ -28,7 +28,7 @@ pub trait Ask {
     fn ask(&self, frame: Frame) -> impl Future<Output = Result<Frame, UpstreamError>> + Send;
 }
 
-/// Fetches all lists for which `introduction` (a raw `InitializeResult` or `DiscoverResult`) names the capability.
+/// Fetches all lists that `introduction` (a raw `InitializeResult` or `DiscoverResult`) names the capability of.
 ///
 /// A list that the server refuses (a JSON-RPC error) counts as empty, and so does what it lists without a name.
 ///
@@ -44,19 +44,20 @@ pub async fn fetch(
     let capabilities = server.capabilities.as_deref().unwrap_or("{}");
     let mut hints = Hints::default();
     hints.add(introduction);
-    let mut lists: [Arc<List>; 4] = Default::default();
+    let mut lists: [Arc<List>; 5] = Default::default();
     for (kind, list) in ListKind::ALL.into_iter().zip(&mut lists) {
-        if find(capabilities, kind.capability()).is_some() {
+        if kind.is_offered(capabilities) {
             *list = Arc::new(fetch_list(caller, kind, era, &mut hints).await?);
         }
     }
-    let [tools, prompts, resources, templates] = lists;
+    let [tools, prompts, resources, templates, skills] = lists;
     Ok(Catalog {
         server,
         tools,
         prompts,
         resources,
         templates,
+        skills,
         ttl: hints.ttl,
         public: hints.public.unwrap_or(false),
     })
@@ -227,6 +228,19 @@ mod tests {
 
         let (_, asked) = run("{}", |method, _| panic!("asked for {method}")).await;
         assert!(asked.is_empty());
+    }
+
+    #[tokio::test]
+    async fn skills_are_asked_for_where_the_extension_is_announced() {
+        let introduction =
+            r#"{"capabilities":{"extensions":{"io.modelcontextprotocol/skills":{}}}}"#;
+        let (catalog, asked) = run(introduction, |_, _| {
+            r#""result":{"skills":[{"uri":"skill://a/SKILL.md"},{"frontmatter":{}}]}"#.to_owned()
+        })
+        .await;
+        assert_eq!(asked, ["skills/list -"]);
+        assert_eq!(catalog.skills.len(), 1);
+        assert!(catalog.has_untold());
     }
 
     #[tokio::test]

@@ -35,6 +35,7 @@ impl Interner {
             prompts: shared(catalog.prompts),
             resources: shared(catalog.resources),
             templates: shared(catalog.templates),
+            skills: shared(catalog.skills),
             ..catalog
         })
     }
@@ -57,6 +58,7 @@ mod tests {
             prompts: Arc::default(),
             resources: Arc::default(),
             templates: Arc::default(),
+            skills: Arc::default(),
             ttl: None,
             public: false,
         }

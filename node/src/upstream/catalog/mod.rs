@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use lockgate_proto::jsonrpc::{find, find_path};
 use lockgate_proto::mcp::method;
 
 pub use self::fetch::{Ask, fetch, fetch_tools};
@@ -30,6 +31,8 @@ pub struct Catalog {
     pub resources: Arc<List>,
     /// Resource templates, by URI template.
     pub templates: Arc<List>,
+    /// Skills, by the URI of their `SKILL.md`.
+    pub skills: Arc<List>,
     /// How long the shortest-lived page may be kept. `None` when the server said nothing (session era).
     pub ttl: Option<Duration>,
     /// Whether every page may be shown to any user (`cacheScope: public`).
@@ -44,12 +47,18 @@ impl Catalog {
             ListKind::Prompts => &self.prompts,
             ListKind::Resources => &self.resources,
             ListKind::Templates => &self.templates,
+            ListKind::Skills => &self.skills,
         }
     }
 
     /// Raw `ServerCapabilities`; `{}` when the server named none.
     pub fn capabilities(&self) -> &str {
         self.server.capabilities.as_deref().unwrap_or("{}")
+    }
+
+    /// Whether it holds what no notification of the server tells of.
+    pub fn has_untold(&self) -> bool {
+        ListKind::Skills.is_offered(self.capabilities())
     }
 
     /// Whether both offer the same: lists are compared by identity, so intern them first.
@@ -77,9 +86,7 @@ pub struct ServerInfo {
 impl ServerInfo {
     /// From a raw `InitializeResult` or `DiscoverResult`.
     pub fn read(result: &str) -> Self {
-        let piece = |path: &[&str]| {
-            lockgate_proto::jsonrpc::find_path(result, path).map(|span| Arc::from(span.of(result)))
-        };
+        let piece = |path: &[&str]| find_path(result, path).map(|span| Arc::from(span.of(result)));
         Self {
             capabilities: piece(&["capabilities"]),
             instructions: piece(&["instructions"]),
@@ -101,11 +108,22 @@ pub enum ListKind {
     Resources,
     /// `resources/templates/list`
     Templates,
+    /// `skills/list` of the extension
+    Skills,
 }
+
+/// Extension whose servers list skills (SEP-2640).
+const SKILLS: &str = "io.modelcontextprotocol/skills";
 
 impl ListKind {
     /// All kinds, in the order in which they are fetched.
-    pub const ALL: [Self; 4] = [Self::Tools, Self::Prompts, Self::Resources, Self::Templates];
+    pub const ALL: [Self; 5] = [
+        Self::Tools,
+        Self::Prompts,
+        Self::Resources,
+        Self::Templates,
+        Self::Skills,
+    ];
 
     /// Method that lists it.
     pub fn method(self) -> &'static str {
@@ -114,6 +132,7 @@ impl ListKind {
             Self::Prompts => method::PROMPTS_LIST,
             Self::Resources => method::RESOURCES_LIST,
             Self::Templates => method::TEMPLATES_LIST,
+            Self::Skills => method::SKILLS_LIST,
         }
     }
 
@@ -124,6 +143,7 @@ impl ListKind {
             Self::Prompts => "prompts",
             Self::Resources => "resources",
             Self::Templates => "resourceTemplates",
+            Self::Skills => "skills",
         }
     }
 
@@ -131,17 +151,25 @@ impl ListKind {
     pub fn key(self) -> &'static str {
         match self {
             Self::Tools | Self::Prompts => "name",
-            Self::Resources => "uri",
+            Self::Resources | Self::Skills => "uri",
             Self::Templates => "uriTemplate",
         }
     }
 
-    /// Server capability without which the list is not asked for.
+    /// Server capability whose notifications tell that it changed. Skills have none of their own; they are resources.
     pub fn capability(self) -> &'static str {
         match self {
             Self::Tools => "tools",
             Self::Prompts => "prompts",
-            Self::Resources | Self::Templates => "resources",
+            Self::Resources | Self::Templates | Self::Skills => "resources",
+        }
+    }
+
+    /// Whether a server with these raw capabilities has such a list.
+    pub fn is_offered(self, capabilities: &str) -> bool {
+        match self {
+            Self::Skills => find_path(capabilities, &["extensions", SKILLS]).is_some(),
+            _ => find(capabilities, self.capability()).is_some(),
         }
     }
 }

@@ -34,6 +34,7 @@ fn event(word: &str) -> Event {
         era: era(rest),
         done,
         ttl,
+        has_untold: verb == "partly",
     };
     let ended = |offered, secs| Event::ListenEnded {
         era: era(rest),
@@ -50,6 +51,7 @@ fn event(word: &str) -> Event {
             }),
         }),
         "fetched" => fetched(true, None),
+        "partly" => fetched(true, Some(Duration::from_secs(30))),
         "hasty" => fetched(true, Some(Duration::ZERO)),
         "unfetched" => fetched(false, None),
         "changed" => Event::ListChanged(era(rest)),
@@ -218,6 +220,14 @@ fn without_a_stream_of_changes_the_list_is_fetched_when_its_life_is_over() {
     check(
         "start probed:t fetched:t deaf:t due:t fetched:t due:t hasty:t",
         "health@10000 probe | fetch:t! again@3600000 news | listen:t news | t@60000 | fetch:t | t@60000 news | fetch:t | t@5000 news",
+    );
+}
+
+#[test]
+fn what_no_stream_tells_of_is_fetched_when_its_life_is_over() {
+    check(
+        "start probed:t partly:t due:t partly:t changed:t due:t fetched:t",
+        "health@10000 probe | fetch:t! again@3600000 news | listen:t t@30000 news | fetch:t | t@30000 news | t@100 | fetch:t | news",
     );
 }
 
@@ -420,6 +430,7 @@ impl World {
                 era,
                 done: alive,
                 ttl: None,
+                has_untold: false,
             },
             Effect::Check(endpoint) => Event::Checked {
                 endpoint,

@@ -422,6 +422,10 @@ fn is_about_task(name: &str) -> bool {
 fn is_quiet(name: &str) -> bool {
     matches!(
         name,
-        method::TOOLS_LIST | method::PROMPTS_LIST | method::RESOURCES_LIST | method::TEMPLATES_LIST
+        method::TOOLS_LIST
+            | method::PROMPTS_LIST
+            | method::RESOURCES_LIST
+            | method::TEMPLATES_LIST
+            | method::SKILLS_LIST
     )
 }

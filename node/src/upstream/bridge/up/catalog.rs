@@ -135,6 +135,7 @@ mod tests {
             prompts: Arc::default(),
             resources: Arc::default(),
             templates: Arc::default(),
+            skills: Arc::default(),
             ttl: None,
             public: true,
         }

@@ -408,13 +408,14 @@ enum SharedLevel {
 /// Lists and settings run no code of a tool: what the server says meanwhile has another cause, and whoever asked
 /// for a list does not expect questions.
 fn may_ask(name: &str) -> bool {
-    const QUIET: [&str; 11] = [
+    const QUIET: [&str; 12] = [
         method::INITIALIZE,
         method::PING,
         method::TOOLS_LIST,
         method::PROMPTS_LIST,
         method::RESOURCES_LIST,
         method::TEMPLATES_LIST,
+        method::SKILLS_LIST,
         method::SUBSCRIBE,
         method::UNSUBSCRIBE,
         method::SET_LEVEL,
