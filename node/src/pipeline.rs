@@ -7,6 +7,7 @@
 //! The part in brackets is [`Pipeline::call`]. Every stage is a pure decision or one bounded wait; every refusal is
 //! a row of the table in [`crate::error`].
 
+mod page;
 mod pass;
 mod rights;
 mod stream;
@@ -242,14 +243,18 @@ impl Pipeline {
     ///
     /// Fails when the audit log cannot take the record.
     pub fn local(&self, incoming: &Incoming<'_>, target: &str) -> Result<(), CallError> {
+        self.received_here(incoming, target)?.succeeded();
+        Ok(())
+    }
+
+    fn received_here(&self, incoming: &Incoming<'_>, target: &str) -> Result<Trail, CallError> {
         let subject = Subject {
             shown: target,
             object: Object::Method,
             entry: None,
             known: false,
         };
-        self.received(incoming, &subject, LOCAL)?.succeeded();
-        Ok(())
+        self.received(incoming, &subject, LOCAL)
     }
 
     /// Policy and the first audit line for a notification of a vendor's own, which goes to `entry` while the trail is

@@ -163,6 +163,7 @@ impl Trail {
     /// The call ended without an answer of the server. Resolves as [`Self::answered`] does, or when that takes too long:
     /// the error stands either way.
     pub fn ended(mut self, error: &CallError) -> impl Future<Output = ()> + Send + use<> {
+        self.accuse(error);
         let told = self.close(error.wire().verdict);
         let audit = Arc::clone(&self.audit);
         async move {
@@ -172,7 +173,19 @@ impl Trail {
 
     /// As [`Self::ended`], where nothing went out or nobody waits.
     pub fn failed(mut self, error: &CallError) {
+        self.accuse(error);
         self.close(error.wire().verdict);
+    }
+
+    /// Records what the caller has tried, where that is a matter of security.
+    fn accuse(&self, error: &CallError) {
+        let Some(what) = error.offence() else { return };
+        let method = self.method;
+        let detail = match &self.server {
+            Some(server) => format!("{method} at {server}: {error}"),
+            None => format!("{method}: {error}"),
+        };
+        self.audit.security(what, &self.who.caller, &detail);
     }
 
     fn close(&mut self, status: &'static str) -> Option<u64> {

@@ -42,12 +42,14 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "pipeline",
         &[
+            "answer",
             "audit",
             "cancel",
             "error",
             "identity",
             "policy",
             "route",
+            "seal",
             "task",
             "telemetry",
             "trail",

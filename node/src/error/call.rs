@@ -116,6 +116,9 @@ pub enum CallError {
         /// Decides the code: -32002 up to 2025-11-25, -32602 after.
         revision: Revision,
     },
+    /// A cursor that continues no list here: forged, cut, of another list, or of somebody else.
+    #[error("invalid cursor")]
+    CursorRefused,
     /// No such method, or not one that a single server can be meant by.
     #[error("method `{method}` not found")]
     MethodNotFound {
@@ -239,6 +242,7 @@ impl CallError {
             Self::ResourceNotFound { revision, .. } => {
                 (400, 200, resource_code(*revision), "invalid")
             }
+            Self::CursorRefused => (400, 200, code::INVALID_PARAMS, "bad_cursor"),
             Self::MethodNotFound { .. } => (404, 200, code::METHOD_NOT_FOUND, "invalid"),
             Self::StreamOver => (405, 405, code::INVALID_REQUEST, "invalid"),
             Self::UnknownSession => (404, 404, own_code::SESSION, "no_session"),
@@ -275,6 +279,15 @@ impl CallError {
     /// Whether the caller is refused for who they are.
     pub fn is_refusal(&self) -> bool {
         matches!(self, Self::Denied { .. } | Self::Unauthenticated { .. })
+    }
+
+    /// Word in the audit log for a thing of ours that was forged, or is somebody else's: such attempts are recorded apart.
+    pub fn offence(&self) -> Option<&'static str> {
+        match self {
+            Self::CursorRefused => Some("cursor_refused"),
+            Self::Upstream(UpstreamError::StateRefused { .. }) => Some("state_refused"),
+            _ => None,
+        }
     }
 
     /// Seconds for `Retry-After`.

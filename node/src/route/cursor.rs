@@ -43,7 +43,7 @@ pub fn seal(
 ///
 /// # Errors
 ///
-/// Fails when the cursor was not made here for this caller and this list.
+/// [`CallError::CursorRefused`] when it was not made here for this caller and this list.
 pub fn open(
     sealer: &Sealer,
     caller: &Caller,
@@ -52,13 +52,11 @@ pub fn open(
     list: &Rendered,
     cursor: &str,
 ) -> Result<usize, CallError> {
-    let refused = || CallError::InvalidParams {
-        what: "invalid cursor".into(),
-    };
     let plain = sealer
         .open(&bound_to(caller, era, kind), cursor)
-        .ok_or_else(refused)?;
-    let position: Position = serde_json::from_slice(&plain).map_err(|_| refused())?;
+        .ok_or(CallError::CursorRefused)?;
+    let position: Position =
+        serde_json::from_slice(&plain).map_err(|_| CallError::CursorRefused)?;
     Ok(list.position_after(position.at as usize, &position.last))
 }
 

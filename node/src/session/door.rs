@@ -253,12 +253,12 @@ impl Door {
             Some(seen) => seen.key(caller, request.route, text, open),
             None => open(),
         };
-        let Some(key) = key else {
+        // Of one that has ended, too: whoever has kept its id may have taken it.
+        key.and_then(|key| inner.find(&key)).ok_or_else(|| {
             let audit = &inner.pipeline.audit;
             audit.security("session_id_refused", caller, request.route);
-            return Err(CallError::UnknownSession);
-        };
-        inner.find(&key).ok_or(CallError::UnknownSession)
+            CallError::UnknownSession
+        })
     }
 
     async fn initialize(
@@ -351,11 +351,12 @@ impl Door {
         if scope == Scope::All {
             if let Some(kind) = route::kind_of(&frame.method()) {
                 let table = Box::pin(inner.table_for(cell, &who, Need::List)).await;
-                inner.record_local(cell, &frame, &table, &who, trace.as_ref())?;
-                return route::page(&inner.sealer, &table, kind, &frame, &who);
+                let asked = incoming(cell, &frame, &table, &who, trace.as_ref());
+                return inner.pipeline.page(&asked, kind, &inner.sealer);
             }
             if frame.method() == method::SET_LEVEL {
-                inner.record_local(cell, &frame, &shared, &who, trace.as_ref())?;
+                let asked = incoming(cell, &frame, &shared, &who, trace.as_ref());
+                inner.pipeline.local(&asked, "")?;
                 return Box::pin(inner.set_level(cell, &frame)).await;
             }
         }
@@ -382,31 +383,28 @@ impl Door {
     }
 }
 
-impl Inner {
-    fn record_local(
-        &self,
-        cell: &InUse,
-        frame: &Frame,
-        table: &Table,
-        who: &Arc<Authenticated>,
-        trace: Option<&Context>,
-    ) -> Result<(), CallError> {
-        let revision = cell.state.lock().hard.revision;
-        let (scope, session) = (Scope::All, Some(&cell.name));
-        let incoming = Incoming {
-            frame,
-            table,
-            scope,
-            revision,
-            who,
-            session,
-            trace,
-            params: &[],
-            cancel: None,
-        };
-        self.pipeline.local(&incoming, "")
+/// A request to the endpoint of all servers that the gateway answers itself.
+fn incoming<'a>(
+    cell: &'a InUse,
+    frame: &'a Frame,
+    table: &'a Table,
+    who: &'a Arc<Authenticated>,
+    trace: Option<&'a Context>,
+) -> Incoming<'a> {
+    Incoming {
+        frame,
+        table,
+        scope: Scope::All,
+        revision: cell.state.lock().hard.revision,
+        who,
+        session: Some(&cell.name),
+        trace,
+        params: &[],
+        cancel: None,
     }
+}
 
+impl Inner {
     /// `logging/setLevel` of an aggregated endpoint: every server that is connected, and those that will be.
     async fn set_level(&self, cell: &InUse, frame: &Frame) -> Result<Answer, CallError> {
         let level = frame.param_str(&["level"]);

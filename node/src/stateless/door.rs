@@ -123,8 +123,7 @@ impl Door {
         let method = ask.frame.method();
         if scope == Scope::All {
             if let Some(kind) = route::kind_of(&method) {
-                self.pipeline.local(&ask.incoming(), "")?;
-                return route::page(&self.sealer, &ask.table, kind, &ask.frame, &ask.who);
+                return self.pipeline.page(&ask.incoming(), kind, &self.sealer);
             }
             if method == method::DISCOVER {
                 self.pipeline.local(&ask.incoming(), "")?;

@@ -24,7 +24,8 @@ fn value(output: &Output) -> Value {
     serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}{output:?}"))
 }
 
-fn records(data_dir: &Path) -> Vec<Value> {
+/// All records of the log of a node, as far as they are on its disk.
+pub(crate) fn records(data_dir: &Path) -> Vec<Value> {
     let log = value(&audit(data_dir, &["log", "--lines", "1000"]));
     log["records"].as_array().unwrap().clone()
 }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod admin;
+mod attacks;
 mod audit_cluster;
 mod audit_log;
 mod bridge_asks;
