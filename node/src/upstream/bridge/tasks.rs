@@ -80,6 +80,10 @@ pub(super) fn is_error(result: &str) -> bool {
     find(result, "isError").is_some_and(|at| at.of(result) == "true")
 }
 
+/// Raw `statusMessage` of a tool's own error. Of a task that has failed "the `tasks/get` response SHOULD include a
+/// `statusMessage` field with diagnostic information".
+pub(super) const TOOL_FAILED: &str = r#""the tool reported an error""#;
+
 /// A raw task of the extension, or a result that is one, as a raw `Task` of 2025-11-25.
 pub(super) fn to_session(task: &str) -> String {
     let mut members = state(task, |key| {
@@ -92,15 +96,33 @@ pub(super) fn to_session(task: &str) -> String {
         // Required there; nobody has set a limit.
         members.push_str(r#","ttl":null"#);
     }
-    if find(task, "result").is_some_and(|result| is_error(result.of(task))) {
+    let object = format!("{{{members}}}");
+    let mut splice = Splice::new(&object);
+    let whole = Span::new(0, object.len());
+    let is_tool_error = find(task, "result").is_some_and(|result| is_error(result.of(task)));
+    if is_tool_error {
         // "If the tool result has `isError` set to `true`, the task should reach `failed` status"; the extension calls
         // it completed.
-        let object = format!("{{{members}}}");
-        let mut splice = Splice::new(&object);
-        splice.set_member(Span::new(0, object.len()), "status", r#""failed""#);
-        return String::from_utf8_lossy(&splice.finish()).into_owned();
+        splice.set_member(whole, "status", r#""failed""#);
     }
-    format!("{{{members}}}")
+    let why = if is_tool_error {
+        Some(TOOL_FAILED)
+    } else {
+        error_message(task)
+    };
+    if let Some(why) = why.filter(|_| find(task, "statusMessage").is_none()) {
+        splice.set_member(whole, "statusMessage", why);
+    }
+    if splice.is_empty() {
+        return object;
+    }
+    String::from_utf8_lossy(&splice.finish()).into_owned()
+}
+
+/// Raw message of the error that a raw task of the extension has failed with.
+fn error_message(task: &str) -> Option<&str> {
+    let message = find_path(task, &["error", "message"])?;
+    Some(message.of(task)).filter(|raw| raw.starts_with('"'))
 }
 
 /// Raw members, without braces, of a raw `Task` of 2025-11-25, or of a result that is one, as the extension has them.
@@ -181,17 +203,30 @@ mod tests {
     }
 
     #[test]
-    fn a_tool_that_failed_is_a_failed_task_in_a_session() {
-        for (result, status) in [
-            (r#"{"content":[],"isError":true}"#, "failed"),
-            (r#"{"content":[],"isError":false}"#, "completed"),
-            ("{}", "completed"),
+    fn a_tool_that_failed_is_a_failed_task_in_a_session_and_says_why() {
+        let failed = r#""status":"failed","ttl":1,"statusMessage":"the tool reported an error""#;
+        for (end, expected) in [
+            (r#""result":{"content":[],"isError":true}"#, failed),
+            (
+                r#""statusMessage":"s","result":{"isError":true}"#,
+                r#""status":"failed","ttl":1,"statusMessage":"s""#,
+            ),
+            (
+                r#""result":{"content":[],"isError":false}"#,
+                r#""status":"completed","ttl":1"#,
+            ),
+            (r#""result":{}"#, r#""status":"completed","ttl":1"#),
         ] {
-            let task =
-                format!(r#"{{"taskId":"a","status":"completed","ttlMs":1,"result":{result}}}"#);
-            let expected = format!(r#"{{"taskId":"a","status":"{status}","ttl":1}}"#);
+            let task = format!(r#"{{"taskId":"a","status":"completed","ttlMs":1,{end}}}"#);
+            let expected = format!(r#"{{"taskId":"a",{expected}}}"#);
             assert_eq!(to_session(&task), expected);
         }
+        let broken =
+            r#"{"taskId":"a","status":"failed","ttlMs":1,"error":{"code":-32603,"message":"m"}}"#;
+        assert_eq!(
+            to_session(broken),
+            r#"{"taskId":"a","status":"failed","ttl":1,"statusMessage":"m"}"#
+        );
     }
 
     #[test]

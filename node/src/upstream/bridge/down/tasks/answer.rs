@@ -68,7 +68,19 @@ pub(super) fn state(task: &str, id: &str, detail: Detail<'_>) -> String {
         }
     };
     let state = renamed(task, id, Some(status));
-    format!(r#"{{"resultType":"complete",{state}{more}}}"#)
+    let why = match detail {
+        Detail::Answer(frame) if find(task, "statusMessage").is_none() => failure(frame),
+        _ => None,
+    };
+    let why = why.map_or_else(String::new, |why| format!(r#","statusMessage":{why}"#));
+    format!(r#"{{"resultType":"complete",{state}{why}{more}}}"#)
+}
+
+/// Raw message of the error that a call has failed with: whoever sees the state alone is to know.
+fn failure(answer: &Frame) -> Option<&str> {
+    let error = answer.body().filter(|_| answer.kind() == Kind::Error)?;
+    let message = find(error, "message")?.of(error);
+    message.starts_with('"').then_some(message)
 }
 
 fn renamed(task: &str, id: &str, status: Option<&str>) -> String {
@@ -158,7 +170,7 @@ mod tests {
         );
         for (theirs, ours) in [(-32603, -32603), (-32002, -32602), (-32042, -32603)] {
             let broken = frame(&format!(r#""error":{{"code":{theirs},"message":"m"}}"#));
-            let more = format!(r#","error":{{"code":{ours},"message":"m"}}"#);
+            let more = format!(r#","statusMessage":"m","error":{{"code":{ours},"message":"m"}}"#);
             check(Detail::Answer(&broken), "failed", &more);
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use lockgate_proto::jsonrpc::encode_str;
+use lockgate_proto::jsonrpc::{Span, Splice, encode_str};
 use serde::{Deserialize, Serialize};
 
 use crate::upstream::bridge::tasks;
@@ -253,8 +253,14 @@ impl Held {
     /// Raw `Task` of one that has ended.
     pub(super) fn finished(&self, id: &str) -> String {
         // "If the tool result has `isError` set to `true`, the task should reach `failed` status."
-        let is_error = tasks::is_error(&self.result);
-        self.task(id, if is_error { "failed" } else { "completed" })
+        if !tasks::is_error(&self.result) {
+            return self.task(id, "completed");
+        }
+        let task = self.task(id, "failed");
+        let mut splice = Splice::new(&task);
+        let whole = Span::new(0, task.len());
+        splice.set_member(whole, "statusMessage", tasks::TOOL_FAILED);
+        String::from_utf8_lossy(&splice.finish()).into_owned()
     }
 }
 
@@ -336,7 +342,12 @@ mod tests {
         let Phase::Held(held) = &tasks.get(&id, 0).unwrap().phase else {
             panic!("not held");
         };
-        assert!(held.finished(&id).contains(r#""status":"failed""#));
+        let told = held.finished(&id);
+        assert!(told.contains(r#""status":"failed""#), "{told}");
+        assert!(
+            told.contains(r#""statusMessage":"the tool reported an error""#),
+            "{told}"
+        );
     }
 
     #[test]
