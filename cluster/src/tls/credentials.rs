@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use super::error::TlsError;
 use super::files::{Loaded, Stamp, TlsFiles};
 use super::identity::Identity;
-use super::verifier::{NodeVerifier, Pin};
+use super::verifier::{Clients, Nodes, Pin, Servers};
 use super::{ALPN_GRPC, ALPN_PLANE};
 use crate::Clock;
 
@@ -189,10 +189,12 @@ impl Setup<'_> {
         let resolver = SingleCertAndKey::from(Arc::clone(&self.loaded.key));
         let provider = Arc::clone(&self.provider);
         let time = Arc::clone(&self.time);
+        let clients = Clients::new(Arc::clone(&provider), self.nodes(), anonymous);
+        let clients = clients.map_err(TlsError::Setup)?;
         let mut config = ServerConfig::builder_with_details(provider, time)
             .with_protocol_versions(&[&TLS13])
             .map_err(TlsError::Setup)?
-            .with_client_cert_verifier(self.verifier(anonymous)?)
+            .with_client_cert_verifier(Arc::new(clients))
             .with_cert_resolver(Arc::new(resolver));
         config.alpn_protocols = vec![alpn.to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -205,25 +207,23 @@ impl Setup<'_> {
         let resolver = SingleCertAndKey::from(Arc::clone(&self.loaded.key));
         let provider = Arc::clone(&self.provider);
         let time = Arc::clone(&self.time);
+        let servers = Servers::new(Arc::clone(&provider), self.nodes());
         let mut config = ClientConfig::builder_with_details(provider, time)
             .with_protocol_versions(&[&TLS13])
             .map_err(TlsError::Setup)?
             .dangerous()
-            .with_custom_certificate_verifier(self.verifier(false)?)
+            .with_custom_certificate_verifier(Arc::new(servers))
             .with_client_cert_resolver(Arc::new(resolver));
         config.alpn_protocols = vec![alpn.to_vec()];
         config.resumption = Resumption::disabled();
         Ok(Arc::new(config))
     }
 
-    fn verifier(&self, anonymous: bool) -> Result<Arc<NodeVerifier>, TlsError> {
-        let verifier = NodeVerifier::new(
-            Arc::clone(&self.provider),
-            Arc::clone(&self.loaded.roots),
-            self.loaded.identity.trust_domain(),
-            anonymous,
-        );
-        verifier.map(Arc::new).map_err(TlsError::Setup)
+    fn nodes(&self) -> Nodes {
+        Nodes {
+            roots: Arc::clone(&self.loaded.roots),
+            trust_domain: self.loaded.identity.trust_domain().to_owned(),
+        }
     }
 }
 
@@ -233,12 +233,12 @@ pub(crate) fn pinned_client(
     clock: Clock,
 ) -> Result<Arc<ClientConfig>, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let pin = Pin::new(Arc::clone(&provider), ca_sha256);
+    let cluster = Servers::new(Arc::clone(&provider), Pin(ca_sha256));
     let mut config = ClientConfig::builder_with_details(provider, Arc::new(Now(clock)))
         .with_protocol_versions(&[&TLS13])
         .map_err(TlsError::Setup)?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(pin))
+        .with_custom_certificate_verifier(Arc::new(cluster))
         .with_no_client_auth();
     config.alpn_protocols = vec![ALPN_GRPC.to_vec()];
     config.resumption = Resumption::disabled();
