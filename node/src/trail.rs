@@ -92,7 +92,7 @@ impl Trail {
             method: &method,
             target,
             server: server.as_ref(),
-            arguments: arguments.map(|span| span.of(frame.text()).as_bytes()),
+            arguments: arguments.map(|span| span.of(frame.text())),
             decision,
             trace_id: trace.map(Context::trace_id),
         })?;

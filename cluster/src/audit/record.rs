@@ -14,8 +14,8 @@ const LONG_NAME_BYTES_MAX: usize = 256;
 const TOOL_BYTES_MAX: usize = 480;
 /// Longest trace id, session or status.
 const WORD_BYTES_MAX: usize = 64;
-/// Longest redacted arguments. Longer ones are left out; their hash stands there all the same.
-const ARGS_BYTES_MAX: usize = 1024;
+/// Longest redacted arguments, in bytes. Longer ones are left out; their hash stands there all the same.
+pub const ARGS_BYTES_MAX: usize = 1024;
 
 /// Who wrote a record. One life of one node counts its records from 1, without a gap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

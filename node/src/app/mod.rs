@@ -109,7 +109,7 @@ impl App {
         let audit = Audit::open(&config.node.audit, view.node(), view.boot(), clock);
         let audit = audit.context("the audit log cannot be opened")?;
         let ledger = Self::open_ledger(config, &view)?;
-        let audit = Arc::new(audit.with_ledger(ledger));
+        let audit = Arc::new(audit.with_ledger(ledger, config.node.redact.clone()));
         let metrics = Arc::new(Metrics::default());
         let limits = config.node.limits;
         let identities = Arc::new(Identities::new(Identity::new(&base, &view)?));

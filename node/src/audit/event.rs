@@ -36,9 +36,9 @@ pub struct Received<'a> {
     pub target: Option<&'a str>,
     /// Server that was chosen.
     pub server: Option<&'a ServerName>,
-    /// Raw bytes of the `arguments` member. Only their SHA-256 is kept: it ties the line to the call without telling
-    /// what was in it.
-    pub arguments: Option<&'a [u8]>,
+    /// Raw text of the `arguments` member. Unless the configuration says otherwise, only its SHA-256 is kept: it ties the
+    /// line to the call without telling what was in it.
+    pub arguments: Option<&'a str>,
     /// What policy said.
     pub decision: Decision<'a>,
     /// W3C trace id.
@@ -128,8 +128,8 @@ impl Received<'_> {
 }
 
 impl<'a> Received<'a> {
-    /// The same as a record of the log.
-    pub(super) fn fill(&self, record: &mut Record<'a>, args: Option<Hash>) {
+    /// The same as a record of the log. `shown`: the arguments, redacted.
+    pub(super) fn fill(&self, record: &mut Record<'a>, args: Option<Hash>, shown: Option<&'a str>) {
         fill_caller(record, self.caller);
         record.trace_id = self.trace_id;
         record.session = self.session;
@@ -146,6 +146,7 @@ impl<'a> Received<'a> {
             policy: 0,
         });
         record.args_sha256 = args;
+        record.args = shown;
     }
 }
 

@@ -11,6 +11,7 @@ use parking_lot::{Condvar, Mutex};
 use super::event::{ArgsHash, Completed, Received, fill_caller, write_caller};
 use super::ledger::{Intent, Ledger};
 use super::line::{Event, Line, event, key};
+use super::redact::redact;
 use super::sink::{self, Sink};
 use super::writer::Writer;
 use crate::call::Caller;
@@ -34,6 +35,8 @@ pub struct Audit {
     /// `None` unless the configuration asks for lines.
     shared: Option<Arc<Shared>>,
     ledger: Option<Arc<Ledger>>,
+    /// What is hidden in arguments in there. `None` when they are not recorded.
+    redact: Option<Arc<config::Redact>>,
 }
 
 /// Lines were still waiting when the time was over.
@@ -115,6 +118,7 @@ impl Audit {
             None => Ok(Self {
                 shared: None,
                 ledger: None,
+                redact: None,
             }),
         }
     }
@@ -152,6 +156,7 @@ impl Audit {
         Ok(Self {
             shared: Some(shared),
             ledger: None,
+            redact: None,
         })
     }
 
@@ -161,14 +166,20 @@ impl Audit {
     ///
     /// [`CallError::AuditUnavailable`] when the log can't be written or too much waits to be written.
     pub fn received(&self, event: &Received<'_>) -> Result<Option<Intent>, CallError> {
-        let hash = event.arguments.map(Hash::of);
+        let recorded = self.redact.as_deref().zip(event.arguments);
+        let redacted = recorded.map(|(rules, arguments)| redact(rules, arguments));
+        let hash = match &redacted {
+            Some(redacted) if redacted.is_hidden => None,
+            _ => event.arguments.map(|text| Hash::of(text.as_bytes())),
+        };
         let intent = match &self.ledger {
             Some(ledger) => {
                 let kind = match event.decision.allowed {
                     true => Kind::Call,
                     false => Kind::Decision,
                 };
-                Some(ledger.intend(kind, |record| event.fill(record, hash))?)
+                let shown = redacted.as_ref().map(|redacted| redacted.json.as_str());
+                Some(ledger.intend(kind, |record| event.fill(record, hash, shown))?)
             }
             None => None,
         };
@@ -202,10 +213,12 @@ impl Audit {
         }
     }
 
-    /// Lets records go into the log of the cluster, too.
+    /// Lets records go into the log of the cluster, too; with the arguments of calls without what `redact` hides, or
+    /// with their hash alone.
     #[must_use]
-    pub fn with_ledger(mut self, ledger: Arc<Ledger>) -> Self {
+    pub fn with_ledger(mut self, ledger: Arc<Ledger>, redact: Option<Arc<config::Redact>>) -> Self {
         self.ledger = Some(ledger);
+        self.redact = redact;
         self
     }
 

@@ -9,6 +9,7 @@ mod event;
 mod handle;
 mod ledger;
 mod line;
+mod redact;
 mod ship;
 mod sink;
 mod spool;

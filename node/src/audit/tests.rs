@@ -117,7 +117,7 @@ fn received<'a>(caller: &'a Caller, serial: u64, target: &'a str) -> Received<'a
         method: "tools/call",
         target: Some(target),
         server: None,
-        arguments: Some(b"{}"),
+        arguments: Some("{}"),
         decision: Decision {
             allowed: true,
             rule: "role dev: allow *",
@@ -359,7 +359,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn whatever_the_names_are_each_line_is_json(
-        principal: String, tenant: Option<String>, target: String, rule: String, args: Vec<u8>,
+        principal: String, tenant: Option<String>, target: String, rule: String, args: String,
     ) {
         let (audit, disk) = start(Disk::default());
         let caller = Caller {

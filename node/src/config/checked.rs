@@ -15,7 +15,7 @@ use secrecy::SecretString;
 /// Scheme of the resources that are interfaces of tools (MCP Apps).
 const UI_SCHEME: &str = "ui://";
 
-use super::{Audit, Ledger, Quota};
+use super::{Audit, Ledger, Quota, Redact};
 
 /// Whole file.
 #[derive(Clone, Debug)]
@@ -53,6 +53,8 @@ pub struct Node {
     pub audit: Audit,
     /// How records reach the audit log of the cluster.
     pub ledger: Ledger,
+    /// What is hidden in arguments before they are recorded. `None` when they are not recorded.
+    pub redact: Option<Arc<Redact>>,
     /// Log format and trace export.
     pub telemetry: Telemetry,
 }

@@ -124,7 +124,14 @@ raw! {
         sync: AuditSync,
         output: AuditOutput,
         file: PathBuf,
+        args: AuditArgs,
+        redact: Redact,
     }
+}
+
+raw! {
+    /// `audit.redact`.
+    Redact { fields: Vec<String>, patterns: Vec<String>, }
 }
 
 raw! {
@@ -259,6 +266,10 @@ words! {
 words! {
     /// `audit.sync`.
     AuditSync { Group, Each, }
+}
+words! {
+    /// `audit.args`.
+    AuditArgs { Hash, Redacted, }
 }
 words! {
     /// `telemetry.log`.

@@ -3,6 +3,7 @@
 
 mod admin;
 mod attacks;
+mod audit_args;
 mod audit_cluster;
 mod audit_log;
 mod bridge_asks;

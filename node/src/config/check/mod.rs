@@ -5,6 +5,7 @@ mod cluster;
 mod identity;
 mod node;
 mod quota;
+mod redact;
 mod server;
 
 pub(super) use self::node::exposure;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
-use super::{Context, Findings};
+use super::{Context, Findings, redact};
 use crate::config::checked::{Bridge, Identity, Limits, Node, Session, Telemetry, Tls};
 use crate::config::ledger::{Audit, AuditMode, AuditSync, Ledger};
 use crate::config::problem::Problem;
@@ -78,6 +78,10 @@ pub(super) fn node(
         session: session(&raw.session.unwrap_or_default(), found),
         bridge: bridge(&raw.bridge.unwrap_or_default(), found),
         ledger: ledger(raw.audit.as_ref()),
+        redact: raw
+            .audit
+            .as_ref()
+            .and_then(|raw| redact::redact(raw, found)),
         audit: audit(&raw.audit.unwrap_or_default(), context, found),
         telemetry: telemetry(raw.telemetry.unwrap_or_default(), found),
     }

@@ -294,6 +294,32 @@ const AUDIT: &[Key] = &[
         File,
         "Appends these lines to this file. Not together with `output`.",
     ),
+    with(
+        "args",
+        Choice(&["hash", "redacted"]),
+        r#""hash""#,
+        "What a record in the log says of arguments: `hash` their SHA-256, `redacted` also the arguments themselves, up to 1 KiB, without what `redact` hides. Where something was hidden there is no SHA-256: beside the rest it would let a short secret be guessed.",
+    ),
+    key(
+        "redact",
+        Object(REDACT),
+        "What `args: redacted` hides besides the keys and texts that are always hidden: passwords, tokens, keys, cookies and the like.",
+    ),
+];
+
+const REDACT: &[Key] = &[
+    with(
+        "fields",
+        List(&Text),
+        "[]",
+        "Keys whose values are hidden, with `*` and `?`: names (`iban`, `*_nr`) at any depth, paths (`user.*.name`, `card.**.number`) from the outermost object on, lists left out. Upper and lower case, `_` and `-` are the same.",
+    ),
+    with(
+        "patterns",
+        List(&Text),
+        "[]",
+        "Regular expressions; what they match in texts, keys and numbers is hidden.",
+    ),
 ];
 
 const TELEMETRY: &[Key] = &[

@@ -245,3 +245,15 @@ fn a_server_that_comes_over_the_api_is_checked_alike() {
     url: "x" is not an HTTP address; write http:// or https:// with host and path, or use `command` for a stdio server
     "#);
 }
+
+#[test]
+fn rules_of_what_is_hidden_are_checked() {
+    insta::assert_snapshot!(refused(
+        "audit:\n  args: redacted\n  redact:\n    fields: [iban, a..b]\n    patterns: ['x*', '(']\n    field: [a]\n"
+    ), @r#"
+    lockgate.yaml:4: audit.redact.fields[1]: "a..b" can't be used: it names nothing; write a key, or a path of keys with dots
+    lockgate.yaml:5: audit.redact.patterns[0]: "x*" can't be used: it matches the empty text, so it would hide everything and nothing; write what it should match
+    lockgate.yaml:5: audit.redact.patterns[1]: "(" can't be used: it is no regular expression: unclosed group; write what it should match
+    lockgate.yaml:6: audit.redact.field: unknown key; did you mean `fields`?
+    "#);
+}

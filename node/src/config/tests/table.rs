@@ -8,7 +8,8 @@ use super::good;
 use crate::config::keys::{FILE, Key, Kind};
 use crate::config::raw::{
     Admin, ApiKey, Audit, Breaker, Bridge, Cluster, ClusterTls, File, Health, Identity, Limits,
-    Otlp, Quota, Retry, Role, Server, Session, Telemetry, Tenant, Tls, Tool, WeightedEndpoint,
+    Otlp, Quota, Redact, Retry, Role, Server, Session, Telemetry, Tenant, Tls, Tool,
+    WeightedEndpoint,
 };
 use crate::config::unit::{Size, Time};
 use crate::config::{redacted, schema};
@@ -18,6 +19,7 @@ const RAW: &[(&str, &[&str])] = &[
     ("", File::KEYS),
     ("admin", Admin::KEYS),
     ("audit", Audit::KEYS),
+    ("audit.redact", Redact::KEYS),
     ("bridge", Bridge::KEYS),
     ("cluster", Cluster::KEYS),
     ("cluster.tls", ClusterTls::KEYS),

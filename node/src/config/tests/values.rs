@@ -215,3 +215,13 @@ fn no_secret_shows_in_debug_output() {
     let text = format!("{:?}", good(SERVERS).config);
     assert!(!text.contains("ghp_secret"), "{text}");
 }
+
+#[test]
+fn rules_without_arguments_are_of_no_use() {
+    let loaded = good("audit: { redact: { fields: [iban] } }");
+    assert!(loaded.config.node.redact.is_none());
+    assert_eq!(loaded.warnings.len(), 1);
+    assert_eq!(loaded.warnings[0].key, "audit.redact");
+    let loaded = good("audit: { args: redacted }");
+    assert!(loaded.config.node.redact.is_some() && loaded.warnings.is_empty());
+}

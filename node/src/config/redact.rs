@@ -1,0 +1,404 @@
+//! Checked rules of what is hidden in arguments before they are recorded.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use regex::{Regex, RegexBuilder};
+
+/// Stands where something was hidden.
+pub const HIDDEN: &str = "[redacted]";
+
+/// Keys whose values are always hidden.
+pub(super) const FIELDS: [&str; 19] = [
+    "*password*",
+    "*passwd*",
+    "*passphrase*",
+    "pwd",
+    "*secret*",
+    "*token",
+    "*api_key*",
+    "*access_key*",
+    "*private_key*",
+    "*credential*",
+    "*authorization",
+    "cookie",
+    "set_cookie",
+    "bearer",
+    "jwt",
+    "otp",
+    "pin",
+    "cvv",
+    "ssn",
+];
+
+/// Texts that are always hidden: credentials in headers, in `key=value` form and in URLs, and keys of known form.
+pub(super) const PATTERNS: [&str; 8] = [
+    r"(?i)\bbearer\s+[a-z0-9+/=._~-]{8,}",
+    r#"(?i)\bauthorization\b["']?\s*[=:]\s*["']?(?:[a-z]+\s+)?[^\s"',;]+"#,
+    r#"(?i)(?:password|passwd|passphrase|pwd|secret|token|api[_-]?key|access[_-]?key)\b["']?\s*[=:]\s*(?:"[^"]*"|'[^']*'|[^\s&"',;]+)"#,
+    r"[a-z][a-z0-9+.-]*://[^/\s:@]*:[^/\s@]+@",
+    r"\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*",
+    r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
+    r"\b(?:gh[pousr]_|github_pat_|glpat-|xox[abeoprs]-|[rs]k_live_|[rs]k_test_|sk-)[A-Za-z0-9_-]{10,}",
+    r"(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\z)",
+];
+
+/// A pattern takes at most so much memory, in bytes.
+const PATTERN_BYTES_MAX: usize = 1 << 20;
+/// A path has at most so many steps: one bit each.
+const STEPS_MAX: usize = 32;
+
+/// What is hidden in arguments: values of some keys, and texts of some form. What the configuration adds to the lists
+/// that are always there.
+#[derive(Clone, Debug)]
+pub struct Redact {
+    /// Keys at any depth.
+    names: Regex,
+    paths: Vec<Vec<Step>>,
+    patterns: Vec<Regex>,
+}
+
+/// One key of a path from the outermost object on.
+#[derive(Clone, Debug)]
+enum Step {
+    /// `**`: any number of keys.
+    Any,
+    Key(Regex),
+}
+
+/// A rule that can't be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct WrongRule {
+    /// Which list it is in.
+    pub(super) is_pattern: bool,
+    /// Where it is there.
+    pub(super) index: usize,
+    pub(super) why: RuleError,
+}
+
+/// Why a rule is none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum RuleError {
+    #[error("it names nothing")]
+    Empty,
+    #[error("it has more than {STEPS_MAX} steps")]
+    Long,
+    #[error("it is no regular expression: {0}")]
+    Syntax(String),
+    #[error("it matches the empty text, so it would hide everything and nothing")]
+    MatchesEmpty,
+}
+
+impl Redact {
+    /// Reads the rules of the configuration. A name (`iban`, `*_nr`) is hidden at any depth, a path (`user.*.name`,
+    /// `card.**.number`) from the outermost object on; upper and lower case, `_` and `-` are the same.
+    ///
+    /// # Errors
+    ///
+    /// All rules that are wrong.
+    pub(super) fn new(fields: &[String], patterns: &[String]) -> Result<Self, Vec<WrongRule>> {
+        let mut wrong = Vec::new();
+        let mut note = |is_pattern, index, why| {
+            wrong.push(WrongRule {
+                is_pattern,
+                index,
+                why,
+            });
+        };
+        let mut names: Vec<String> = FIELDS.iter().map(|field| glob(field)).collect();
+        let mut paths = Vec::new();
+        for (index, field) in fields.iter().enumerate() {
+            if !field.contains('.') && !fold(field).is_empty() {
+                names.push(glob(field));
+                continue;
+            }
+            match path(field) {
+                Ok(steps) => paths.push(steps),
+                Err(why) => note(false, index, why),
+            }
+        }
+        let mut read = Vec::new();
+        for (index, text) in patterns.iter().enumerate() {
+            match pattern(text) {
+                Ok(regex) => read.push(regex),
+                Err(why) => note(true, index, why),
+            }
+        }
+        let names = match (whole(&names.join("|")), always()) {
+            (Ok(names), Ok(always)) => {
+                read.extend(always);
+                names
+            }
+            (Err(why), _) | (_, Err(why)) => {
+                note(false, 0, why);
+                return Err(wrong);
+            }
+        };
+        match wrong.is_empty() {
+            true => Ok(Self {
+                names,
+                paths,
+                patterns: read,
+            }),
+            false => Err(wrong),
+        }
+    }
+
+    /// Whether the value at `path` is hidden: folded keys from the outermost object on ([`fold`]).
+    #[must_use]
+    pub fn hides(&self, path: &[String]) -> bool {
+        path.last().is_some_and(|name| self.hides_name(name))
+            || self.paths.iter().any(|steps| leads_to(steps, path))
+    }
+
+    /// Whether what a folded name stands for is hidden wherever it stands.
+    #[must_use]
+    pub fn hides_name(&self, folded: &str) -> bool {
+        self.names.is_match(folded)
+    }
+
+    /// The text without what a pattern matches. All patterns see the whole text: what one hides takes nothing from
+    /// another.
+    #[must_use]
+    pub fn hide_in<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        let found = self.patterns.iter().flat_map(|regex| regex.find_iter(text));
+        let mut ranges: Vec<Range<usize>> = found.map(|found| found.range()).collect();
+        if ranges.is_empty() {
+            return Cow::Borrowed(text);
+        }
+        ranges.sort_by_key(|range| range.start);
+        let mut out = String::with_capacity(text.len());
+        let mut done = 0;
+        for range in ranges {
+            if range.start >= done {
+                out.push_str(&text[done..range.start]);
+                out.push_str(HIDDEN);
+            }
+            done = done.max(range.end);
+        }
+        out.push_str(&text[done..]);
+        Cow::Owned(out)
+    }
+}
+
+/// A key as it is compared: in small letters, without `_` and `-`, and with the two letters beyond ASCII that fold into
+/// it (decoders that don't care for case take those for the same key).
+#[must_use]
+pub fn fold(key: &str) -> String {
+    let letters = key.chars().filter(|letter| !matches!(letter, '_' | '-'));
+    letters
+        .map(|letter| match letter {
+            '\u{17f}' => 's',
+            '\u{212a}' => 'k',
+            letter => letter.to_ascii_lowercase(),
+        })
+        .collect()
+}
+
+/// The keys of `path` one after another, with every place in `steps` that they may have led to as one bit.
+fn leads_to(steps: &[Step], path: &[String]) -> bool {
+    let rest = |mut at: u64| {
+        for (index, step) in steps.iter().enumerate() {
+            if matches!(step, Step::Any) && at & (1 << index) != 0 {
+                at |= 1 << (index + 1);
+            }
+        }
+        at
+    };
+    let mut at = rest(1);
+    for key in path {
+        let mut next = 0;
+        for (index, step) in steps.iter().enumerate() {
+            if at & (1 << index) != 0 {
+                next |= match step {
+                    Step::Any => 1 << index,
+                    Step::Key(regex) if regex.is_match(key) => 1 << (index + 1),
+                    Step::Key(_) => 0,
+                };
+            }
+        }
+        at = rest(next);
+    }
+    at & (1 << steps.len()) != 0
+}
+
+fn path(text: &str) -> Result<Vec<Step>, RuleError> {
+    let step = |text: &str| match text {
+        "**" => Ok(Step::Any),
+        text if fold(text).is_empty() => Err(RuleError::Empty),
+        text => whole(&glob(text)).map(Step::Key),
+    };
+    let steps: Vec<Step> = text.split('.').map(step).collect::<Result<_, _>>()?;
+    match steps.len() {
+        0..=STEPS_MAX => Ok(steps),
+        _ => Err(RuleError::Long),
+    }
+}
+
+/// A glob as a regular expression: `*` is any text, `?` one character.
+fn glob(text: &str) -> String {
+    let mut regex = String::new();
+    for letter in fold(text).chars() {
+        match letter {
+            '*' => regex.push_str(".*"),
+            '?' => regex.push('.'),
+            letter => regex.push_str(&regex::escape(letter.encode_utf8(&mut [0; 4]))),
+        }
+    }
+    regex
+}
+
+fn always() -> Result<Vec<Regex>, RuleError> {
+    PATTERNS.into_iter().map(pattern).collect()
+}
+
+fn whole(regex: &str) -> Result<Regex, RuleError> {
+    compile(&format!("(?s)^(?:{regex})$"))
+}
+
+fn pattern(text: &str) -> Result<Regex, RuleError> {
+    let regex = compile(text)?;
+    match regex.is_match("") {
+        true => Err(RuleError::MatchesEmpty),
+        false => Ok(regex),
+    }
+}
+
+fn compile(text: &str) -> Result<Regex, RuleError> {
+    let built = RegexBuilder::new(text)
+        .size_limit(PATTERN_BYTES_MAX)
+        .build();
+    built.map_err(|error| {
+        // The parser draws the pattern with a mark below it; the last line has the reason.
+        let text = error.to_string();
+        let reason = text.lines().last().unwrap_or_default();
+        RuleError::Syntax(reason.trim_start_matches("error: ").to_owned())
+    })
+}
+
+#[cfg(test)]
+impl Redact {
+    /// For tests: the rules are right.
+    pub(crate) fn with(fields: &[&str], patterns: &[&str]) -> Self {
+        let owned = |list: &[&str]| list.iter().map(|&one| one.to_owned()).collect::<Vec<_>>();
+        Self::new(&owned(fields), &owned(patterns)).unwrap()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(rules: &Redact, path: &str, hidden: bool) {
+        let path: Vec<String> = path.split('.').map(fold).collect();
+        assert_eq!(rules.hides(&path), hidden, "{path:?}");
+    }
+
+    #[test]
+    fn names_are_found_at_any_depth_and_in_any_spelling() {
+        let rules = Redact::with(&["iban", "*_nr"], &[]);
+        for path in [
+            "password",
+            "a.b.userPassword",
+            "X-API-Key",
+            "apikey",
+            "client_secret",
+            "a.PA\u{17f}\u{17f}WD",
+            "access-token",
+            "i_ban",
+            "customer_nr",
+        ] {
+            check(&rules, path, true);
+        }
+        for path in ["user", "max_tokens", "pinned", "a.password.length", "nr_x"] {
+            check(&rules, path, false);
+        }
+    }
+
+    #[test]
+    fn paths_start_at_the_outermost_object() {
+        let rules = Redact::with(
+            &["user.*.name", "card.**.number", "**.deep.end", "a?.b"],
+            &[],
+        );
+        for path in [
+            "user.x.name",
+            "card.number",
+            "card.a.b.number",
+            "deep.end",
+            "x.y.deep.end",
+            "ab.b",
+        ] {
+            check(&rules, path, true);
+        }
+        for path in [
+            "user.name",
+            "x.user.y.name",
+            "user.x.y.name",
+            "number",
+            "card",
+            "end",
+            "deep.end.x",
+            "a.b",
+        ] {
+            check(&rules, path, false);
+        }
+    }
+
+    #[track_caller]
+    fn hidden(text: &str, want: &str) {
+        let rules = Redact::with(&[], &[r"\d{4}", "sk-[a-z0-9]+", "AB.", ".BC"]);
+        assert_eq!(rules.hide_in(text), want);
+    }
+
+    #[test]
+    fn every_pattern_sees_the_whole_text() {
+        hidden("plain", "plain");
+        hidden("x sk-abc1234def y", "x [redacted] y");
+        hidden("12345", "[redacted]5");
+        hidden("xABxBCx", "x[redacted]x");
+        hidden("xABCx", "x[redacted]x");
+    }
+
+    #[test]
+    fn credentials_of_known_form_are_hidden_without_being_named() {
+        let rules = Redact::with(&[], &[]);
+        for (text, want) in [
+            ("Bearer abcdefgh12", "[redacted]"),
+            ("authorization: Basic dXNlcjpwYXNz, x", "[redacted], x"),
+            ("user=a&password=hunter2&x=1", "user=a&[redacted]&x=1"),
+            ("DB_PASSWORD='a b' run", "DB_[redacted] run"),
+            ("postgres://joe:pw@db/x", "[redacted]db/x"),
+            ("id AKIAABCDEFGHIJKLMNOP.", "id [redacted]."),
+            ("ghp_0123456789abcdef", "[redacted]"),
+            ("-----BEGIN RSA PRIVATE KEY-----\nabc", "[redacted]"),
+            ("eyJhbGciOi.eyJzdWIi.c2ln end", "[redacted] end"),
+            ("the token of my esteem", "the token of my esteem"),
+            ("http://host:8080/a@b", "http://host:8080/a@b"),
+        ] {
+            assert_eq!(rules.hide_in(text), want);
+        }
+    }
+
+    #[test]
+    fn rules_that_are_none_are_named() {
+        let long = ["a"; 40].join(".");
+        let fields = ["ok", "", "a..b", &long, "-"].map(str::to_owned);
+        let patterns = ["ok", "a*", "(", r"\w{1000}{1000}"].map(str::to_owned);
+        let wrong = Redact::new(&fields, &patterns).unwrap_err();
+        let place = |wrong: &WrongRule| (wrong.is_pattern, wrong.index);
+        let places: Vec<(bool, usize)> = wrong.iter().map(place).collect();
+        let want = [
+            (false, 1),
+            (false, 2),
+            (false, 3),
+            (false, 4),
+            (true, 1),
+            (true, 2),
+            (true, 3),
+        ];
+        assert_eq!(places, want);
+        assert_eq!(wrong[5].why, RuleError::Syntax("unclosed group".to_owned()));
+    }
+}
