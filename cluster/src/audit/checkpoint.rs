@@ -117,6 +117,18 @@ impl Signers {
         }
     }
 
+    /// When the last of them has cosigned the note, in seconds since 1970, as it says itself. Nothing is verified.
+    #[must_use]
+    pub fn cosigned_at(&self, note: &Note) -> Option<u64> {
+        let of = |key: &VerifierKey| {
+            let mut signatures = note.signatures().iter();
+            let signature = signatures.find(|signature| key.is_named_in(signature))?;
+            let time = signature.bytes.first_chunk::<8>()?;
+            Some(u64::from_be_bytes(*time))
+        };
+        self.cosigners.iter().filter_map(of).max()
+    }
+
     /// Reads a checkpoint that the log has signed, and counts its cosignatures.
     ///
     /// # Errors

@@ -187,6 +187,7 @@ pub fn export_csv(
     range: Range<u64>,
     filter: &Filter,
     out: &mut impl Write,
+    mut progress: impl FnMut(u64, u64),
 ) -> Result<u64, ExportError> {
     out.write_all(FIELDS.join(",").as_bytes())?;
     out.write_all(b"\r\n")?;
@@ -197,6 +198,10 @@ pub fn export_csv(
         if filter.matches(&line) {
             out.write_all(csv_row(&line).as_bytes())?;
             n += 1;
+        }
+        let done = record.seq + 1 - range.start;
+        if done.is_multiple_of(RECORDS_PER_STEP) {
+            progress(done, range.end - range.start);
         }
     }
     Ok(n)

@@ -1,5 +1,7 @@
 //! Time stamps of records: RFC 3339, UTC, milliseconds.
 
+use std::ops::Range;
+
 const SECS_PER_DAY: u64 = 86_400;
 
 /// Length of a stamp in bytes. All have the same, so that they sort as text as they do in time.
@@ -20,6 +22,27 @@ pub fn stamp(ms: u64) -> String {
     put(&mut text[17..19], of_day % 60);
     put(&mut text[20..23], millis);
     text.iter().copied().map(char::from).collect()
+}
+
+/// Milliseconds since 1970 of a stamp. `None` for any other text.
+#[must_use]
+pub fn parse(text: &str) -> Option<u64> {
+    let number = |range: Range<usize>| text.get(range)?.parse::<u64>().ok();
+    let days = days(number(0..4)?, number(5..7)?, number(8..10)?)?;
+    let mut secs = days * SECS_PER_DAY;
+    secs += number(11..13)? * 3600 + number(14..16)? * 60 + number(17..19)?;
+    let ms = secs * 1000 + number(20..23)?;
+    (stamp(ms) == text).then_some(ms)
+}
+
+/// Day since 1970-01-01 (H. Hinnant, as below, `days_from_civil`).
+fn days(year: u64, month: u64, day: u64) -> Option<u64> {
+    let year = year.checked_sub(u64::from(month <= 2))?;
+    let of_era = year % 400;
+    let from_march = (month + 9) % 12;
+    let of_year = (153 * from_march + 2) / 5 + day.checked_sub(1)?;
+    let of_era = of_era * 365 + of_era / 4 - of_era / 100 + of_year;
+    (year / 400 * 146_097 + of_era).checked_sub(719_468)
 }
 
 /// Writes the last digits of `value`, as many as there is room for.
@@ -64,6 +87,28 @@ mod tests {
             (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
         ] {
             assert_eq!(stamp(ms), want);
+        }
+    }
+
+    #[test]
+    fn a_stamp_is_read_and_nothing_else() {
+        for ms in [0, 951_782_400_000, 1_709_210_096_007, 4_107_542_400_000] {
+            assert_eq!(parse(&stamp(ms)), Some(ms));
+        }
+        for text in [
+            "",
+            "2026-11-21",
+            "2026-02-30T00:00:00.000Z",
+            "2026-11-21T24:00:00.000Z",
+            "2026-00-21T00:00:00.000Z",
+            "2026-11-00T00:00:00.000Z",
+            "1969-12-31T23:59:59.999Z",
+            "2026-11-21T00:00:00.000z",
+            "2026-11-21T00:00:00,000Z",
+            "+026-11-21T00:00:00.000Z",
+            "ää26-11-21T00:00:00.000",
+        ] {
+            assert_eq!(parse(text), None, "{text}");
         }
     }
 

@@ -8,6 +8,7 @@ use lockgate_cluster::{LATENCY_BOUNDS_US, Latency};
 use serde_json::json;
 
 use super::answer::{self, Answer};
+use super::audit;
 use super::error::ApiError;
 use super::parts::{Parts, Readiness};
 use crate::config::AuditMode;
@@ -62,8 +63,12 @@ pub(super) fn ready(parts: &Parts, with_details: bool) -> Answer {
 
 /// All metrics, written on a thread where it holds up no call.
 pub(super) async fn metrics(parts: &Parts) -> Result<Answer, ApiError> {
-    let (metrics, gauges) = (Arc::clone(&parts.pipeline.metrics), gauges(parts));
-    let render = move || metrics.render(&gauges, Process::read());
+    let (metrics, mut gauges) = (Arc::clone(&parts.pipeline.metrics), gauges(parts));
+    let reader = parts.cluster.audit_reader();
+    let render = move || {
+        audit::files(&mut gauges.audit, reader.as_ref());
+        metrics.render(&gauges, Process::read())
+    };
     let text = tokio::task::spawn_blocking(render).await;
     let text =
         text.map_err(|_cut_off| ApiError::unavailable("cut_off", "the node is going down", ""))?;
@@ -99,6 +104,7 @@ fn gauges(parts: &Parts) -> Gauges {
         file_differs: parts.file_differs.load(Ordering::Relaxed),
         raft: raft_gauges(parts),
         quotas: quota_gauges(parts),
+        audit: audit::gauges(parts),
     }
 }
 

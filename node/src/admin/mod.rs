@@ -7,6 +7,7 @@
 
 mod access;
 mod answer;
+mod audit;
 mod body;
 mod cluster;
 mod early;

@@ -17,10 +17,18 @@ pub(super) fn decode(text: &str) -> Option<String> {
 
 /// Value of `name` in a query. Escapes that cannot be read make a value that nothing is called.
 pub(super) fn query(query: Option<&str>, name: &str) -> Option<String> {
-    let pairs = query?.split('&');
-    let mut found = pairs.filter_map(|pair| pair.split_once('='));
-    let (_, value) = found.find(|(key, _)| *key == name)?;
-    Some(decode(&value.replace('+', " ")).unwrap_or_default())
+    queries(query, name).next()
+}
+
+/// All values of `name`, which may stand there more than once.
+pub(super) fn queries<'a>(
+    query: Option<&'a str>,
+    name: &'a str,
+) -> impl Iterator<Item = String> + 'a {
+    let pairs = query.unwrap_or_default().split('&');
+    let found = pairs.filter_map(|pair| pair.split_once('='));
+    let found = found.filter(move |(key, _)| *key == name);
+    found.map(|(_, value)| decode(&value.replace('+', " ")).unwrap_or_default())
 }
 
 fn hex(digit: u8) -> Option<u8> {
@@ -47,6 +55,8 @@ mod tests {
             query(Some("a=1&server=x%20y"), "server").as_deref(),
             Some("x y")
         );
+        let both: Vec<_> = queries(Some("a=1&b=2&a=x%3D3"), "a").collect();
+        assert_eq!(both, ["1", "x=3"]);
         assert_eq!(query(Some("observer=1"), "server"), None);
         assert_eq!(query(Some("server=%"), "server").as_deref(), Some(""));
         assert_eq!(query(None, "server"), None);

@@ -26,6 +26,7 @@ pub(super) enum Operation {
     SessionShow,
     SessionEnd,
     Usage,
+    AuditRecords,
     ConfigShow,
     ConfigReload,
     ConfigApply,
@@ -85,6 +86,11 @@ pub(super) const ROUTES: &[(Method, &str, Operation)] = &[
         Operation::SessionEnd,
     ),
     (Method::GET, "/api/v1/usage", Operation::Usage),
+    (
+        Method::GET,
+        "/api/v1/audit/records",
+        Operation::AuditRecords,
+    ),
     (Method::GET, "/api/v1/config", Operation::ConfigShow),
     (
         Method::POST,

@@ -18,8 +18,8 @@ use super::error::ApiError;
 use super::parts::Parts;
 use super::route::{self, Found, Operation};
 use super::{
-    cluster, health, keyring, keys, registers, registry, servers, sessions, settings, shards,
-    snapshot, status, tools, usage,
+    audit, cluster, health, keyring, keys, registers, registry, servers, sessions, settings,
+    shards, snapshot, status, tools, usage,
 };
 
 /// Longest time for an answer. What was stored by then stays stored.
@@ -193,6 +193,7 @@ async fn perform(
         Operation::SessionShow => sessions::show(parts, part).await,
         Operation::SessionEnd => sessions::end(acting, part).await,
         Operation::Usage => usage::list(parts, query),
+        Operation::AuditRecords => audit::records(parts, query).await,
         Operation::ConfigShow => settings::show(parts),
         Operation::ConfigReload => settings::reload(acting).await,
         Operation::ConfigApply => registry::apply(acting, body).await,

@@ -2,6 +2,7 @@
 //! into the log. A record that was given out is not lost to the end of the process; from when on it also survives a
 //! power loss, or the node, is what the mode says.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lockgate_cluster::audit::{Kind, Origin, Record};
+use lockgate_proto::jsonrpc::{decode_str, find};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
@@ -256,6 +258,15 @@ impl Ledger {
             open: state.open.len(),
             lost: state.lost,
         }
+    }
+
+    /// Time of the oldest record that the log does not have, as it stands in it.
+    pub fn oldest_at(&self) -> Option<String> {
+        let state = self.state.lock();
+        let line = state.lines.split(|byte| *byte == b'\n').next()?;
+        let line = std::str::from_utf8(line).ok()?;
+        let at = find(line, "at")?.of(line);
+        decode_str(at).map(Cow::into_owned)
     }
 
     /// Waits until everything that was recorded before is in the log.

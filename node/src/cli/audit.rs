@@ -1,25 +1,46 @@
-//! `lockgate audit`: reads the records in a data directory, or in a copy of one. No node need run.
+//! `lockgate audit`: reads the records in a data directory, or in a copy of one, for which no node need run; `tail` asks
+//! one that does.
+
+mod tail;
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter, IsTerminal, Write};
+use std::io::{BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use lockgate_cluster::audit::export::{Export, export_csv, export_jsonl};
-use lockgate_cluster::audit::filter::{Filter, tail};
+use lockgate_cluster::audit::filter::{self, Filter};
 use lockgate_cluster::audit::prove::prove;
 use lockgate_cluster::audit::segment::SegmentReader;
 use lockgate_cluster::audit::verify::{Report, Trust, Verdict, verify_export, verify_segments};
 use lockgate_cluster::audit::{Checkpoint, MacKeys, Note, Signers, VerifierKey};
 use serde_json::{Value, json};
 
+use super::client::Client;
 use super::exit::{Exit, Failure};
 use super::out::Out;
+use super::progress::Progress;
 
 /// `method` of the records that say who signs.
 const SIGNERS: &str = "audit/signers";
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Verb {
+    /// Asks a running node.
+    #[command(flatten)]
+    Ask(Ask),
+    /// Reads files.
+    #[command(flatten)]
+    Read(Read),
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Ask {
+    /// Show records as they come, from a running node.
+    Tail(tail::Args),
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Read {
     /// Show the last records.
     Log(LogArgs),
     /// Say how many records and checkpoints there are.
@@ -99,18 +120,24 @@ pub(super) struct ExportArgs {
     filter: FilterArgs,
 }
 
-pub(super) fn run(verb: &Verb, out: &mut Out) -> Result<Exit, Failure> {
+pub(super) async fn ask(verb: Ask, client: &Client, out: &mut Out) -> Result<Exit, Failure> {
     match verb {
-        Verb::Log(args) => log(args, out),
-        Verb::Stats(place) => stats(place, out),
-        Verb::Signers(place) => signers(place, out),
-        Verb::Verify(args) => verify(args, out),
-        Verb::Prove { place, seq } => {
+        Ask::Tail(args) => tail::run(&args, client, out).await,
+    }
+}
+
+pub(super) fn read(verb: &Read, out: &mut Out) -> Result<Exit, Failure> {
+    match verb {
+        Read::Log(args) => log(args, out),
+        Read::Stats(place) => stats(place, out),
+        Read::Signers(place) => signers(place, out),
+        Read::Verify(args) => verify(args, out),
+        Read::Prove { place, seq } => {
             let proof = prove(&place.open()?, *seq).map_err(|error| chain("", &error))?;
             out.text(&proof);
             Ok(Exit::Done)
         }
-        Verb::Export(args) => export(args, out),
+        Read::Export(args) => export(args, out),
     }
 }
 
@@ -151,7 +178,7 @@ fn chain(remedy: &str, error: &dyn std::error::Error) -> Failure {
 }
 
 fn log(args: &LogArgs, out: &mut Out) -> Result<Exit, Failure> {
-    let found = tail(&args.place.open()?, &args.filter.filter(), args.lines);
+    let found = filter::tail(&args.place.open()?, &args.filter.filter(), args.lines);
     let lines = found.map_err(|error| chain("", &error))?;
     let records: Vec<Value> = lines
         .iter()
@@ -210,7 +237,8 @@ fn signers(place: &Place, out: &mut Out) -> Result<Exit, Failure> {
         ],
         ..Filter::default()
     };
-    let found = tail(&place.open()?, &filter, usize::MAX).map_err(|error| chain("", &error))?;
+    let found =
+        filter::tail(&place.open()?, &filter, usize::MAX).map_err(|error| chain("", &error))?;
     let sets: Vec<Value> = found
         .iter()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
@@ -233,8 +261,8 @@ fn verify(args: &VerifyArgs, out: &mut Out) -> Result<Exit, Failure> {
         failure.exit = Exit::Unchecked;
         failure
     };
-    let progress = Progress::new();
-    let step = |done, all| progress.show(done, all);
+    let mut progress = Progress::new("verifying", 0, !out.json);
+    let step = |done, all| progress.of(done, all);
     let report = match &args.export {
         Some(path) => {
             let open = || {
@@ -334,19 +362,19 @@ fn export(args: &ExportArgs, out: &mut Out) -> Result<Exit, Failure> {
         None => Box::new(std::io::stdout()),
     };
     let mut sink = BufWriter::new(&mut sink);
-    let progress = Progress::new();
+    // A bar would stand among records that go to the terminal.
+    let mut progress = Progress::new("exporting", 0, !out.json && args.out.is_some());
+    let step = |done, all| progress.of(done, all);
     let filter = args.filter.filter();
     let written = match args.format.as_str() {
-        "csv" => export_csv(&reader, range, &filter, &mut sink),
+        "csv" => export_csv(&reader, range, &filter, &mut sink, step),
         _ if filter != Filter::default() => {
             return Err(Failure::new(
                 "an export that can be verified has all records",
                 "leave the filters out, or add --format csv",
             ));
         }
-        _ => export_jsonl(&reader, range, &mut sink, |done, all| {
-            progress.show(done, all)
-        }),
+        _ => export_jsonl(&reader, range, &mut sink, step),
     };
     let written = written.map_err(|error| chain("", &error))?;
     sink.flush()
@@ -357,34 +385,4 @@ fn export(args: &ExportArgs, out: &mut Out) -> Result<Exit, Failure> {
         out.done(&line, &json!({ "records": written }));
     }
     Ok(Exit::Done)
-}
-
-/// A line on the terminal that says how far the work is.
-struct Progress {
-    is_shown: bool,
-}
-
-impl Progress {
-    fn new() -> Self {
-        Self {
-            is_shown: std::io::stderr().is_terminal(),
-        }
-    }
-
-    fn show(&self, done: u64, all: u64) {
-        if self.is_shown {
-            let percent = (done * 100).checked_div(all).unwrap_or(100);
-            // A terminal that is gone needs no progress.
-            let _gone = write!(
-                std::io::stderr(),
-                "\r{percent:3} %  {done} of {all} records"
-            );
-        }
-    }
-
-    fn end(&self) {
-        if self.is_shown {
-            let _gone = writeln!(std::io::stderr());
-        }
-    }
 }

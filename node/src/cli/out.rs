@@ -88,6 +88,14 @@ impl Out {
         }
     }
 
+    /// Whether somebody still reads the results, as far as writing them has shown.
+    pub(super) fn is_read(&mut self) -> bool {
+        if self.broken.is_none() {
+            self.broken = self.results.flush().err();
+        }
+        self.broken.is_none()
+    }
+
     /// A remark that is no result.
     pub(super) fn note(&mut self, text: &str) {
         // Standard error is the last resort: nobody is left to tell.
@@ -122,9 +130,7 @@ impl Out {
 
     /// The exit status, unless the result could not be written. A reader that has enough (`| head`) is no failure.
     pub(super) fn finish(&mut self, exit: Exit) -> Exit {
-        if self.broken.is_none() {
-            self.broken = self.results.flush().err();
-        }
+        let _flushed = self.is_read();
         match self.broken.take() {
             Some(error) if error.kind() != ErrorKind::BrokenPipe => {
                 self.note(&format!("error: the result cannot be written: {error}"));

@@ -13,7 +13,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// `total` in bytes. `visible`: people look, not programs.
+    /// `total` in bytes, or whatever the work is counted in. `visible`: people look, not programs.
     pub(super) fn new(what: &'static str, total: u64, visible: bool) -> Self {
         let visible = visible && std::io::stderr().is_terminal();
         Self {
@@ -23,7 +23,13 @@ impl Progress {
         }
     }
 
-    /// So many bytes are done.
+    /// So much of a total is done that was not known before.
+    pub(super) fn of(&mut self, done: u64, total: u64) {
+        self.total = total;
+        self.at(done);
+    }
+
+    /// So much is done.
     pub(super) fn at(&mut self, done: u64) {
         let percent = percent(done, self.total);
         let Some(shown) = self.shown.as_mut().filter(|shown| **shown != percent) else {

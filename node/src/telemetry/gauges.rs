@@ -25,6 +25,39 @@ pub struct Gauges {
     pub raft: RaftGauges,
     /// Quotas of this node.
     pub quotas: QuotaGauges,
+    /// The audit log.
+    pub audit: AuditGauges,
+}
+
+/// State of the audit log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AuditGauges {
+    /// Records in the log of the cluster.
+    pub records: u64,
+    /// Records of this node that the log does not have yet.
+    pub queue: u64,
+    /// Bytes of those.
+    pub queue_bytes: u64,
+    /// Age of the oldest of those.
+    pub lag_ms: u64,
+    /// Calls that have begun and not ended.
+    pub open_calls: u64,
+    /// Records of this node that found no room.
+    pub lost: u64,
+    /// Records that no checkpoint covers yet.
+    pub unsigned: u64,
+    /// Age of the last checkpoint, while there are such.
+    pub checkpoint_age_ms: u64,
+    /// Files with records on this node.
+    pub segments: u64,
+    /// Bytes of those.
+    pub segment_bytes: u64,
+    /// Whether this node has all records.
+    pub is_complete: bool,
+    /// Whether records are taken.
+    pub is_healthy: bool,
+    /// Whether they wait in memory only.
+    pub is_degraded: bool,
 }
 
 /// State of the quotas.

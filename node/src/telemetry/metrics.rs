@@ -11,7 +11,7 @@ use super::gauges::Gauges;
 use super::names;
 use super::process::Process;
 use super::series::Calls;
-use super::{quota, raft};
+use super::{audit, quota, raft};
 
 /// Labels of one finished call. All values are bounded: `tool` is a name from a catalog or empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -77,6 +77,7 @@ impl Metrics {
         out.sample(&[], u64::from(gauges.file_differs));
         raft::render(&mut out, &gauges.raft);
         quota::render(&mut out, &gauges.quotas);
+        audit::render(&mut out, &gauges.audit);
         render_process(&mut out, gauges, process);
         out.finish()
     }

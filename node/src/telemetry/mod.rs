@@ -3,6 +3,7 @@
 //! The call path writes counters and spans and never waits for whoever reads them: a scrape walks atomics, spans go to
 //! the collector from a thread of their own.
 
+mod audit;
 mod export;
 mod exposition;
 mod gauges;
@@ -18,7 +19,9 @@ mod series;
 pub mod trace;
 mod tracer;
 
-pub use self::gauges::{EndpointGauge, Gauges, LatencyGauge, QuotaGauges, RaftGauges, ServerGauge};
+pub use self::gauges::{
+    AuditGauges, EndpointGauge, Gauges, LatencyGauge, QuotaGauges, RaftGauges, ServerGauge,
+};
 pub use self::init::{InitError, Telemetry, init};
 pub use self::metrics::Metrics;
 pub use self::process::Process;

@@ -72,6 +72,32 @@ pub const RAFT_DIVERGENCE: &str = "lockgate_raft_state_divergence";
 pub const RAFT_SNAPSHOT: &str = "lockgate_raft_snapshot_index";
 /// Size of the newest snapshot. Bytes.
 pub const RAFT_SNAPSHOT_BYTES: &str = "lockgate_raft_snapshot_bytes";
+/// Records in the audit log of the cluster. Gauge.
+pub const AUDIT_RECORDS: &str = "lockgate_audit_records";
+/// Records of this node that the log does not have yet. Gauge.
+pub const AUDIT_QUEUE: &str = "lockgate_audit_queue_records";
+/// Size of those. Bytes.
+pub const AUDIT_QUEUE_BYTES: &str = "lockgate_audit_queue_bytes";
+/// Age of the oldest of those; 0 when there is none. Seconds.
+pub const AUDIT_LAG: &str = "lockgate_audit_lag_seconds";
+/// Calls with a record of their beginning and none of their end. Gauge.
+pub const AUDIT_OPEN_CALLS: &str = "lockgate_audit_open_calls";
+/// Records of this node that found no room. Count.
+pub const AUDIT_LOST: &str = "lockgate_audit_lost_total";
+/// Records that no checkpoint covers yet. Gauge.
+pub const AUDIT_UNSIGNED: &str = "lockgate_audit_unsigned_records";
+/// Age of the last checkpoint while records wait for the next one; 0 when it covers all. Seconds.
+pub const AUDIT_CHECKPOINT_AGE: &str = "lockgate_audit_checkpoint_age_seconds";
+/// Files in which this node has records. Gauge.
+pub const AUDIT_SEGMENTS: &str = "lockgate_audit_segments";
+/// Size of those. Bytes.
+pub const AUDIT_SEGMENT_BYTES: &str = "lockgate_audit_segment_bytes";
+/// Whether this node has all records. 0 or 1.
+pub const AUDIT_COMPLETE: &str = "lockgate_audit_complete";
+/// Whether records are taken; otherwise no call is. 0 or 1.
+pub const AUDIT_HEALTHY: &str = "lockgate_audit_healthy";
+/// Whether records wait for the log in memory only, as `audit.mode: memory` has it. 0 or 1.
+pub const AUDIT_DEGRADED: &str = "lockgate_audit_degraded";
 /// From handing entries to the log until they are on the disk. Seconds.
 pub const RAFT_APPEND: &str = "lockgate_raft_append_seconds";
 /// One write of the log with its sync. Seconds.

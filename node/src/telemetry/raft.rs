@@ -96,7 +96,7 @@ fn latency(out: &mut Exposition, latency: &LatencyGauge, bounds_us: &[u64]) {
 }
 
 /// Exact, without what a floating-point number would add.
-fn seconds(us: u64) -> String {
+pub(super) fn seconds(us: u64) -> String {
     let fraction = format!("{:06}", us % 1_000_000);
     match fraction.trim_end_matches('0') {
         "" => (us / 1_000_000).to_string(),

@@ -6,7 +6,9 @@ use std::time::{Duration, SystemTime};
 use lockgate_proto::id::{ServerName, Tenant};
 
 use super::metrics::CallLabels;
-use super::{EndpointGauge, Gauges, Metrics, Process, QuotaGauges, RaftGauges, ServerGauge};
+use super::{
+    AuditGauges, EndpointGauge, Gauges, Metrics, Process, QuotaGauges, RaftGauges, ServerGauge,
+};
 
 fn gauges() -> Gauges {
     let endpoint = |breaker| EndpointGauge {
@@ -35,6 +37,7 @@ fn gauges() -> Gauges {
             expiries: 11,
             ..QuotaGauges::default()
         },
+        audit: AuditGauges::default(),
     }
 }
 

@@ -103,5 +103,9 @@ async fn arguments_are_not_recorded_unless_they_are_asked_for() {
     files_with(&gateway.data_dir(), SECRET, &mut found);
     assert!(found.is_empty(), "{found:?}");
     let records = records(&gateway.data_dir());
-    assert!(records.iter().all(|record| record["args"].is_null() || record["node"] == "@cluster"));
+    assert!(
+        records
+            .iter()
+            .all(|record| record["args"].is_null() || record["node"] == "@cluster")
+    );
 }

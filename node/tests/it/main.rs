@@ -6,6 +6,7 @@ mod attacks;
 mod audit_args;
 mod audit_cluster;
 mod audit_log;
+mod audit_tail;
 mod bridge_asks;
 mod bridge_down;
 mod bridge_up;

@@ -158,6 +158,21 @@ impl SegmentReader {
         segment_path(&self.dir, first)
     }
 
+    /// How many segments there are, and how many bytes they have.
+    ///
+    /// # Errors
+    /// When the directory can't be read.
+    pub fn usage(&self) -> Result<(u64, u64), SegmentError> {
+        let firsts = firsts(&self.dir, "seg")?;
+        let mut bytes = 0;
+        for first in &firsts {
+            let path = segment_path(&self.dir, *first);
+            let metadata = fs::metadata(&path).map_err(SegmentError::io("read", &path))?;
+            bytes += metadata.len();
+        }
+        Ok((firsts.len() as u64, bytes))
+    }
+
     /// Good checkpoints, oldest first.
     ///
     /// # Errors

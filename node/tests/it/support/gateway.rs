@@ -78,6 +78,18 @@ impl Gateway {
         Client::new(self.address)
     }
 
+    /// Where its admin plane is.
+    pub(crate) fn admin_url(&self) -> String {
+        format!("http://{}", self.admin)
+    }
+
+    /// All metrics, as text.
+    pub(crate) async fn metrics(&self) -> String {
+        let client = Client::new(self.admin).at("/metrics");
+        let answer = client.send(Method::GET, &[], "").await.bytes().await;
+        String::from_utf8(answer.to_vec()).unwrap()
+    }
+
     /// GET of the admin plane.
     pub(crate) async fn admin(&self, path: &str) -> Value {
         let client = Client::new(self.admin).at(path);

@@ -1,0 +1,112 @@
+//! `lockgate audit tail`: records as they come, from a running node.
+
+use serde_json::Value;
+
+use super::FilterArgs;
+use crate::cli::client::{Client, segment};
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::out::Out;
+use crate::cli::sessions::{items, text};
+
+/// Columns, and how wide they are at least.
+const COLUMNS: [(&str, usize); 8] = [
+    ("seq", 8),
+    ("ts", 24),
+    ("node", 8),
+    ("kind", 8),
+    ("principal", 16),
+    ("method", 16),
+    ("tool", 24),
+    ("status", 0),
+];
+/// The node holds back an answer without records for so long, in seconds.
+const WAIT_SECS: u64 = 3;
+
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Args {
+    /// How many earlier ones to begin with.
+    #[arg(long, short, default_value_t = 10, value_parser = clap::value_parser!(u16).range(..=1000))]
+    lines: u16,
+    #[command(flatten)]
+    filter: FilterArgs,
+}
+
+/// Prints until somebody stops it or nobody reads any more.
+pub(in crate::cli) async fn run(
+    args: &Args,
+    client: &Client,
+    out: &mut Out,
+) -> Result<Exit, Failure> {
+    tokio::select! {
+        ended = follow(args, client, out) => ended,
+        _stopped = tokio::signal::ctrl_c() => Ok(Exit::Done),
+    }
+}
+
+async fn follow(args: &Args, client: &Client, out: &mut Out) -> Result<Exit, Failure> {
+    let filter = query(&args.filter);
+    let first = format!("audit/records?limit={}{filter}", args.lines);
+    let mut answer = client.get(&first).await?;
+    if !out.json {
+        let heads = COLUMNS.map(|(name, _)| name.to_uppercase());
+        out.done(&row(&heads), &Value::Null);
+    }
+    loop {
+        for record in items(&answer, "records") {
+            if out.json {
+                out.text(&record.to_string());
+            } else {
+                let cells = COLUMNS.map(|(name, _)| text(&record[name]));
+                out.done(&row(&cells), &Value::Null);
+            }
+        }
+        if !out.is_read() {
+            return Ok(Exit::Done);
+        }
+        let next = answer["next"].as_u64().unwrap_or_default();
+        let path = format!("audit/records?from={next}&wait={WAIT_SECS}&limit=1000{filter}");
+        answer = client.get(&path).await?;
+    }
+}
+
+fn query(filter: &FilterArgs) -> String {
+    let equal = filter.equal.iter();
+    let mut query: String = equal
+        .map(|(field, value)| format!("&where={}", segment(&format!("{field}={value}"))))
+        .collect();
+    for (name, time) in [("since", &filter.since), ("until", &filter.until)] {
+        if let Some(time) = time {
+            query.push_str(&format!("&{name}={}", segment(time)));
+        }
+    }
+    query
+}
+
+fn row(cells: &[String]) -> String {
+    let cells = cells.iter().zip(COLUMNS);
+    let cells: Vec<String> = cells
+        .map(|(cell, (_, width))| format!("{cell:width$}"))
+        .collect();
+    cells.join("  ").trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_go_into_the_query_whole() {
+        let filter = FilterArgs {
+            equal: vec![
+                ("tool".to_owned(), "a&b=c".to_owned()),
+                ("kind".to_owned(), "call".to_owned()),
+            ],
+            since: Some("2026-11-21T08:00".to_owned()),
+            until: None,
+        };
+        assert_eq!(
+            query(&filter),
+            "&where=tool%3Da%26b%3Dc&where=kind%3Dcall&since=2026-11-21T08%3A00"
+        );
+    }
+}
