@@ -6,13 +6,15 @@ use http::StatusCode;
 use lockgate_cluster::audit::filter::{Filter, tail};
 use lockgate_cluster::audit::leaf::Head;
 use lockgate_cluster::audit::segment::{SegmentError, SegmentReader};
-use lockgate_cluster::audit::time;
+use lockgate_cluster::audit::{AuditCommand, KeyRanges, time};
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::answer::{self, Answer};
 use super::error::ApiError;
 use super::parts::Parts;
 use super::path;
+use super::service::Acting;
 use crate::config::AuditMode;
 use crate::telemetry::AuditGauges;
 
@@ -133,6 +135,38 @@ impl Wanted {
         }
         Ok(found)
     }
+}
+
+/// Has another MAC key guard the records behind the one that says so.
+pub(super) async fn rotate_key(acting: &Acting<'_>) -> Result<Answer, ApiError> {
+    let cluster = &acting.parts.cluster;
+    let view = cluster.read().await?;
+    let current = view.audit().key_ranges().map(KeyRanges::current);
+    let next = current.and_then(|current| current.checked_add(1));
+    let key_id = next.ok_or_else(|| {
+        let message = "the audit log has not begun, or has no key left";
+        ApiError::conflict("no_audit_key", message, "see `lockgate cluster health`")
+    })?;
+    acting.record("audit.rotate_key", &key_id.to_string())?;
+    let rotation = AuditCommand::RotateKey { key_id };
+    // Of two rotations at once one is refused: each names the key that it knows to be next.
+    cluster.propose(rotation.into()).await?;
+    let view = cluster.read().await?;
+    let starts = view.audit().key_ranges().map(KeyRanges::starts);
+    Ok(answer::ok(
+        &json!({ "keys": shown(starts.unwrap_or_default()) }),
+    ))
+}
+
+/// The keys by number, never themselves.
+fn shown(starts: &[(u64, u32)]) -> Value {
+    let ends = starts.iter().skip(1).map(|(start, _)| Some(start - 1));
+    let keys = starts.iter().zip(ends.chain([None]));
+    let keys = keys.map(|((first, id), last)| {
+        let role = if last.is_some() { "verifies" } else { "guards" };
+        json!({ "id": id, "role": role, "first": first, "last": last })
+    });
+    keys.collect()
 }
 
 /// How the log does, for whoever measures it; [`files`] adds what is on the disk.

@@ -27,6 +27,7 @@ pub(super) enum Operation {
     SessionEnd,
     Usage,
     AuditRecords,
+    AuditRotateKey,
     ConfigShow,
     ConfigReload,
     ConfigApply,
@@ -90,6 +91,11 @@ pub(super) const ROUTES: &[(Method, &str, Operation)] = &[
         Method::GET,
         "/api/v1/audit/records",
         Operation::AuditRecords,
+    ),
+    (
+        Method::POST,
+        "/api/v1/audit/rotate-key",
+        Operation::AuditRotateKey,
     ),
     (Method::GET, "/api/v1/config", Operation::ConfigShow),
     (

@@ -27,6 +27,8 @@ const NUMBER_BYTES_MAX: usize = 40;
 const VALUE_BYTES_MAX: usize = 4096;
 /// Deeper values are not looked at.
 const DEPTH_MAX: usize = 16;
+/// Of an object with more members it is taken for granted that one of them names a secret.
+const MEMBERS_MAX: usize = 256;
 /// Members that say what the member `value` beside them is.
 const NAMING: [&str; 5] = ["name", "key", "header", "field", "variable"];
 /// Members that such a name is about.
@@ -99,7 +101,11 @@ impl Walk<'_> {
     }
 
     fn object(&mut self, raw: &str) {
-        let named = members(raw).any(|member| self.names_a_secret(&member));
+        let mut n_seen = 0;
+        let named = members(raw).any(|member| {
+            n_seen += 1;
+            n_seen > MEMBERS_MAX || self.names_a_secret(&member)
+        });
         self.open('{');
         for member in members(raw) {
             let before = self.out.len();

@@ -19,6 +19,7 @@ use super::client::Client;
 use super::exit::{Exit, Failure};
 use super::out::Out;
 use super::progress::Progress;
+use super::sessions::{items, text};
 
 /// `method` of the records that say who signs.
 const SIGNERS: &str = "audit/signers";
@@ -37,6 +38,10 @@ pub(super) enum Verb {
 pub(super) enum Ask {
     /// Show records as they come, from a running node.
     Tail(tail::Args),
+    /// Guard records with another MAC key from now on, on every node.
+    ///
+    /// The log says which key guards which records: an older one vouches for nothing that comes later.
+    RotateKey,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -123,7 +128,17 @@ pub(super) struct ExportArgs {
 pub(super) async fn ask(verb: Ask, client: &Client, out: &mut Out) -> Result<Exit, Failure> {
     match verb {
         Ask::Tail(args) => tail::run(&args, client, out).await,
+        Ask::RotateKey => rotate_key(client, out).await,
     }
+}
+
+async fn rotate_key(client: &Client, out: &mut Out) -> Result<Exit, Failure> {
+    let answer = client.post("audit/rotate-key", None).await?;
+    let columns = ["id", "role", "first", "last"];
+    let row = |key: &Value| columns.map(|name| text(&key[name])).to_vec();
+    let rows: Vec<Vec<String>> = items(&answer, "keys").iter().map(row).collect();
+    out.table(&columns, &rows, &answer);
+    Ok(Exit::Done)
 }
 
 pub(super) fn read(verb: &Read, out: &mut Out) -> Result<Exit, Failure> {
@@ -194,12 +209,7 @@ fn log(args: &LogArgs, out: &mut Out) -> Result<Exit, Failure> {
         "tool",
         "status",
     ];
-    let text = |value: &Value| match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
-    let row = |record: &Value| heads.iter().map(|head| text(&record[*head])).collect();
+    let row = |record: &Value| heads.map(|head| text(&record[head])).to_vec();
     let rows: Vec<Vec<String>> = records.iter().map(row).collect();
     out.table(&heads, &rows, &json!({ "records": records }));
     Ok(Exit::Done)

@@ -5,6 +5,7 @@ mod admin;
 mod attacks;
 mod audit_args;
 mod audit_cluster;
+mod audit_keys;
 mod audit_log;
 mod audit_tail;
 mod bridge_asks;
