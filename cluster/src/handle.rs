@@ -150,7 +150,30 @@ impl Cluster {
     /// Dropping the future does not take the command back.
     pub async fn propose(&self, command: Command) -> Result<Reply, ProposeError> {
         let proposer = Arc::clone(&self.running.proposer);
-        let proposing = async move { proposer.propose(command).await };
+        self.answer(async move { proposer.propose(command).await })
+            .await
+    }
+
+    /// As [`Cluster::propose`], but when the answer is there, the change may not be in [`Cluster::view`] yet: it is on
+    /// the disks of a majority, and this node need not be one of them.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Cancel safety
+    ///
+    /// As there.
+    pub async fn propose_unseen(&self, command: Command) -> Result<Reply, ProposeError> {
+        let proposer = Arc::clone(&self.running.proposer);
+        self.answer(async move { proposer.propose_unseen(command).await })
+            .await
+    }
+
+    async fn answer(
+        &self,
+        proposing: impl Future<Output = Result<Reply, ProposeError>> + Send + 'static,
+    ) -> Result<Reply, ProposeError> {
         // When the engine ended in between, it can't be told whether the command was written.
         match self.on_runtime(proposing) {
             Some(answer) => answer.await.unwrap_or(Err(ProposeError::Unknown)),

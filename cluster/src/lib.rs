@@ -5,6 +5,7 @@
 //! store keeps them durable before anybody is told that they happened. One node is a cluster of one.
 
 mod agreement;
+mod alarm;
 pub mod audit;
 mod backup;
 mod command;

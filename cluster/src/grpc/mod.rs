@@ -13,6 +13,7 @@ mod doorbell;
 mod engine;
 mod guard;
 mod io;
+mod linger;
 mod links;
 mod listener;
 mod network;

@@ -27,6 +27,7 @@ use super::convert::{
     vote_response_from,
 };
 use super::doorbell::with_cause;
+use super::linger::spared;
 use super::links::{Lane, Links};
 use super::services::raft_client::RaftClient;
 use super::{MESSAGE_BYTES_MAX, snapshot_out};
@@ -142,13 +143,13 @@ impl Network {
         requests: R,
     ) -> Result<BoxStream<'_, Result<StreamAppendResult<TypeConfig>, RpcError>>, RpcError>
     where
-        R: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + 'static,
+        R: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
     {
         let sender = self.links.sender(self.target);
         // A stream lasts as long as one leadership, so that all its requests are of one term.
         let term = Arc::new(AtomicU64::new(0));
         let term_sent = Arc::clone(&term);
-        let messages = requests.flat_map(move |request| {
+        let messages = spared(requests).flat_map(move |request| {
             term_sent.store(request.vote.leader_id.term, Ordering::Relaxed);
             stream::iter(pieces(request, &sender))
         });
@@ -197,7 +198,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RpcError> {
         let whole = async {
-            let results = self.open_appends(stream::once(async { rpc })).await?;
+            let results = self.open_appends(stream::iter([rpc])).await?;
             let last = |_before, result| async { Ok(Some(result)) };
             results.try_fold(None, last).await
         };

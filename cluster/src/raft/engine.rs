@@ -14,10 +14,12 @@ use super::machine_store::MachineStore;
 use super::metrics::{LogMetrics, MachineMetrics};
 use super::network::PeerError;
 use super::publish::Applied;
+use super::rounds::{Pass, Rounds};
 use super::snapshot::Snapshots;
 use super::types::{Payload, RaftId, TypeConfig};
 use crate::Clock;
-use crate::command::{Entry, wire};
+use crate::audit::AuditCommand;
+use crate::command::{Command, Entry, wire};
 
 /// The engine of one node. Cheap to clone.
 #[derive(Clone)]
@@ -33,6 +35,7 @@ pub(super) struct EngineParts {
     pub(super) applied: watch::Receiver<Arc<Applied>>,
     pub(super) snapshots: Snapshots,
     pub(super) audit: AuditFiles,
+    pub(super) rounds: Rounds,
     pub(super) log_metrics: Arc<LogMetrics>,
     pub(super) machine_metrics: Arc<MachineMetrics>,
 }
@@ -90,9 +93,21 @@ impl Engine {
         entry.leader_term = self.term_led();
         entry.leader_us = boot_time_us();
         let payload = Payload(wire::encode_entry(&entry));
+        let _pass = self.await_round(&entry).await;
         match self.raft.client_write(payload).await {
             Ok(response) => Ok(response.data.0),
             Err(error) => Err(self.refused(error)),
+        }
+    }
+
+    /// Audit records come from every node all the time, and calls wait for them, so they go together. Anything else is
+    /// rare, and goes at once.
+    async fn await_round(&self, entry: &Entry) -> Option<Pass> {
+        match (&entry.command, entry.origin) {
+            (Command::Audit(AuditCommand::Append { .. }), Some(origin)) => {
+                self.parts.rounds.join(origin.node.0).await
+            }
+            _ => None,
         }
     }
 

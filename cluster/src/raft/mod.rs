@@ -11,6 +11,7 @@ mod metrics;
 mod network;
 mod proposer;
 mod publish;
+mod rounds;
 mod snapshot;
 mod start;
 mod starting;

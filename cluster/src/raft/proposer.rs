@@ -79,11 +79,27 @@ impl Proposer {
         deadline: Instant,
     ) -> Result<Reply, ProposeError> {
         let entry = unstamped(None, command);
-        self.carry(wire::encode_entry(&entry), deadline).await
+        let outcome = self.carry(wire::encode_entry(&entry), deadline).await?;
+        self.reach(outcome.index, deadline).await;
+        Ok(outcome.result?)
     }
 
-    /// Has `command` carried out once, and gives the answer.
+    /// Has `command` carried out once, and gives the answer. This node has applied it by then, too: whoever has the
+    /// answer finds it in the view.
     pub(crate) async fn propose(&self, command: Command) -> Result<Reply, ProposeError> {
+        let deadline = Instant::now() + TRY_MAX;
+        let outcome = self.commit(command, deadline).await?;
+        self.reach(outcome.index, deadline).await;
+        Ok(outcome.result?)
+    }
+
+    /// As [`Self::propose`], but this node may not have applied it yet.
+    pub(crate) async fn propose_unseen(&self, command: Command) -> Result<Reply, ProposeError> {
+        let outcome = self.commit(command, Instant::now() + TRY_MAX).await?;
+        Ok(outcome.result?)
+    }
+
+    async fn commit(&self, command: Command, deadline: Instant) -> Result<Outcome, ProposeError> {
         // The semaphore is never closed.
         let _permit = self.permits.acquire().await;
         let ticket = Ticket::take(&self.under_way);
@@ -94,7 +110,6 @@ impl Proposer {
             settled: ticket.settled,
         };
         let entry = unstamped(Some(origin), command);
-        let deadline = Instant::now() + TRY_MAX;
         self.carry(wire::encode_entry(&entry), deadline).await
     }
 
@@ -133,12 +148,15 @@ impl Proposer {
     }
 
     /// Tries until there is an answer, always with the same bytes, so that the machine knows a repetition.
-    async fn carry(&self, entry: Bytes, deadline: Instant) -> Result<Reply, ProposeError> {
+    async fn carry(&self, entry: Bytes, deadline: Instant) -> Result<Outcome, ProposeError> {
         let mut wait = WAIT_MIN;
         let mut may_be_done = false;
         loop {
             match timeout_at(deadline, self.attempt(entry.clone())).await {
-                Ok(Ok(outcome)) => return self.answer(outcome, deadline).await,
+                Ok(Ok(outcome)) => {
+                    return wire::decode_outcome(outcome)
+                        .map_err(|cause| ProposeError::Invalid(cause.to_string()));
+                }
                 Ok(Err(PeerError::Refused(why))) => return Err(ProposeError::Invalid(why)),
                 Ok(Err(cause)) => {
                     may_be_done |= matches!(cause, PeerError::Unknown(_));
@@ -168,15 +186,12 @@ impl Proposer {
         }
     }
 
-    /// Reads the outcome, and waits until this node has applied it, too: whoever has the answer finds it in the view.
-    async fn answer(&self, outcome: Bytes, deadline: Instant) -> Result<Reply, ProposeError> {
-        let outcome: Outcome = wire::decode_outcome(outcome)
-            .map_err(|cause| ProposeError::Invalid(cause.to_string()))?;
+    /// Waits until this node has applied the entry at `index`.
+    async fn reach(&self, index: u64, deadline: Instant) {
         let mut applied = self.engine.applied();
-        let reached = applied.wait_for(|applied| applied.index >= outcome.index);
+        let reached = applied.wait_for(|applied| applied.index >= index);
         // The change is done whether or not this node has caught up in time.
         let _late = timeout_at(deadline, reached).await.is_err();
-        Ok(outcome.result?)
     }
 
     /// Whether this node leads, as far as it knows.

@@ -23,6 +23,7 @@ use super::machine_store::MachineStore;
 use super::network::Network;
 use super::proposer::Proposer;
 use super::publish::Publisher;
+use super::rounds::Rounds;
 use super::snapshot::Snapshots;
 use super::starting::{Progress, Starting};
 use super::types::{Member, RaftId, TypeConfig};
@@ -242,6 +243,7 @@ async fn boot<N: Network>(
         applied,
         snapshots,
         audit,
+        rounds: Rounds::start().map_err(OpenError::engine)?,
         log_metrics,
         machine_metrics,
     };
