@@ -81,7 +81,7 @@ impl Notary {
         let log = view.audit();
         let mut pending = log.pending().peekable();
         if pending.peek().is_some() {
-            return pending.any(|(_, note)| note.is_signed_by(self.own.verifier()) == Ok(false));
+            return pending.any(|(_, note)| !note.names(self.own.verifier()));
         }
         let signed = log.checkpoint().map_or(0, |(last, _)| last.size);
         log.size() >= signed + RECORDS_MAX && self.cluster.leads()
@@ -124,19 +124,19 @@ impl Notary {
             due.push(write.into());
         }
         let log = view.audit();
+        let secs = (self.clock)().duration_since(UNIX_EPOCH);
+        let secs = secs.unwrap_or_default().as_secs();
         let status = self.cluster.raft_status();
         if status.role == RaftRole::Leader {
             let voters = status.seats.iter().filter(|seat| seat.votes);
-            due.extend(self.lead(view, voters.map(|seat| seat.name.as_str())));
+            due.extend(self.lead(view, voters.map(|seat| seat.name.as_str()), secs));
         }
-        let secs = (self.clock)().duration_since(UNIX_EPOCH);
-        let secs = secs.unwrap_or_default().as_secs();
         let is_cosigner = log
             .signers()
             .is_some_and(|signers| signers.cosigners().contains(self.own.verifier()));
         for (checkpoint, note) in log.pending().filter(|_| is_cosigner) {
             // What is pending was compared with this node's own root when it was applied.
-            if note.is_signed_by(self.own.verifier()) == Ok(false) {
+            if !note.names(self.own.verifier()) {
                 let signature = self.own.sign(note.text(), secs);
                 let size = checkpoint.size;
                 let signature = signature.to_line();
@@ -147,7 +147,12 @@ impl Notary {
     }
 
     /// What the leader owes: who signs, and the next checkpoint.
-    fn lead<'a>(&self, view: &View, voters: impl Iterator<Item = &'a str>) -> Option<Command> {
+    fn lead<'a>(
+        &self,
+        view: &View,
+        voters: impl Iterator<Item = &'a str>,
+        secs: u64,
+    ) -> Option<Command> {
         let log = view.audit();
         let signer = derive::log_signer(view.keyring(), log.genesis()?);
         let signer = signer
@@ -172,7 +177,11 @@ impl Notary {
                 .into(),
             );
         }
-        let note = log.candidate()?.sign(&signer).ok()?;
+        let mut note = log.candidate()?.sign(&signer).ok()?;
+        // The root is this node's own, so that it can vouch for it at once, and alone needs no second command.
+        if wanted.cosigners().contains(self.own.verifier()) {
+            note.add(self.own.sign(note.text(), secs));
+        }
         let note = note.to_text().into_bytes();
         Some(AuditCommand::Checkpoint { note }.into())
     }

@@ -129,6 +129,13 @@ impl Signers {
         self.cosigners.iter().filter_map(of).max()
     }
 
+    /// Counts the cosigners whose names stand under a note. Nothing is verified.
+    #[must_use]
+    pub(crate) fn named_in(&self, note: &Note) -> usize {
+        let cosigners = self.cosigners.iter();
+        cosigners.filter(|key| note.names(key)).count()
+    }
+
     /// Reads a checkpoint that the log has signed, and counts its cosignatures.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ pub mod chain;
 pub mod checkpoint;
 pub mod derive;
 pub mod export;
+mod fields;
 pub mod filter;
 pub mod hash;
 pub mod key;

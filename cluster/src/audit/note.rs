@@ -149,6 +149,14 @@ impl Note {
         self.signatures.push(signature);
     }
 
+    /// Whether a signature bears the name and id of `key`. It is not verified.
+    #[must_use]
+    pub fn names(&self, key: &VerifierKey) -> bool {
+        self.signatures
+            .iter()
+            .any(|signature| key.is_named_in(signature))
+    }
+
     /// Whether `key` has signed it.
     ///
     /// # Errors

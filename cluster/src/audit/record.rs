@@ -114,7 +114,7 @@ impl Effect {
     }
 }
 
-/// One record as a node writes it, without its place in the log, which the log gives it ([`super::leaf::splice`]).
+/// One record as a node writes it, without its place in the log, which the log gives it.
 ///
 /// ```json
 /// {"v":1,"at":"2026-11-21T00:28:40.123Z","node":"n1","boot":7,"local_seq":42,"kind":"call",

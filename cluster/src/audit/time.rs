@@ -10,6 +10,11 @@ pub(crate) const STAMP_BYTES: usize = 24;
 /// Text of `ms` milliseconds since 1970: `2026-11-21T00:28:40.123Z`. Years have four digits.
 #[must_use]
 pub fn stamp(ms: u64) -> String {
+    stamp_bytes(ms).iter().copied().map(char::from).collect()
+}
+
+/// As [`stamp`], in ASCII.
+pub(crate) fn stamp_bytes(ms: u64) -> [u8; STAMP_BYTES] {
     let (secs, millis) = (ms / 1000, ms % 1000);
     let (year, month, day) = civil(secs / SECS_PER_DAY);
     let of_day = secs % SECS_PER_DAY;
@@ -21,7 +26,7 @@ pub fn stamp(ms: u64) -> String {
     put(&mut text[14..16], of_day / 60 % 60);
     put(&mut text[17..19], of_day % 60);
     put(&mut text[20..23], millis);
-    text.iter().copied().map(char::from).collect()
+    text
 }
 
 /// Milliseconds since 1970 of a stamp. `None` for any other text.

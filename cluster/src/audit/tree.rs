@@ -14,6 +14,9 @@ pub struct Frontier {
 }
 
 impl Frontier {
+    /// Levels of the tree that a file of nodes spans, as C2SP tlog-tiles has them.
+    pub const TILE_LEVELS: u32 = 8;
+
     /// Takes over a frontier that was stored. `None` when there are not as many subtrees as the size demands.
     #[must_use]
     pub fn from_parts(size: u64, subtrees: Vec<Hash>) -> Option<Self> {

@@ -138,7 +138,7 @@ mod tests {
             node: "n1".to_owned(),
             boot: 1,
             first_local_seq: 1,
-            lines: vec![b"{}".to_vec()],
+            lines: vec![Bytes::from_static(b"{}")],
         };
         append.into()
     }

@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
+use bytes::Bytes;
 use lockgate_cluster::audit::verify::{Verdict, verify_segments};
 use lockgate_cluster::audit::{Appended, AuditCommand, AuditReply, Kind, Origin, Record};
 use lockgate_cluster::{Cluster, Reply};
 
 use super::open;
 
-fn lines(boot: u64, seqs: std::ops::RangeInclusive<u64>) -> Vec<Vec<u8>> {
+fn lines(boot: u64, seqs: std::ops::RangeInclusive<u64>) -> Vec<Bytes> {
     let line = |local_seq| {
         let origin = Origin {
             node: "n1",
@@ -17,7 +18,7 @@ fn lines(boot: u64, seqs: std::ops::RangeInclusive<u64>) -> Vec<Vec<u8>> {
         };
         let mut line = Vec::new();
         Record::new(origin, 1_709_210_096_007, Kind::Call).write(&mut line);
-        line
+        line.into()
     };
     seqs.map(line).collect()
 }

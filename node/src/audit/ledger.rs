@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use lockgate_cluster::audit::{Kind, Origin, Record};
 use lockgate_proto::jsonrpc::{decode_str, find};
+use memchr::memchr_iter;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
@@ -102,7 +104,7 @@ struct State {
 #[derive(Debug)]
 pub(super) struct Batch {
     pub(super) first: u64,
-    pub(super) lines: Vec<Vec<u8>>,
+    pub(super) lines: Vec<Bytes>,
 }
 
 impl Ledger {
@@ -323,16 +325,20 @@ impl Ledger {
         if let Err(cause) = state.write_spool() {
             self.note_failure(&mut state, &cause);
         }
-        let mut bytes = 0;
-        let lines = state.lines.split(|byte| *byte == b'\n');
-        let lines = lines.take_while(|line| {
-            bytes += line.len();
-            !line.is_empty() && bytes <= BATCH_BYTES_MAX
+        let ends = memchr_iter(b'\n', &state.lines).take(BATCH_LINES_MAX);
+        let ends: Vec<usize> = ends.take_while(|end| *end <= BATCH_BYTES_MAX).collect();
+        let first = state.first;
+        let text = Bytes::copy_from_slice(&state.lines[..*ends.last()?]);
+        drop(state);
+        let mut start = 0;
+        let lines = ends.into_iter().map(|end| {
+            let line = text.slice(start..end);
+            start = end + 1;
+            line
         });
-        let lines: Vec<Vec<u8>> = lines.take(BATCH_LINES_MAX).map(<[u8]>::to_vec).collect();
-        (!lines.is_empty()).then_some(Batch {
-            first: state.first,
-            lines,
+        Some(Batch {
+            first,
+            lines: lines.collect(),
         })
     }
 

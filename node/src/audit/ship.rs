@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use lockgate_cluster::audit::AuditCommand;
 use lockgate_cluster::{Cluster, ProposeError};
 use tokio::time::sleep;
@@ -111,7 +112,10 @@ async fn bring(cluster: &Cluster, life: (&str, u64), left: &Leftover) -> bool {
         for lines in run.chunks(LINES_MAX) {
             let batch = Batch {
                 first: lines[0].0,
-                lines: lines.iter().map(|(_, line)| line.clone()).collect(),
+                lines: lines
+                    .iter()
+                    .map(|(_, line)| Bytes::copy_from_slice(line))
+                    .collect(),
             };
             if !propose(cluster, life, &batch).await {
                 return false;

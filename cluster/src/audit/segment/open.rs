@@ -78,7 +78,7 @@ impl SegmentStore {
             dir: dir.to_owned(),
             keys,
             limits,
-            frontier: position.frontier.clone(),
+            size,
             chain: position.chain,
             active: scan.map(|scan| scan.active),
             offsets,

@@ -18,7 +18,6 @@ use super::tiles::Tiles;
 use crate::audit::chain;
 use crate::audit::hash::Hash;
 use crate::audit::mac::MacKeys;
-use crate::audit::tree::Frontier;
 use crate::machine::audit::{AuditEffect, Chained};
 
 /// When a segment is sealed.
@@ -46,7 +45,8 @@ pub struct SegmentStore {
     pub(super) dir: PathBuf,
     pub(super) keys: MacKeys,
     pub(super) limits: Limits,
-    pub(super) frontier: Frontier,
+    /// Number of records.
+    pub(super) size: u64,
     pub(super) chain: Hash,
     pub(super) active: Option<Active>,
     pub(super) offsets: File,
@@ -79,7 +79,7 @@ impl SegmentStore {
     /// Number of records: the number of the next one.
     #[must_use]
     pub fn size(&self) -> u64 {
-        self.frontier.size()
+        self.size
     }
 
     /// Keys from now on, after a rotation.
@@ -98,15 +98,26 @@ impl SegmentStore {
     /// # Errors
     /// When the disk refuses, a record does not follow, or its key is not there.
     pub fn append(&mut self, effects: &[AuditEffect]) -> Result<(), SegmentError> {
-        let mut batch = Batch::default();
+        let mut batch = Batch::with_room_for(effects);
+        let mut follows = false;
         for effect in effects {
             match effect {
-                AuditEffect::Record(record) => self.add(record, &mut batch)?,
+                AuditEffect::Record(record) => {
+                    // Those behind the first were chained with it, and by nobody else.
+                    follows = follows || self.continues(record);
+                    if !follows || record.seq != self.size {
+                        return Err(SegmentError::OutOfOrder {
+                            got: record.seq,
+                            want: self.size,
+                        });
+                    }
+                    self.add(record, &mut batch)?;
+                }
                 AuditEffect::Checkpoint { note, .. } => self.journal.append(note)?,
             }
         }
         self.write(&mut batch)?;
-        self.readable.store(self.size(), Ordering::Release);
+        self.readable.store(self.size, Ordering::Release);
         Ok(())
     }
 
@@ -140,14 +151,12 @@ impl SegmentStore {
         Ok(left.first().copied().unwrap_or_else(|| self.size()))
     }
 
+    fn continues(&self, record: &Chained) -> bool {
+        record.chain == chain::link(&self.chain, self.size, &record.leaf)
+    }
+
     fn add(&mut self, record: &Chained, batch: &mut Batch) -> Result<(), SegmentError> {
-        let seq = self.size();
-        if record.seq != seq || record.chain != chain::link(&self.chain, seq, &record.leaf) {
-            return Err(SegmentError::OutOfOrder {
-                got: record.seq,
-                want: seq,
-            });
-        }
+        let seq = self.size;
         let key_id = record.key_id;
         let key = self
             .keys
@@ -174,7 +183,8 @@ impl SegmentStore {
             line: &record.line,
         };
         frame::write(&mut batch.frames, seq, &frame);
-        self.tiles.append(&mut self.frontier, record.leaf);
+        self.tiles.push(record.leaf, &record.nodes);
+        self.size += 1;
         self.chain = record.chain;
         Ok(())
     }
@@ -184,14 +194,15 @@ impl SegmentStore {
         if let Some(active) = &mut self.active {
             active.write(&batch.frames)?;
         }
-        let size = self.size();
+        let size = self.size;
         let at = (size * 4).saturating_sub(batch.offsets.len() as u64);
         let path = offsets_path(&self.dir);
         self.offsets
             .write_all_at(&batch.offsets, at)
             .map_err(SegmentError::io("write", &path))?;
         self.tiles.flush(size)?;
-        *batch = Batch::default();
+        batch.frames.clear();
+        batch.offsets.clear();
         Ok(())
     }
 
@@ -209,7 +220,7 @@ impl SegmentStore {
             .map_err(SegmentError::io("sync", &path))?;
         let manifest = Manifest {
             first: active.first,
-            count: self.size() - active.first,
+            count: self.size - active.first,
             chain_before: active.chain_before,
             chain_after: self.chain,
             bytes: active.bytes,
@@ -226,10 +237,23 @@ impl Limits {
 }
 
 /// What is written at once.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Batch {
     frames: Vec<u8>,
     offsets: Vec<u8>,
+}
+
+impl Batch {
+    fn with_room_for(effects: &[AuditEffect]) -> Self {
+        let bytes = effects.iter().map(|effect| match effect {
+            AuditEffect::Record(record) => frame::PREFIX_BYTES + record.line.len(),
+            AuditEffect::Checkpoint { .. } => 0,
+        });
+        Self {
+            frames: Vec::with_capacity(bytes.sum()),
+            offsets: Vec::with_capacity(4 * effects.len()),
+        }
+    }
 }
 
 impl Active {

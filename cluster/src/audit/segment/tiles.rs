@@ -13,7 +13,7 @@ use crate::audit::proof::Nodes;
 use crate::audit::tree::Frontier;
 
 /// Levels from one file to the next.
-const STRIDE: u32 = 8;
+const STRIDE: u32 = Frontier::TILE_LEVELS;
 /// Files: level 56 has a node for 2^56 leaves.
 const FILES: usize = 8;
 
@@ -61,6 +61,14 @@ impl Tiles {
             levels,
             waiting: Default::default(),
         })
+    }
+
+    /// Adds a leaf and the nodes of the files above that are complete with it to those that wait for [`Tiles::flush`].
+    pub(super) fn push(&mut self, leaf: Hash, nodes: &[Hash]) {
+        let complete = std::iter::once(&leaf).chain(nodes);
+        for (file, node) in self.waiting.iter_mut().zip(complete) {
+            file.extend_from_slice(&node.0);
+        }
     }
 
     /// Adds a leaf to `frontier`, and the nodes that are complete with it to those that wait for [`Tiles::flush`].

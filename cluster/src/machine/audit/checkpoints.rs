@@ -50,7 +50,7 @@ impl Begun {
     ) -> Result<AuditReply, AuditRefusal> {
         let signers = self.signers.as_ref().ok_or(AuditRefusal::NoSigners)?;
         let note = Note::parse(note).map_err(|_| AuditRefusal::WrongNote)?;
-        let (checkpoint, _) = signers
+        let (checkpoint, cosigned) = signers
             .open(&self.genesis.origin(), &note)
             .map_err(|_| AuditRefusal::WrongNote)?;
         let size = checkpoint.size;
@@ -67,8 +67,9 @@ impl Begun {
         if self.pending.len() == PENDING_MAX {
             self.pending.pop_front();
         }
+        let is_good = cosigned >= signers.majority();
         self.pending.push_back((checkpoint, note));
-        self.settle(size, effects)
+        Ok(self.settle(size, is_good, effects))
     }
 
     pub(super) fn cosign(
@@ -89,27 +90,17 @@ impl Begun {
             return Err(AuditRefusal::WrongNote);
         }
         note.add(signature);
-        self.settle(size, effects)
+        // All of them were verified when they came, by this same rule: what waits goes when the signers change.
+        let is_good = signers.named_in(note) >= signers.majority();
+        Ok(self.settle(size, is_good, effects))
     }
 
-    /// Makes the checkpoint of `size` good if it has its majority, and drops what it makes needless.
-    fn settle(
-        &mut self,
-        size: u64,
-        effects: &mut Vec<AuditEffect>,
-    ) -> Result<AuditReply, AuditRefusal> {
-        let signers = self.signers.as_ref().ok_or(AuditRefusal::NoSigners)?;
-        let at = self
-            .pending
-            .iter()
-            .position(|(waits, _)| waits.size == size);
-        let at = at.ok_or(AuditRefusal::Stale { size })?;
-        let (_, cosigned) = signers
-            .open(&self.genesis.origin(), &self.pending[at].1)
-            .map_err(|_| AuditRefusal::WrongNote)?;
-        if cosigned < signers.majority() {
-            return Ok(AuditReply::Done);
-        }
+    /// Ends the wait of the checkpoint of `size` if it is good, and of what it makes needless.
+    fn settle(&mut self, size: u64, is_good: bool, effects: &mut Vec<AuditEffect>) -> AuditReply {
+        let waits = |(waits, _): &(Checkpoint, Note)| waits.size == size;
+        let Some(at) = self.pending.iter().position(waits).filter(|_| is_good) else {
+            return AuditReply::Done;
+        };
         let last: Option<(Checkpoint, Note)> = self.pending.drain(..=at).next_back();
         if let Some((_, note)) = &last {
             effects.push(AuditEffect::Checkpoint {
@@ -119,7 +110,7 @@ impl Begun {
         }
         self.good = last;
         self.marks.retain(|(marked, _)| *marked > size);
-        Ok(AuditReply::CheckpointGood)
+        AuditReply::CheckpointGood
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use bytes::Bytes;
+
 use crate::audit::Genesis;
 use crate::audit::hash::Hash;
 use crate::audit::leaf::LineFault;
@@ -22,7 +24,7 @@ pub enum AuditCommand {
         /// Number of the first line in that life; the first of all is 1.
         first_local_seq: u64,
         /// Lines as [`crate::audit::Record::write`] makes them.
-        lines: Vec<Vec<u8>>,
+        lines: Vec<Bytes>,
     },
     /// Says who may sign and cosign checkpoints from now on. Itself a record.
     SetSigners {
@@ -105,8 +107,11 @@ pub struct Chained {
     pub leaf: Hash,
     /// Chain hash after it.
     pub chain: Hash,
-    /// The line.
-    pub line: Vec<u8>,
+    /// Nodes of the tree that are complete with it, from below: those of every eighth level above the leaves, which are
+    /// kept ([`Frontier::TILE_LEVELS`](crate::audit::Frontier::TILE_LEVELS)).
+    pub nodes: Vec<Hash>,
+    /// The line: a part of the text that all records of one command share.
+    pub line: Bytes,
 }
 
 /// Why a command had no effect on the audit log.

@@ -3,6 +3,7 @@
 
 mod checkpoints;
 mod command;
+mod leaves;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -10,14 +11,15 @@ mod wire;
 
 use std::collections::BTreeMap;
 
-use crate::audit::chain::{self, Genesis};
-use crate::audit::hash::leaf_hash;
-use crate::audit::leaf::{self, Place, check_prepared, is_node_name};
+use bytes::Bytes;
+
+use crate::audit::chain::Genesis;
+use crate::audit::leaf::{check_prepared, is_node_name};
 use crate::audit::record::{Kind, Origin, Record};
 use crate::audit::text;
-use crate::audit::time::stamp;
 
 pub use self::command::{Appended, AuditCommand, AuditEffect, AuditRefusal, AuditReply, Chained};
+use self::leaves::Leaves;
 pub use self::state::AuditLog;
 use self::state::{BOOTS_MAX, Begun};
 pub use self::wire::WireError;
@@ -101,7 +103,7 @@ struct Batch<'a> {
     node: &'a str,
     boot: u64,
     first: u64,
-    lines: &'a [Vec<u8>],
+    lines: &'a [Bytes],
 }
 
 impl Batch<'_> {
@@ -155,9 +157,12 @@ impl Begun {
         let known = usize::try_from((last + 1).saturating_sub(batch.first)).unwrap_or(usize::MAX);
         let known = known.min(batch.lines.len());
         let start = self.frontier.size();
-        for line in &batch.lines[known..] {
-            self.place(line, at_ms, effects);
+        let new = &batch.lines[known..];
+        let mut leaves = Leaves::new(self, at_ms, new);
+        for line in new {
+            leaves.place(self, line);
         }
+        leaves.give_out(effects);
         let through = batch.first + batch.lines.len() as u64 - 1;
         let tail = self.nodes.entry(batch.node.to_owned()).or_default();
         tail.advance(batch.boot, through);
@@ -222,29 +227,6 @@ impl Begun {
         Ok(AuditReply::Done)
     }
 
-    /// Gives a line its place: the one way into the log.
-    fn place(&mut self, line: &[u8], at_ms: u64, effects: &mut Vec<AuditEffect>) {
-        self.ts_ms = self.ts_ms.max(at_ms);
-        let seq = self.frontier.size();
-        let place = Place {
-            log: &self.genesis.log,
-            seq,
-            ts: &stamp(self.ts_ms),
-            prev: self.chain,
-        };
-        let line = leaf::splice(line, &place);
-        let leaf = leaf_hash(&line);
-        self.chain = chain::link(&self.chain, seq, &leaf);
-        self.frontier.append(leaf);
-        effects.push(AuditEffect::Record(Chained {
-            seq,
-            key_id: self.ranges.at(seq),
-            leaf,
-            chain: self.chain,
-            line,
-        }));
-    }
-
     /// Writes a record of the log's own; `args` lacks its closing brace.
     fn write_own(
         &mut self,
@@ -269,7 +251,9 @@ impl Begun {
         let mut line = Vec::new();
         // Made of names, numbers and keys, all of them checked.
         record.write_with(&mut line, std::str::from_utf8(&args).ok());
-        self.place(&line, at_ms, effects);
+        let mut leaves = Leaves::new(self, at_ms, std::slice::from_ref(&line));
+        leaves.place(self, &line);
+        leaves.give_out(effects);
     }
 }
 

@@ -3,13 +3,14 @@ use lockgate_proto::peer::v1;
 use proptest::prelude::*;
 
 use super::*;
-use crate::audit::hash::Hash;
+use crate::audit::chain;
+use crate::audit::hash::{Hash, leaf_hash};
 use crate::audit::leaf::{Head, LineFault};
 use crate::audit::note::Note;
 use crate::audit::{KeyKind, SignerKey};
 use crate::secret::Secret;
 
-fn lines(node: &str, boot: u64, seqs: std::ops::Range<u64>) -> Vec<Vec<u8>> {
+fn lines(node: &str, boot: u64, seqs: std::ops::Range<u64>) -> Vec<Bytes> {
     seqs.map(|local_seq| {
         let origin = Origin {
             node,
@@ -18,7 +19,7 @@ fn lines(node: &str, boot: u64, seqs: std::ops::Range<u64>) -> Vec<Vec<u8>> {
         };
         let mut line = Vec::new();
         Record::new(origin, 5, Kind::Call).write(&mut line);
-        line
+        line.into()
     })
     .collect()
 }
@@ -74,7 +75,7 @@ impl Harness {
     }
 
     fn line(&self, seq: usize) -> String {
-        String::from_utf8(self.records()[seq].line.clone()).unwrap()
+        String::from_utf8(self.records()[seq].line.to_vec()).unwrap()
     }
 }
 
@@ -166,7 +167,7 @@ fn time_never_goes_back() {
 fn a_line_that_is_no_record_refuses_its_batch() {
     let mut log = Harness::new();
     let mut lines = lines("n1", 1, 1..3);
-    lines[1].push(b' ');
+    lines[1] = [&lines[1][..], b" "].concat().into();
     let before = log.log.clone();
     let got = log.apply(AuditCommand::Append {
         node: "n1".to_owned(),
@@ -189,7 +190,7 @@ fn a_line_that_is_no_record_refuses_its_batch() {
             node: "n1".to_owned(),
             boot: 1,
             first_local_seq: first,
-            lines: vec![Vec::new(); usize::try_from(n).unwrap()],
+            lines: vec![Bytes::new(); usize::try_from(n).unwrap()],
         });
         assert_eq!(got, Err(AuditRefusal::BadBatch { limit: LINES_MAX }));
     }
@@ -316,6 +317,24 @@ fn a_majority_makes_a_checkpoint_good() {
 }
 
 #[test]
+fn a_checkpoint_can_come_with_its_cosignatures() {
+    let (mut log, key, voters) = with_voters();
+    let (size, mut note) = signed(&log.log, &key);
+    note.add(voters[0].sign(note.text(), 9));
+    assert_eq!(log.ok(propose(&note)), AuditReply::Done);
+    let again = log.ok(cosign(size, &note, &voters[0]));
+    assert_eq!(again, AuditReply::Done);
+    let good = log.ok(cosign(size, &note, &voters[1]));
+    assert_eq!(good, AuditReply::CheckpointGood);
+
+    log.ok(append("n1", 1, 1..3));
+    let (_, mut note) = signed(&log.log, &key);
+    note.add(voters[0].sign(note.text(), 9));
+    note.add(voters[1].sign(note.text(), 9));
+    assert_eq!(log.ok(propose(&note)), AuditReply::CheckpointGood);
+}
+
+#[test]
 fn checkpoints_of_another_tree_or_signer_are_refused() {
     let (mut log, key, voters) = with_voters();
     log.ok(append("n1", 1, 1..3));
@@ -433,7 +452,7 @@ proptest! {
         }
         let mut last = std::collections::HashMap::new();
         for record in log.records() {
-            let text = String::from_utf8(record.line.clone()).unwrap();
+            let text = String::from_utf8(record.line.to_vec()).unwrap();
             let head = Head::read(&record.line).unwrap();
             if head.origin.node == LOG_ITSELF {
                 let json = |key: &str| {

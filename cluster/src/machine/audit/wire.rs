@@ -42,7 +42,7 @@ impl From<AuditCommand> for v1::AuditCommand {
                 node,
                 boot,
                 first_local_seq,
-                lines: lines.into_iter().map(Bytes::from).collect(),
+                lines,
             }),
             AuditCommand::SetSigners { log, cosigners } => {
                 Wire::SetSigners(v1::AuditSetSigners { log, cosigners })
@@ -75,7 +75,7 @@ impl TryFrom<v1::AuditCommand> for AuditCommand {
                 node: append.node,
                 boot: append.boot,
                 first_local_seq: append.first_local_seq,
-                lines: append.lines.into_iter().map(Vec::from).collect(),
+                lines: append.lines,
             },
             Wire::SetSigners(set) => Self::SetSigners {
                 log: set.log,

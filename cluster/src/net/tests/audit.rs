@@ -32,7 +32,7 @@ fn record(world: &World, node: &Cluster, first: u64, n: u64) {
         };
         let mut line = Vec::new();
         Record::new(origin, 1_709_210_096_007, Kind::Call).write(&mut line);
-        line
+        line.into()
     };
     let append = AuditCommand::Append {
         node: "writer".to_owned(),

@@ -90,7 +90,7 @@ impl Fixture {
             record.trace_id = Some("4bf92f3577b34da6a3ce929d0e0e4736");
             let mut line = Vec::new();
             record.write(&mut line);
-            line
+            line.into()
         });
         let lines = lines.collect();
         self.next[node] += n;

@@ -30,12 +30,14 @@ fn python(proof: &str, key: &str) -> Output {
 #[test]
 fn another_program_verifies_the_proofs() {
     let mut log = Fixture::eventful();
+    // So many that proofs take nodes of more than one file of the tree.
+    log.append(0, 600);
     log.checkpoint();
     let dir = tempfile::tempdir().unwrap();
     let reader = log.store(dir.path()).reader();
     let key = log.signers().log().to_string();
     let last = log.log.size() - 1;
-    for seq in [0, 1, 40, 77, last] {
+    for seq in [0, 1, 40, 77, 300, 600, last] {
         let proof = prove(&reader, seq).unwrap();
         let output = python(&proof, &key);
         let said = String::from_utf8_lossy(&output.stdout);
