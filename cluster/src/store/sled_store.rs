@@ -18,8 +18,8 @@ const NOTE: u8 = b'n';
 const KEY_BYTES: usize = 13;
 /// Records are kept in pieces, so small that what sled writes at once stays below the 128 KiB from which on it uses a
 /// file of its own: not one value, but a leaf of its tree, which it splits above 16 of them and joins with one that has
-/// fewer than 4.
-const PIECE_BYTES: usize = 4 << 10;
+/// fewer than 4. No smaller than that either: sled does as much for a small piece as for a large one.
+const PIECE_BYTES: usize = 6 << 10;
 /// sled lets go of its own lock on threads of its pool, some time after it was closed. The data directory is ours by
 /// then, so that this wait can only be for an earlier life of this very process.
 const LOCK_WAITS: u32 = 100;

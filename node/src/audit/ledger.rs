@@ -105,6 +105,8 @@ struct State {
 pub(super) struct Batch {
     pub(super) first: u64,
     pub(super) lines: Vec<Bytes>,
+    /// More wait than one command takes.
+    pub(super) leaves_some: bool,
 }
 
 impl Ledger {
@@ -329,6 +331,7 @@ impl Ledger {
         let ends: Vec<usize> = ends.take_while(|end| *end <= BATCH_BYTES_MAX).collect();
         let first = state.first;
         let text = Bytes::copy_from_slice(&state.lines[..*ends.last()?]);
+        let leaves_some = text.len() + 1 < state.lines.len();
         drop(state);
         let mut start = 0;
         let lines = ends.into_iter().map(|end| {
@@ -339,6 +342,7 @@ impl Ledger {
         Some(Batch {
             first,
             lines: lines.collect(),
+            leaves_some,
         })
     }
 

@@ -27,10 +27,16 @@ const LINES_MAX: usize = 512;
 pub async fn ship(ledger: Arc<Ledger>, cluster: Cluster) {
     loop {
         ledger.to_ship.notified().await;
-        if ledger.mode() != AuditMode::Quorum {
-            sleep(COALESCE).await;
-        }
-        while let Some(batch) = ledger.batch() {
+        // Each command costs the cluster as much as hundreds of records in it.
+        let mut gathers = ledger.mode() != AuditMode::Quorum;
+        loop {
+            if gathers {
+                sleep(COALESCE).await;
+            }
+            let Some(batch) = ledger.batch() else {
+                break;
+            };
+            gathers = ledger.mode() != AuditMode::Quorum && !batch.leaves_some;
             if !propose(&cluster, ledger.life(), &batch).await {
                 ledger.refused();
                 return;
@@ -116,6 +122,7 @@ async fn bring(cluster: &Cluster, life: (&str, u64), left: &Leftover) -> bool {
                     .iter()
                     .map(|(_, line)| Bytes::copy_from_slice(line))
                     .collect(),
+                leaves_some: false,
             };
             if !propose(cluster, life, &batch).await {
                 return false;
