@@ -32,6 +32,7 @@ pub use self::key::{KeyKind, SignerKey, VerifierKey};
 pub use self::mac::{KeyRanges, Mac, MacKey, MacKeys};
 pub use self::note::Note;
 pub use self::record::{Kind, Origin, Record};
+pub use self::text::is_plain;
 pub use self::tree::Frontier;
 pub use crate::machine::audit::{
     Appended, AuditCommand, AuditEffect, AuditLog, AuditRefusal, AuditReply, Chained, WireError,

@@ -1,8 +1,8 @@
 //! What a node writes down: one record, all but its place in the log.
 
 use super::hash::Hash;
-use super::text::{number, optional, raw, string};
-use super::time::stamp;
+use super::text::{digits, quoted};
+use super::time::stamp_bytes;
 
 /// Longest name of a node, in bytes.
 pub(crate) const NODE_BYTES_MAX: usize = 64;
@@ -16,6 +16,8 @@ const TOOL_BYTES_MAX: usize = 480;
 const WORD_BYTES_MAX: usize = 64;
 /// Longest redacted arguments, in bytes. Longer ones are left out; their hash stands there all the same.
 pub const ARGS_BYTES_MAX: usize = 1024;
+/// Length of a usual line without arguments.
+const LINE_BYTES_USUAL: usize = 512;
 
 /// Who wrote a record. One life of one node counts its records from 1, without a gap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -207,53 +209,74 @@ impl<'a> Record<'a> {
 
     /// As [`Record::write`], with arguments whose bound the caller knows.
     pub(crate) fn write_with(&self, out: &mut Vec<u8>, args: Option<&str>) {
-        out.extend_from_slice(b"{\"v\":1");
-        string(out, "at", &stamp(self.at_ms), usize::MAX);
-        string(out, "node", self.origin.node, NODE_BYTES_MAX);
-        number(out, "boot", self.origin.boot);
-        number(out, "local_seq", self.origin.local_seq);
-        string(out, "kind", self.kind.as_str(), usize::MAX);
-        let count = |out: &mut Vec<u8>, key, value: Option<u64>| {
-            if let Some(value) = value {
-                number(out, key, value);
-            }
-        };
-        count(out, "intent", self.intent);
-        optional(out, "trace_id", self.trace_id, WORD_BYTES_MAX);
-        optional(out, "tenant", self.tenant, NAME_BYTES_MAX);
-        optional(out, "principal", self.principal, LONG_NAME_BYTES_MAX);
-        optional(out, "credential", self.credential, NAME_BYTES_MAX);
-        optional(out, "session", self.session, WORD_BYTES_MAX);
-        optional(out, "server", self.server, NAME_BYTES_MAX);
-        optional(out, "endpoint", self.endpoint, LONG_NAME_BYTES_MAX);
-        optional(out, "tool", self.tool, TOOL_BYTES_MAX);
-        optional(out, "method", self.method, NAME_BYTES_MAX);
+        // As long as nearly all of them are, so that the buffer grows once if it has to.
+        out.reserve(LINE_BYTES_USUAL);
+        out.extend_from_slice(b"{\"v\":1,\"at\":\"");
+        out.extend_from_slice(&stamp_bytes(self.at_ms));
+        out.extend_from_slice(b"\",\"node\":");
+        quoted(out, self.origin.node, NODE_BYTES_MAX);
+        count(out, b",\"boot\":", Some(self.origin.boot));
+        count(out, b",\"local_seq\":", Some(self.origin.local_seq));
+        out.extend_from_slice(b",\"kind\":\"");
+        out.extend_from_slice(self.kind.as_str().as_bytes());
+        out.push(b'"');
+        count(out, b",\"intent\":", self.intent);
+        word(out, b",\"trace_id\":", self.trace_id, WORD_BYTES_MAX);
+        word(out, b",\"tenant\":", self.tenant, NAME_BYTES_MAX);
+        word(out, b",\"principal\":", self.principal, LONG_NAME_BYTES_MAX);
+        word(out, b",\"credential\":", self.credential, NAME_BYTES_MAX);
+        word(out, b",\"session\":", self.session, WORD_BYTES_MAX);
+        word(out, b",\"server\":", self.server, NAME_BYTES_MAX);
+        word(out, b",\"endpoint\":", self.endpoint, LONG_NAME_BYTES_MAX);
+        word(out, b",\"tool\":", self.tool, TOOL_BYTES_MAX);
+        word(out, b",\"method\":", self.method, NAME_BYTES_MAX);
         if let Some(decision) = &self.decision {
-            raw(out, "decision", "{\"effect\":\"");
+            out.extend_from_slice(b",\"decision\":{\"effect\":\"");
             out.extend_from_slice(decision.effect.as_str().as_bytes());
-            out.push(b'"');
-            string(out, "rule", decision.rule, LONG_NAME_BYTES_MAX);
-            number(out, "policy", decision.policy);
+            out.extend_from_slice(b"\",\"rule\":");
+            quoted(out, decision.rule, LONG_NAME_BYTES_MAX);
+            count(out, b",\"policy\":", Some(decision.policy));
             out.push(b'}');
         }
-        optional(out, "status", self.status, WORD_BYTES_MAX);
-        count(out, "latency_us", self.latency_us);
-        hash(out, "args_sha256", self.args_sha256);
+        word(out, b",\"status\":", self.status, WORD_BYTES_MAX);
+        count(out, b",\"latency_us\":", self.latency_us);
+        hash(out, b",\"args_sha256\":\"", self.args_sha256);
         if let Some(args) = args {
-            raw(out, "args", "");
+            out.extend_from_slice(b",\"args\":");
             // Raw JSON has control bytes only between its tokens, where a blank says the same and ends no line.
             out.extend(args.bytes().map(|byte| byte.max(b' ')));
         }
-        hash(out, "result_sha256", self.result_sha256);
-        count(out, "result_bytes", self.result_bytes);
-        count(out, "cost_micros", self.cost_micros);
+        hash(out, b",\"result_sha256\":\"", self.result_sha256);
+        count(out, b",\"result_bytes\":", self.result_bytes);
+        count(out, b",\"cost_micros\":", self.cost_micros);
         out.push(b'}');
     }
 }
 
-fn hash(out: &mut Vec<u8>, key: &str, value: Option<Hash>) {
+// Members come with the comma before and the colon behind their key, as texts whose length the compiler knows: they are
+// stored, not copied by a call.
+
+#[inline(always)]
+fn word<const N: usize>(out: &mut Vec<u8>, key: &[u8; N], value: Option<&str>, limit: usize) {
     if let Some(value) = value {
-        raw(out, key, "\"");
+        out.extend_from_slice(key);
+        quoted(out, value, limit);
+    }
+}
+
+#[inline(always)]
+fn count<const N: usize>(out: &mut Vec<u8>, key: &[u8; N], value: Option<u64>) {
+    if let Some(value) = value {
+        out.extend_from_slice(key);
+        digits(out, value);
+    }
+}
+
+/// `key` has the opening quote of the value, too.
+#[inline(always)]
+fn hash<const N: usize>(out: &mut Vec<u8>, key: &[u8; N], value: Option<Hash>) {
+    if let Some(value) = value {
+        out.extend_from_slice(key);
         out.extend_from_slice(&value.to_hex());
         out.push(b'"');
     }

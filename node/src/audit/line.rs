@@ -1,5 +1,7 @@
 //! One JSON object on one line, written straight into a buffer.
 
+use lockgate_cluster::audit::is_plain;
+
 /// A key with the comma before it and the colon behind it, written as one: `key!("ts")` is `,"ts":`.
 macro_rules! key {
     ($key:literal) => {
@@ -112,39 +114,6 @@ fn needs_escape(byte: u8) -> bool {
     byte < 0x20 || matches!(byte, b'"' | b'\\' | 0x7f)
 }
 
-/// Whether nothing in `text` needs an escape, as in nearly every name: eight bytes at a time, the last eight with some
-/// of those before.
-fn is_plain(text: &[u8]) -> bool {
-    let (words, rest) = text.as_chunks::<8>();
-    let last = match text.last_chunk::<8>() {
-        Some(last) => *last,
-        None => {
-            let mut last = [b' '; 8];
-            for (place, byte) in last.iter_mut().zip(rest) {
-                *place = *byte;
-            }
-            last
-        }
-    };
-    !words
-        .iter()
-        .chain([&last])
-        .any(|word| has_special(u64::from_le_bytes(*word)))
-}
-
-/// Whether one of eight bytes needs an escape. May take a byte above a special one for special, never miss one: a
-/// subtraction borrows from the next byte only where it has found something.
-fn has_special(word: u64) -> bool {
-    const LOW: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    let equals = |byte: u8| {
-        let differs = word ^ (LOW * u64::from(byte));
-        differs.wrapping_sub(LOW) & !differs
-    };
-    let control = word.wrapping_sub(LOW * 0x20) & !word;
-    (control | equals(b'"') | equals(b'\\') | equals(0x7f)) & HIGH != 0
-}
-
 fn escape(out: &mut Vec<u8>, text: &str) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut rest = text.as_bytes();
@@ -208,25 +177,6 @@ mod tests {
                 .bytes()
                 .all(|byte| (0x20..0x7f).contains(&byte))
         );
-    }
-
-    #[test]
-    fn every_byte_that_needs_an_escape_is_seen_wherever_it_stands() {
-        for length in 0..20 {
-            let plain = vec![b'a'; length];
-            assert!(is_plain(&plain));
-            for at in 0..length {
-                for byte in 0..=u8::MAX {
-                    let mut text = plain.clone();
-                    text[at] = byte;
-                    assert_eq!(
-                        is_plain(&text),
-                        !needs_escape(byte),
-                        "{byte} at {at} of {length}"
-                    );
-                }
-            }
-        }
     }
 
     proptest! {
