@@ -184,7 +184,14 @@ impl<'a> Verifier<'a> {
             return Err(Finding { seq, reason });
         }
         let chain = chain::link(&head.prev, seq, &leaf);
-        let key = self.key_of(record, seq)?;
+        let key = match self.key_of(record, seq) {
+            // What says which key comes next is the record before, and that is not the one that this one follows.
+            Err(_) if !intact && !self.is_vouched => {
+                let (seq, reason) = (seq - 1, Reason::Link);
+                return Err(Finding { seq, reason });
+            }
+            key => key?,
+        };
         if !intact && self.is_vouched {
             return Err(bad(Reason::Link));
         }

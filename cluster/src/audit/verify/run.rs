@@ -76,30 +76,33 @@ pub fn verify_export(
     };
     let first = start.frontier.size();
     let mut checkpoints = Vec::new();
-    let mut line = export.next_line()?;
-    while let Some(Line::Checkpoint(note)) = line {
+    let mut line = export.next_line();
+    while let Ok(Some(Line::Checkpoint(note))) = line {
         checkpoints.push(note);
-        line = export.next_line()?;
+        line = export.next_line();
     }
     let mut verifier = Verifier::new(trust, start);
     if let Err(finding) = verifier.add_checkpoints(&checkpoints) {
         return Ok(verifier.fail(finding));
     }
-    while let Some(Line::Record(record)) = &line {
+    loop {
+        let record = match line {
+            Ok(Some(Line::Record(record))) => record,
+            Ok(_end) => break,
+            Err(ExportError::Line { .. }) => {
+                let seq = verifier.next();
+                let reason = Reason::NotALeaf;
+                return Ok(verifier.fail(Finding { seq, reason }));
+            }
+            Err(error) => return Err(error),
+        };
         if let Err(finding) = verifier.push(&record.stored(verifier.next())) {
             return Ok(verifier.fail(finding));
         }
         if verifier.next().is_multiple_of(RECORDS_PER_STEP) {
             progress(verifier.next() - first, header.end - first);
         }
-        line = match export.next_line() {
-            Err(ExportError::Line { .. }) => {
-                let seq = verifier.next();
-                let reason = Reason::NotALeaf;
-                return Ok(verifier.fail(Finding { seq, reason }));
-            }
-            read => read?,
-        };
+        line = export.next_line();
     }
     progress(verifier.next() - first, header.end.max(first) - first);
     Ok(verifier.finish(Some(header.end)))
