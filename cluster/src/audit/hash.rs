@@ -77,7 +77,7 @@ pub(crate) const LEAF_TAG: u8 = 0;
 
 /// `SHA256(0x00 || line)` (RFC 6962, section 2.1).
 ///
-/// Where many lines lie one behind the other, a [`LEAF_TAG`] before each and [`Hash::of`] cost less.
+/// Where many lines lie one behind the other, the tag before each and [`Hash::of`] cost less.
 #[must_use]
 pub fn leaf_hash(line: &[u8]) -> Hash {
     // Nearly all lines are short, and to copy one costs less than a digest that takes two parts.

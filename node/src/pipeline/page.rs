@@ -1,4 +1,4 @@
-//! Pages of merged lists, which no server is asked for.
+//! Pages of merged lists, which no server is asked for, and their cursors.
 
 use crate::answer::Answer;
 use crate::error::CallError;
@@ -26,5 +26,26 @@ impl Pipeline {
             Err(error) => trail.failed(error),
         }
         page
+    }
+
+    /// Refuses, at the endpoint of one server, a cursor of the merged lists. Any other is the server's own affair.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the cursor is one of ours, or when the audit log cannot take the record of that.
+    pub fn keep_cursor(&self, incoming: &Incoming<'_>, sealer: &Sealer) -> Result<(), CallError> {
+        let Some(kind) = route::kind_of(&incoming.frame.method()) else {
+            return Ok(());
+        };
+        let Some(cursor) = incoming.frame.param_str(&["cursor"]) else {
+            return Ok(());
+        };
+        let (caller, era) = (&incoming.who.caller, incoming.table.era);
+        if !route::is_merged_cursor(sealer, caller, era, kind, &cursor) {
+            return Ok(());
+        }
+        let trail = self.received_here(incoming, "")?;
+        trail.failed(&CallError::CursorRefused);
+        Err(CallError::CursorRefused)
     }
 }

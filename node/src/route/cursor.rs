@@ -18,7 +18,7 @@ struct Position {
 }
 
 /// Seals "continue after item `to - 1` of `list`" for this caller.
-pub fn seal(
+pub(super) fn seal(
     sealer: &Sealer,
     caller: &Caller,
     era: Era,
@@ -44,7 +44,7 @@ pub fn seal(
 /// # Errors
 ///
 /// [`CallError::CursorRefused`] when it was not made here for this caller and this list.
-pub fn open(
+pub(super) fn open(
     sealer: &Sealer,
     caller: &Caller,
     era: Era,
@@ -58,6 +58,17 @@ pub fn open(
     let position: Position =
         serde_json::from_slice(&plain).map_err(|_| CallError::CursorRefused)?;
     Ok(list.position_after(position.at as usize, &position.last))
+}
+
+/// Whether a cursor was made here for this caller and this list of all servers, which no single server can know.
+pub fn is_merged_cursor(
+    sealer: &Sealer,
+    caller: &Caller,
+    era: Era,
+    kind: ListKind,
+    cursor: &str,
+) -> bool {
+    sealer.open(&bound_to(caller, era, kind), cursor).is_some()
 }
 
 fn bound_to(caller: &Caller, era: Era, kind: ListKind) -> Vec<u8> {

@@ -1,7 +1,7 @@
 //! Which server is meant: an immutable table per era, swapped whole when a catalog or the configuration changes.
 
 mod clear;
-pub mod cursor;
+mod cursor;
 pub mod list;
 mod merge;
 mod page;
@@ -13,6 +13,7 @@ mod table;
 mod template;
 
 pub use self::clear::check_clear;
+pub use self::cursor::is_merged_cursor;
 pub use self::list::{Rendered, kind_of};
 pub use self::merge::{Merged, discover_result, initialize_result};
 pub use self::page::{changed_method, changes, page};

@@ -359,6 +359,9 @@ impl Door {
                 inner.pipeline.local(&asked, "")?;
                 return Box::pin(inner.set_level(cell, &frame)).await;
             }
+        } else {
+            let asked = incoming(cell, &frame, &shared, &who, trace.as_ref());
+            inner.pipeline.keep_cursor(&asked, &inner.sealer)?;
         }
         let known = scope != Scope::All || route::is_known(&shared, &frame);
         let (table, asked_at) = if known {

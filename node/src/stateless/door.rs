@@ -133,6 +133,8 @@ impl Door {
                     result.into(),
                 ));
             }
+        } else {
+            self.pipeline.keep_cursor(&ask.incoming(), &self.sealer)?;
         }
         if method == method::LISTEN {
             rights::allow(self, &ask)?;

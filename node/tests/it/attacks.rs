@@ -121,12 +121,24 @@ async fn a_cursor_is_of_use_to_its_caller_for_its_list_alone() {
         let refused = listed(client, method, Some(&cursor)).await;
         assert_eq!(code(refused).await, (400, -32602), "{what}");
     }
+    // The endpoint of one server knows none of all servers, and that server never sees it.
+    let alone = client(&gateway, 0).at("/s/one/mcp");
+    let refused = listed(&alone, "tools/list", Some(&cursor)).await;
+    assert_eq!(code(refused).await, (400, -32602), "another route");
+    let alone = alone.open().await;
     // Lists of the two eras are two lists.
     let session = client(&gateway, 0).open().await;
     let refused = session
         .request("tools/list", json!({"cursor": cursor}))
         .await;
     assert_eq!(refused["error"]["code"], -32602);
+    // Nor does one of its sessions take what another session was given for all servers.
+    let first = session.request("tools/list", json!({})).await;
+    let of_sessions = &first["result"]["nextCursor"];
+    let refused = alone
+        .request("tools/list", json!({"cursor": of_sessions}))
+        .await;
+    assert_eq!(refused["error"]["code"], -32602, "another route");
     // Its caller may ask for the page as often as it likes.
     for _ in 0..2 {
         let next = listed(&ann, "tools/list", Some(&cursor))
@@ -136,7 +148,7 @@ async fn a_cursor_is_of_use_to_its_caller_for_its_list_alone() {
         assert_eq!(next["result"]["tools"][0]["name"], "two_t");
         assert_eq!(next["result"].get("nextCursor"), None);
     }
-    let expected = [["ann@acme"; 6].as_slice(), &["ann@other", "bob@acme"]].concat();
+    let expected = [["ann@acme"; 8].as_slice(), &["ann@other", "bob@acme"]].concat();
     accused(gateway, "cursor_refused", &expected).await;
 }
 
