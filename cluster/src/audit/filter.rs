@@ -48,7 +48,7 @@ impl Filter {
     }
 }
 
-/// The last `n` records that `filter` lets pass, oldest first.
+/// The last `n` records that `filter` lets pass, oldest first. Those before `from` are not looked at.
 ///
 /// # Errors
 /// When the log can't be read.
@@ -56,8 +56,9 @@ pub fn tail(
     reader: &SegmentReader,
     filter: &Filter,
     n: usize,
+    from: u64,
 ) -> Result<Vec<String>, SegmentError> {
-    let first = reader.first()?;
+    let first = reader.first()?.max(from);
     let mut end = reader.size();
     let mut found: Vec<String> = Vec::new();
     while end > first && found.len() < n {

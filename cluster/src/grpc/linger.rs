@@ -33,8 +33,9 @@ struct AuditOutline {
 }
 
 struct State<R> {
-    requests: R,
-    /// `None` when the system gives no timer: then nothing lingers.
+    /// Asked again behind its end, since one that lingered when it ended goes out first.
+    requests: stream::Fuse<R>,
+    /// Made when something lingers for the first time. Where the system gives none, nothing does.
     alarm: Option<Alarm>,
     /// Whether the last entries that went out were audit records.
     is_busy: bool,
@@ -50,8 +51,8 @@ where
     R: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
 {
     let state = State {
-        requests,
-        alarm: Alarm::new().ok(),
+        requests: requests.fuse(),
+        alarm: None,
         is_busy: false,
         next: None,
     };
@@ -71,18 +72,23 @@ where
             None => self.requests.next().await?,
         };
         if !request.entries.is_empty() {
-            self.is_busy = request.entries.iter().all(is_audit_append);
+            self.is_busy = are_records(&request);
             return Some(request);
         }
-        let Some(alarm) = self.alarm.as_mut().filter(|_| self.is_busy) else {
+        // Once: where nothing follows, the log is at rest.
+        if !std::mem::take(&mut self.is_busy) {
+            return Some(request);
+        }
+        if self.alarm.is_none() {
+            self.alarm = Alarm::new().ok();
+        }
+        let Some(alarm) = &mut self.alarm else {
             return Some(request);
         };
-        // Once: where nothing follows, the log is at rest.
-        self.is_busy = false;
         tokio::select! {
             next = self.requests.next() => match next {
                 Some(next) if supersedes(&next, &request) => {
-                    self.is_busy = next.entries.iter().all(is_audit_append);
+                    self.is_busy = are_records(&next);
                     Some(next)
                 }
                 next => {
@@ -103,6 +109,11 @@ fn supersedes(
     next.vote == request.vote
         && next.prev_log_id == request.prev_log_id
         && next.leader_commit >= request.leader_commit
+}
+
+/// Whether the entries of the request, if it has any, are audit records.
+fn are_records(request: &AppendEntriesRequest<TypeConfig>) -> bool {
+    !request.entries.is_empty() && request.entries.iter().all(is_audit_append)
 }
 
 fn is_audit_append(entry: &Entry) -> bool {
@@ -202,6 +213,17 @@ mod tests {
             request(4, 4, []),
         ];
         check(requests, &[(2, 1), (1, 3), (0, 4)]).await;
+    }
+
+    #[tokio::test]
+    async fn what_lingers_at_the_end_goes_out_before_it() {
+        let requests = vec![request(1, 1, [audit()]), request(2, 2, [])];
+        // As that of the engine: it may not be asked again when it has ended.
+        let once = stream::unfold(requests.into_iter(), |mut requests| async {
+            requests.next().map(|request| (request, requests))
+        });
+        let sent = spared(Box::pin(once)).map(|it| it.entries.len());
+        assert_eq!(sent.collect::<Vec<_>>().await, [1, 0]);
     }
 
     #[tokio::test]

@@ -66,7 +66,10 @@ pub(crate) fn prepare(
         "" => local.to_string(),
         advertise => advertise.to_owned(),
     };
-    let mut record = match Record::read(dir).map_err(record_error)? {
+    // Who makes a cluster asks nobody, even where it has asked before and was never answered.
+    let is_void = |record: &Record| record.raft_id() == 0 && matches!(options.begin, Begin::Found);
+    let record = Record::read(dir).map_err(record_error)?;
+    let mut record = match record.filter(|record| !is_void(record)) {
         Some(record) => record,
         None => first_record(options, dir)?,
     };

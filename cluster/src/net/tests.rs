@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use super::{Begin, NetworkOptions};
 use crate::command::{Expected, JoinRole, NodesCommand, RegisterWrite};
 use crate::error::OpenError;
-use crate::join::JoinToken;
+use crate::join::{JoinToken, Record};
 use crate::machine::MemberState;
 use crate::tls::{DevCerts, TlsFiles};
 use crate::view::View;
@@ -199,6 +199,18 @@ fn three_nodes_join_agree_and_go_on_without_one() {
     assert_eq!(world.read(&nodes[0], "back").as_deref(), Some(&b"n1"[..]));
     nodes.push(n1);
     world.close(nodes);
+}
+
+#[test]
+fn who_asked_and_was_never_answered_can_make_the_cluster() {
+    let mut world = World::new(&["n1", "n2"]);
+    // What an end in the middle of asking leaves.
+    let dir = world.data_dir("n1").join("cluster");
+    std::fs::create_dir_all(&dir).unwrap();
+    Record::asking(&dir, [7; 16]).save().unwrap();
+    let n1 = world.start("n1", Begin::Found).unwrap();
+    world.until(&n1, |view| n_voters(view) == 1);
+    world.close([n1]);
 }
 
 #[test]

@@ -84,6 +84,8 @@ impl Engine {
         // Read here, so that nothing gets into the log that no node can read.
         let mut entry =
             wire::decode_entry(entry).map_err(|cause| PeerError::Refused(cause.to_string()))?;
+        // What is read below of clocks and members is that of the moment when it is written.
+        let _pass = self.await_round(&entry).await;
         self.check_format(&entry)?;
         let since_epoch = (self.parts.clock)()
             .duration_since(UNIX_EPOCH)
@@ -93,7 +95,6 @@ impl Engine {
         entry.leader_term = self.term_led();
         entry.leader_us = boot_time_us();
         let payload = Payload(wire::encode_entry(&entry));
-        let _pass = self.await_round(&entry).await;
         match self.raft.client_write(payload).await {
             Ok(response) => Ok(response.data.0),
             Err(error) => Err(self.refused(error)),

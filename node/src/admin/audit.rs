@@ -112,7 +112,8 @@ impl Wanted {
     fn find(&self, reader: &SegmentReader) -> Result<Found, SegmentError> {
         let size = reader.size();
         let Some(from) = self.from else {
-            let lines = tail(reader, &self.filter, self.limit)?;
+            let from = size.saturating_sub(SCAN_MAX);
+            let lines = tail(reader, &self.filter, self.limit, from)?;
             let last = lines.last().and_then(|line| Head::read(line.as_bytes()));
             // More may have come since the size was looked at.
             let next = last.map_or(size, |last| size.max(last.seq + 1));

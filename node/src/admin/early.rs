@@ -67,12 +67,12 @@ impl Early {
             "no_quorum" => {
                 "this node waits until more than half of its cluster's voters can be reached"
             }
-            _ => "this node is starting",
+            _ => "this node is starting, or waits for a cluster to admit it",
         };
         ApiError::unavailable(
             "starting",
             message,
-            "see /readyz and `lockgate cluster health`",
+            "see /readyz and the node's log; `lockgate cluster init` makes a cluster where there is none",
         )
     }
 }

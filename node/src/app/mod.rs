@@ -29,7 +29,7 @@ use crate::pipeline::Pipeline;
 use crate::seal::Sealer;
 use crate::session;
 use crate::stateless;
-use crate::telemetry::{self, Metrics, Telemetry};
+use crate::telemetry::{Metrics, Telemetry};
 use crate::upstream::{Upstreams, WaitingRoom};
 
 use self::quota::QuotaKeeper;
@@ -93,6 +93,7 @@ impl App {
     async fn start(
         loaded: &Loaded,
         cluster: Cluster,
+        telemetry: Telemetry,
         options: &config::Options,
         dir: &Path,
     ) -> anyhow::Result<Self> {
@@ -105,7 +106,7 @@ impl App {
             None => Arc::new(config.registry.clone()),
         };
         let sealer = Arc::new(Sealer::new(view.keyring()).context("the keyring cannot be used")?);
-        let telemetry = Arc::new(telemetry::init(&config.node.telemetry, view.node())?);
+        let telemetry = Arc::new(telemetry);
         let audit = Audit::open(&config.node.audit, view.node(), view.boot(), clock);
         let audit = audit.context("the audit log cannot be opened")?;
         let ledger = Self::open_ledger(config, &view)?;

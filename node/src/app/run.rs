@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use http::{HeaderMap, HeaderValue, header};
-use lockgate_cluster::Cluster;
+use lockgate_cluster::{Cluster, Options};
 use secrecy::SecretString;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -21,6 +21,7 @@ use crate::ingress::http::Listener;
 use crate::ingress::tls::Acceptor;
 use crate::ingress::{Guard, Service};
 use crate::task::spawn_named;
+use crate::telemetry;
 
 use super::{App, GRACE, clock, membership, signals};
 
@@ -112,8 +113,11 @@ where
         operators.serve(admin.clone(), admin_stop.clone()),
     );
     let put_together = async {
-        let cluster = take_place(&start, &early).await?;
-        App::start(start.loaded, cluster, &start.options, start.dir).await
+        let options = membership::options_to_run(node, &start.options.env)?;
+        // Before the cluster is waited for: the log says meanwhile for what.
+        let telemetry = telemetry::init(&node.telemetry, options.node.as_str())?;
+        let cluster = take_place(options, &early).await?;
+        App::start(start.loaded, cluster, telemetry, &start.options, start.dir).await
     };
     let app = tokio::select! {
         app = put_together => app?,
@@ -191,8 +195,7 @@ impl Doors {
 
 /// Opens the state, and waits for a cluster of several nodes for as long as it takes. Operators see meanwhile how the
 /// engine stands.
-async fn take_place(start: &Start<'_>, early: &admin::Early) -> anyhow::Result<Cluster> {
-    let options = membership::options_to_run(&start.loaded.config.node, &start.options.env)?;
+async fn take_place(options: Options, early: &admin::Early) -> anyhow::Result<Cluster> {
     let starting = membership::begin(options).await?;
     early.has_engine(starting.status());
     membership::joined(starting).await
@@ -246,8 +249,9 @@ pub(super) async fn stdio(path: &Path, options: config::Options) -> anyhow::Resu
         node.audit = config::Audit::File(node.data_dir.join("audit.jsonl"));
     }
     let place = membership::options_to_run(&loaded.config.node, &options.env)?;
+    let telemetry = telemetry::init(&loaded.config.node.telemetry, place.node.as_str())?;
     let cluster = membership::open(place).await?;
-    let app = App::start(&loaded, cluster, &options, &directory_of(path)).await?;
+    let app = App::start(&loaded, cluster, telemetry, &options, &directory_of(path)).await?;
     app.settled().await;
     let who = stdio_caller(&app, key.as_deref())?;
     let tasks = app.keep_current();

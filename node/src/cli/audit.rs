@@ -68,7 +68,7 @@ pub(super) enum Read {
 #[derive(Debug, clap::Args)]
 pub(super) struct Place {
     /// Data directory of a node, or a copy of it.
-    #[arg(long, value_name = "DIR", default_value = "data")]
+    #[arg(long, value_name = "DIR", default_value = "lockgate-data")]
     data_dir: PathBuf,
 }
 
@@ -193,7 +193,7 @@ fn chain(remedy: &str, error: &dyn std::error::Error) -> Failure {
 }
 
 fn log(args: &LogArgs, out: &mut Out) -> Result<Exit, Failure> {
-    let found = filter::tail(&args.place.open()?, &args.filter.filter(), args.lines);
+    let found = filter::tail(&args.place.open()?, &args.filter.filter(), args.lines, 0);
     let lines = found.map_err(|error| chain("", &error))?;
     let records: Vec<Value> = lines
         .iter()
@@ -248,7 +248,7 @@ fn signers(place: &Place, out: &mut Out) -> Result<Exit, Failure> {
         ..Filter::default()
     };
     let found =
-        filter::tail(&place.open()?, &filter, usize::MAX).map_err(|error| chain("", &error))?;
+        filter::tail(&place.open()?, &filter, usize::MAX, 0).map_err(|error| chain("", &error))?;
     let sets: Vec<Value> = found
         .iter()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
@@ -365,6 +365,14 @@ fn named(path: &Path, error: &std::io::Error) -> Failure {
 }
 
 fn export(args: &ExportArgs, out: &mut Out) -> Result<Exit, Failure> {
+    let filter = args.filter.filter();
+    // Before the file is opened, which empties it.
+    if args.format != "csv" && filter != Filter::default() {
+        return Err(Failure::new(
+            "an export that can be verified has all records",
+            "leave the filters out, or add --format csv",
+        ));
+    }
     let reader = args.place.open()?;
     let range = reader.first().map_err(|error| chain("", &error))?..reader.size();
     let mut sink: Box<dyn Write> = match &args.out {
@@ -375,15 +383,8 @@ fn export(args: &ExportArgs, out: &mut Out) -> Result<Exit, Failure> {
     // A bar would stand among records that go to the terminal.
     let mut progress = Progress::new("exporting", 0, !out.json && args.out.is_some());
     let step = |done, all| progress.of(done, all);
-    let filter = args.filter.filter();
     let written = match args.format.as_str() {
         "csv" => export_csv(&reader, range, &filter, &mut sink, step),
-        _ if filter != Filter::default() => {
-            return Err(Failure::new(
-                "an export that can be verified has all records",
-                "leave the filters out, or add --format csv",
-            ));
-        }
         _ => export_jsonl(&reader, range, &mut sink, step),
     };
     let written = written.map_err(|error| chain("", &error))?;

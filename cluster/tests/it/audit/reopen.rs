@@ -191,13 +191,13 @@ fn the_last_records_are_found_by_their_fields() {
     let dir = tempfile::tempdir().unwrap();
     let store = log.store(dir.path());
     let reader: SegmentReader = store.reader();
-    let all = tail(&reader, &Filter::default(), 3).unwrap();
+    let all = tail(&reader, &Filter::default(), 3, 0).unwrap();
     assert_eq!(all.len(), 3);
     let filter = Filter {
         equal: vec![("node".to_owned(), "n2".to_owned())],
         ..Filter::default()
     };
-    let found = tail(&reader, &filter, 2).unwrap();
+    let found = tail(&reader, &filter, 2, 0).unwrap();
     assert!(found.len() == 2 && found.iter().all(|line| line.contains("\"node\":\"n2\"")));
     assert!(found[0] < found[1]);
 }
