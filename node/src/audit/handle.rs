@@ -169,7 +169,7 @@ impl Audit {
         let recorded = self.redact.as_deref().zip(event.arguments);
         let redacted = recorded.map(|(rules, arguments)| redact(rules, arguments));
         let hash = match &redacted {
-            Some(redacted) if redacted.is_hidden => None,
+            Some(redacted) if !redacted.is_whole => None,
             _ => event.arguments.map(|text| Hash::of(text.as_bytes())),
         };
         let intent = match &self.ledger {

@@ -2,7 +2,8 @@
 //!
 //! Hidden are whole values, by the name or path of their key, and parts of texts, by pattern. Keys are compared as they
 //! read, not as they are written. What is named beside a value (`{"name":"Authorization","value":…}`,
-//! `["--password",…]`) is hidden as what a key names, and so is what stands in a text that is JSON itself.
+//! `["--password",…]`) is hidden as what a key names, and so is what stands in a text that is JSON itself, also in one
+//! that is a text in a text.
 //!
 //! What is too long to be shown is not looked at: it is replaced as a whole, so that no part of it gets out, and so that
 //! the work is bounded by the size of the arguments.
@@ -35,14 +36,17 @@ const NAMING: [&str; 5] = ["name", "key", "header", "field", "variable"];
 const NAMED: [&str; 3] = ["value", "values", "val"];
 /// A longer text is no name.
 const NAME_BYTES_MAX: usize = 64;
+/// Such a text with every byte written as an escape (`\u0061`), and its quotes.
+const NAME_RAW_BYTES_MAX: usize = 6 * NAME_BYTES_MAX + 2;
 
 /// Arguments as they may be recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Redacted {
     /// Raw JSON, at most [`ARGS_BYTES_MAX`] long.
     pub(super) json: String,
-    /// Something was hidden. Beside what is shown, a hash of the original would let a short secret be guessed.
-    pub(super) is_hidden: bool,
+    /// All of the arguments is in there. Where something was hidden or left out, a hash of the original beside the rest
+    /// would let it be guessed, if it is short.
+    pub(super) is_whole: bool,
 }
 
 /// Hides in `args`, the raw text of one JSON value, what `rules` say.
@@ -52,7 +56,7 @@ pub(super) fn redact(rules: &Redact, args: &str) -> Redacted {
         out: String::new(),
         path: Vec::new(),
         depth: 0,
-        is_hidden: false,
+        is_whole: true,
     };
     walk.value(args.trim_ascii());
     if walk.out.len() > ARGS_BYTES_MAX || serde_json::from_str::<IgnoredAny>(&walk.out).is_err() {
@@ -62,7 +66,7 @@ pub(super) fn redact(rules: &Redact, args: &str) -> Redacted {
     }
     Redacted {
         json: walk.out,
-        is_hidden: walk.is_hidden,
+        is_whole: walk.is_whole,
     }
 }
 
@@ -74,7 +78,7 @@ struct Walk<'r> {
     path: Vec<String>,
     /// Arrays and objects that are open, also those around a text that is JSON itself.
     depth: usize,
-    is_hidden: bool,
+    is_whole: bool,
 }
 
 impl Walk<'_> {
@@ -137,7 +141,7 @@ impl Walk<'_> {
             let element = element.of(raw);
             let before = self.out.len();
             self.comma();
-            match is_named && element.starts_with('"') {
+            match is_named && !element.starts_with(['{', '[']) {
                 true => self.hidden(),
                 false => self.value(element),
             }
@@ -153,9 +157,11 @@ impl Walk<'_> {
     /// Writes a text; one that is JSON itself is looked into.
     fn text(&mut self, text: &str) {
         let inner = text.trim_ascii();
-        let is_json = inner.starts_with(['{', '['])
-            && self.depth < DEPTH_MAX
-            && serde_json::from_str::<IgnoredAny>(inner).is_ok();
+        let is_json =
+            inner.starts_with(['{', '[', '"']) && serde_json::from_str::<IgnoredAny>(inner).is_ok();
+        if is_json && self.depth >= DEPTH_MAX {
+            return self.left_out();
+        }
         let inside = is_json.then(|| self.inside(inner));
         let text = inside.as_deref().unwrap_or(text);
         let shown = self.shown(text, TEXT_BYTES_MAX);
@@ -174,10 +180,11 @@ impl Walk<'_> {
     /// `text` without what a pattern hides, and cut.
     fn shown(&mut self, text: &str, bytes_max: usize) -> String {
         if text.len() > VALUE_BYTES_MAX {
+            self.is_whole = false;
             return CUT.to_owned();
         }
         let mut shown = self.rules.hide_in(text).into_owned();
-        self.is_hidden |= shown != text;
+        self.is_whole &= shown == text && shown.len() <= bytes_max;
         if shown.len() > bytes_max {
             shown.truncate(shown.floor_char_boundary(bytes_max));
             shown.push_str(CUT);
@@ -192,10 +199,12 @@ impl Walk<'_> {
 
     /// Whether the raw text is that of a name whose value is hidden. A dash in front, as options have it, is nothing.
     fn is_secret_name(&self, raw: &str) -> bool {
-        let is_short = raw.starts_with('"') && raw.len() <= NAME_BYTES_MAX;
+        let is_short = raw.starts_with('"') && raw.len() <= NAME_RAW_BYTES_MAX;
         let name = is_short.then(|| decode_str(raw)).flatten();
         name.is_some_and(|name| {
-            !name.contains(char::is_whitespace) && self.rules.hides_name(&fold(&name))
+            name.len() <= NAME_BYTES_MAX
+                && !name.contains(char::is_whitespace)
+                && self.rules.hides_name(&fold(&name))
         })
     }
 
@@ -228,11 +237,12 @@ impl Walk<'_> {
     }
 
     fn hidden(&mut self) {
-        self.is_hidden = true;
+        self.is_whole = false;
         self.out.push_str(&encode_str(HIDDEN));
     }
 
     fn left_out(&mut self) {
+        self.is_whole = false;
         self.out.push_str(&encode_str(CUT));
     }
 }

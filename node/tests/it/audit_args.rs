@@ -53,6 +53,7 @@ async fn a_redacted_secret_is_in_no_file_and_no_log() {
         "headers": [{"name": "Authorization", "value": SECRET}],
         "body": json!({"list": [{"IBAN": SECRET}]}).to_string(),
         "argv": ["--token", SECRET, "--path", "/srv"],
+        "shell": format!(r#"curl -d "{{\"password\": \"{SECRET}\"}}" https://{SECRET}@host/"#),
     });
     let call = json!({"name": "demo_echo", "arguments": arguments});
     let message = client.message("tools/call", &call).to_string();
@@ -62,6 +63,12 @@ async fn a_redacted_secret_is_in_no_file_and_no_log() {
     assert!(answer["result"].is_object(), "{answer}");
     let plain = json!({"name": "demo_echo", "arguments": {"text": "hello"}});
     let message = client.message("tools/call", &plain).to_string();
+    let answer = client.post(message).await.message().await;
+    assert!(answer["result"].is_object(), "{answer}");
+    // The end is not shown: nothing of it was hidden.
+    let long =
+        json!({"name": "demo_echo", "arguments": {"text": format!("{}1234", "x ".repeat(128))}});
+    let message = client.message("tools/call", &long).to_string();
     let answer = client.post(message).await.message().await;
     assert!(answer["result"].is_object(), "{answer}");
     gateway.signal(Signal::TERM);
@@ -83,12 +90,16 @@ async fn a_redacted_secret_is_in_no_file_and_no_log() {
         "headers": [{"name": "Authorization", "value": "[redacted]"}],
         "body": r#"{"list":[{"IBAN":"[redacted]"}]}"#,
         "argv": ["--token", "[redacted]", "--path", "/srv"],
+        "shell": r#"curl -d "{\"[redacted]}" [redacted]host/"#,
     });
     assert_eq!(intents[0]["args"], want);
     // A short secret could be guessed from it.
     assert!(intents[0]["args_sha256"].is_null());
     assert_eq!(intents[1]["args"], json!({"text": "hello"}));
     assert_eq!(intents[1]["args_sha256"].as_str().map(str::len), Some(64));
+    let want = json!({"text": format!("{}…", "x ".repeat(128))});
+    assert_eq!(intents[2]["args"], want);
+    assert!(intents[2]["args_sha256"].is_null());
 }
 
 #[tokio::test]

@@ -1,21 +1,24 @@
+use std::sync::LazyLock;
+
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::*;
 
-fn rules() -> Redact {
+/// Read once: that takes longer than all else here.
+static RULES: LazyLock<Redact> = LazyLock::new(|| {
     Redact::with(
         &["iban", "user.*.name"],
         &[r"\b\d{16}\b", "customer-[0-9]+"],
     )
-}
+});
 
 #[track_caller]
 fn check(args: &str, want: &str) {
-    let is_hidden = want.contains(HIDDEN);
-    let found = redact(&rules(), args);
+    let is_whole = !want.contains(HIDDEN) && !want.contains(CUT);
+    let found = redact(&RULES, args);
     assert_eq!(found.json, want);
-    assert_eq!(found.is_hidden, is_hidden, "{args}");
+    assert_eq!(found.is_whole, is_whole, "{args}");
 }
 
 #[test]
@@ -75,6 +78,18 @@ fn a_name_beside_a_value_is_as_a_key() {
         r#"["--password","x","--path","y"]"#,
         r#"["--password","[redacted]","--path","y"]"#,
     );
+    check(
+        r#"["--pin",1234,"--otp",true,["token",{"a":1}]]"#,
+        r#"["--pin","[redacted]","--otp","[redacted]",["token",{"a":1}]]"#,
+    );
+    let escaped: String = "Authorization"
+        .chars()
+        .map(|letter| format!("\\u{:04x}", u32::from(letter)))
+        .collect();
+    check(
+        &format!(r#"[{{"name":"{escaped}","value":"x"}},["{escaped}","x"]]"#),
+        r#"[{"name":"Authorization","value":"[redacted]"},["Authorization","[redacted]"]]"#,
+    );
 }
 
 #[test]
@@ -83,6 +98,13 @@ fn json_in_a_text_is_looked_into() {
         r#"{"body":"{\"iban\":\"x\",\"in\":\"[{\\\"otp\\\":1}]\"}"}"#,
         r#"{"body":"{\"iban\":\"[redacted]\",\"in\":\"[{\\\"otp\\\":\\\"[redacted]\\\"}]\"}"}"#,
     );
+}
+
+#[test]
+fn json_in_a_text_in_a_text_is_looked_into() {
+    let twice = json!({ "body": json!("{\"iban\":\"x\"}").to_string() });
+    let want = json!({ "body": json!("{\"iban\":\"[redacted]\"}").to_string() });
+    check(&twice.to_string(), &want.to_string());
 }
 
 #[test]
@@ -97,19 +119,36 @@ fn what_does_not_fit_is_left_out_visibly() {
     check(&format!("[\"{}\"]", "x".repeat(5000)), r#"["…"]"#);
     check(&format!("[{}]", "1".repeat(41)), r#"["…"]"#);
     let members: Vec<String> = (0..400).map(|n| format!("\"k{n}\":{n}")).collect();
-    let found = redact(&rules(), &format!("{{{}}}", members.join(",")));
+    let found = redact(&RULES, &format!("{{{}}}", members.join(",")));
     assert!(found.json.ends_with(r#","…":"…"}"#), "{}", found.json);
     assert!(found.json.len() > ARGS_BYTES_MAX - 20 && found.json.len() <= ARGS_BYTES_MAX);
+    assert!(!found.is_whole);
     let deep = format!("{}1{}", "[".repeat(30), "]".repeat(30));
     check(&deep, &format!("{}\"…\"{}", "[".repeat(16), "]".repeat(16)));
+    let deep = |inner: &str| format!("{}{inner}{}", "[".repeat(16), "]".repeat(16));
+    check(&deep(r#""{\"iban\":1}""#), &deep("\"…\""));
+    check(&deep("\"x\""), &deep("\"x\""));
+}
+
+#[test]
+fn a_short_secret_that_was_left_out_spoils_the_whole() {
+    let filler: Vec<String> = (0..125).map(|n| format!("\"k{n:03}\":1")).collect();
+    let args = format!(r#"{{{},"pin":"1234"}}"#, filler.join(","));
+    let found = redact(&RULES, &args);
+    assert!(found.json.ends_with(r#","…":"…"}"#), "{}", found.json);
+    assert!(!found.is_whole);
+    let text = format!("\"{}1234\"", "x ".repeat(128));
+    let found = redact(&RULES, &text);
+    assert_eq!(found.json, format!("\"{}…\"", "x ".repeat(128)));
+    assert!(!found.is_whole);
 }
 
 #[test]
 fn a_secret_is_hidden_before_its_text_is_cut() {
     let text = format!("\"{}customer-12\"", "x ".repeat(125));
-    let found = redact(&rules(), &text);
+    let found = redact(&RULES, &text);
     assert_eq!(found.json, format!("\"{}[redac…\"", "x ".repeat(125)));
-    assert!(found.is_hidden);
+    assert!(!found.is_whole);
 }
 
 #[test]
@@ -176,7 +215,7 @@ proptest! {
         key in prop::sample::select(vec!["password", "API-KEY", "db_Token", "iban", "Set-Cookie"]),
     ) {
         let text = planted(value, way, key).to_string();
-        let found = redact(&rules(), &text);
+        let found = redact(&RULES, &text);
         prop_assert!(!found.json.contains("hunter2"), "{}", found.json);
         prop_assert!(found.json.len() <= ARGS_BYTES_MAX);
         prop_assert!(serde_json::from_str::<Value>(&found.json).is_ok());
@@ -185,14 +224,14 @@ proptest! {
     #[test]
     fn escapes_hide_nothing_from_the_rules(texts in prop::collection::vec("[a-z]{1,8}", 1..4), every in 1_usize..4) {
         let list = json!([texts, { "password": SECRET, "deep": [{ "iban": SECRET }] }]).to_string();
-        let found = redact(&rules(), &escaped(&list, every));
+        let found = redact(&RULES, &escaped(&list, every));
         prop_assert!(!found.json.contains("hunter2"), "{}", found.json);
         prop_assert!(serde_json::from_str::<Value>(&found.json).is_ok());
     }
 
     #[test]
     fn any_text_is_survived(text in ".{0,200}") {
-        let found = redact(&rules(), &text);
+        let found = redact(&RULES, &text);
         prop_assert!(found.json.len() <= ARGS_BYTES_MAX);
         prop_assert!(serde_json::from_str::<IgnoredAny>(&found.json).is_ok());
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Findings;
 use crate::config::Redact;
 use crate::config::raw;
+use crate::config::redact::{Place, WrongRule};
 use crate::config::tree::KeyPath;
 
 pub(super) fn redact(audit: &raw::Audit, found: &mut Findings) -> Option<Arc<Redact>> {
@@ -28,19 +29,40 @@ pub(super) fn redact(audit: &raw::Audit, found: &mut Findings) -> Option<Arc<Red
         Ok(rules) => is_on.then(|| Arc::new(rules)),
         Err(wrong) => {
             for wrong in wrong {
-                let (key, list, remedy) = match wrong.is_pattern {
-                    true => ("patterns", &patterns, "write what it should match"),
-                    false => (
-                        "fields",
-                        &fields,
-                        "write a key, or a path of keys with dots",
-                    ),
-                };
-                let text = list.get(wrong.index).map_or("", String::as_str);
-                let what = format!("{text:?} can't be used: {}", wrong.why);
-                found.refuse(&at.key(key).index(wrong.index), what, remedy);
+                refuse(&wrong, &fields, &patterns, &at, found);
             }
             None
         }
     }
+}
+
+fn refuse(
+    wrong: &WrongRule,
+    fields: &[String],
+    patterns: &[String],
+    at: &KeyPath,
+    found: &mut Findings,
+) {
+    let quoted = |list: &[String], index: usize| {
+        let text = list.get(index).map_or("", String::as_str);
+        format!("{text:?}")
+    };
+    let (at, what, remedy) = match wrong.place {
+        Place::Fields => (
+            at.key("fields"),
+            "the list".to_owned(),
+            "write fewer keys, or shorter ones",
+        ),
+        Place::Field(index) => (
+            at.key("fields").index(index),
+            quoted(fields, index),
+            "write a key, or a path of keys with dots",
+        ),
+        Place::Pattern(index) => (
+            at.key("patterns").index(index),
+            quoted(patterns, index),
+            "write what it should match",
+        ),
+    };
+    found.refuse(&at, format!("{what} can't be used: {}", wrong.why), remedy);
 }

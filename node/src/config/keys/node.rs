@@ -298,7 +298,7 @@ const AUDIT: &[Key] = &[
         "args",
         Choice(&["hash", "redacted"]),
         r#""hash""#,
-        "What a record in the log says of arguments: `hash` their SHA-256, `redacted` also the arguments themselves, up to 1 KiB, without what `redact` hides. Where something was hidden there is no SHA-256: beside the rest it would let a short secret be guessed.",
+        "What a record in the log says of arguments: `hash` their SHA-256, `redacted` also the arguments themselves, up to 1 KiB, without what `redact` hides. Where something was hidden or left out there is no SHA-256: beside the rest it would let a short secret be guessed.",
     ),
     key(
         "redact",

@@ -256,4 +256,8 @@ fn rules_of_what_is_hidden_are_checked() {
     lockgate.yaml:5: audit.redact.patterns[1]: "(" can't be used: it is no regular expression: unclosed group; write what it should match
     lockgate.yaml:6: audit.redact.field: unknown key; did you mean `fields`?
     "#);
+    let long = "x".repeat(100_000);
+    insta::assert_snapshot!(refused(
+        &format!("audit:\n  args: redacted\n  redact:\n    fields: [iban, {long}]\n")
+    ), @"lockgate.yaml:4: audit.redact.fields: the list can't be used: it takes more than 1048576 bytes of memory; write fewer keys, or shorter ones");
 }
