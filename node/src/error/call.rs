@@ -281,11 +281,14 @@ impl CallError {
         matches!(self, Self::Denied { .. } | Self::Unauthenticated { .. })
     }
 
-    /// Word in the audit log for a thing of ours that was forged, or is somebody else's: such attempts are recorded apart.
+    /// Word in the audit log for a thing of ours that was forged, is somebody else's, or was meant for something else or
+    /// for one time: such attempts are recorded apart. What has merely grown too old is none.
     pub fn offence(&self) -> Option<&'static str> {
         match self {
             Self::CursorRefused => Some("cursor_refused"),
-            Self::Upstream(UpstreamError::StateRefused { .. }) => Some("state_refused"),
+            Self::Upstream(UpstreamError::StateRefused {
+                is_offence: true, ..
+            }) => Some("state_refused"),
             _ => None,
         }
     }

@@ -82,6 +82,8 @@ pub enum UpstreamError {
         server: ServerName,
         /// Why.
         why: &'static str,
+        /// Whether it was tried where it must not be of use, rather than too late.
+        is_offence: bool,
     },
     /// Answers that do not fit what the client was asked.
     #[error("{what}")]

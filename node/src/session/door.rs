@@ -253,12 +253,14 @@ impl Door {
             Some(seen) => seen.key(caller, request.route, text, open),
             None => open(),
         };
-        // Of one that has ended, too: whoever has kept its id may have taken it.
-        key.and_then(|key| inner.find(&key)).ok_or_else(|| {
+        let Some(key) = key else {
             let audit = &inner.pipeline.audit;
             audit.security("session_id_refused", caller, request.route);
-            CallError::UnknownSession
-        })
+            return Err(CallError::UnknownSession);
+        };
+        // What was sealed for this caller and route is its own, and no offence: every honest client names a session that
+        // it cannot know to be over, all of them after a restart.
+        inner.find(&key).ok_or(CallError::UnknownSession)
     }
 
     async fn initialize(

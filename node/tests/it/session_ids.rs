@@ -93,6 +93,13 @@ async fn a_deleted_session_is_unknown() {
     let client = gateway.client().key(ANN).open().await;
     assert_eq!(client.delete().await, 200);
     is_unknown(&gateway.client().key(ANN), client.session_id()).await;
+    // It was hers: only who tries it after her is accused.
+    is_unknown(&gateway.client().key(BOB), client.session_id()).await;
+    let told = |line: &serde_json::Value| line.to_string().contains("session_id_refused");
+    eventually("all that Bob tried is in the audit log", async || {
+        gateway.audit().into_iter().filter(told).count() == 3
+    })
+    .await;
     gateway.stop().await;
 }
 

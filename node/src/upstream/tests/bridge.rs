@@ -122,7 +122,13 @@ async fn a_call_whose_client_stays_away_ends_at_its_server() {
     .await;
     let late = ask(&handle, &answered(&asked)).await.unwrap_err();
     assert!(
-        matches!(late, UpstreamError::StateRefused { .. }),
+        matches!(
+            late,
+            UpstreamError::StateRefused {
+                is_offence: false,
+                ..
+            }
+        ),
         "{late:?}"
     );
 }
@@ -216,7 +222,13 @@ async fn an_answer_to_a_session_that_its_server_forgot_leaves_its_call_in_doubt(
     // Nobody is asked again: what the state stood for is over.
     let again = ask(&handle, &retry).await.unwrap_err();
     assert!(
-        matches!(again, UpstreamError::StateRefused { .. }),
+        matches!(
+            again,
+            UpstreamError::StateRefused {
+                is_offence: true,
+                ..
+            }
+        ),
         "{again:?}"
     );
     // The next call has a session that its server knows.
@@ -316,7 +328,13 @@ async fn a_call_that_waits_outlasts_the_change_of_its_server() {
     until(&old, |old| old.shared.is_draining()).await;
     let late = ask(&new, &answered(&second)).await.unwrap_err();
     assert!(
-        matches!(late, UpstreamError::StateRefused { .. }),
+        matches!(
+            late,
+            UpstreamError::StateRefused {
+                is_offence: false,
+                ..
+            }
+        ),
         "{late:?}"
     );
     assert_eq!(world.executed(), 2);

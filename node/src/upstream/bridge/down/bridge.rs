@@ -386,7 +386,7 @@ pub(super) fn refused(status: u16, id: &str, code: i32, message: &str) -> Reply 
 
 fn state_refused(shared: &Shared, why: Option<Refused>) -> UpstreamError {
     let server = shared.settings.name.clone();
-    let why = match why {
+    let (why, is_offence) = match why {
         Some(Refused::Shape(wrong)) => {
             let what = format!(
                 "`inputResponses[\"{}\"]` must be {}",
@@ -395,12 +395,18 @@ fn state_refused(shared: &Shared, why: Option<Refused>) -> UpstreamError {
             return UpstreamError::InputRefused { server, what };
         }
         // Whose it is, and for what, is not told to whoever must not have it.
-        None | Some(Refused::OtherOwner) => "it was not made for this caller and server",
-        Some(Refused::OtherRequest) => "it was made for another request",
-        Some(Refused::Expired) => "it has expired",
-        Some(Refused::Used) => "it was used already, or its call has ended",
+        None | Some(Refused::OtherOwner) => ("it was not made for this caller and server", true),
+        Some(Refused::OtherRequest) => ("it was made for another request", true),
+        // Who answers late, or after a restart of the gateway, has done no wrong.
+        Some(Refused::Expired) => ("it has expired", false),
+        Some(Refused::OtherLife) => ("its call has ended", false),
+        Some(Refused::Used) => ("it was used already, or its call has ended", true),
     };
-    UpstreamError::StateRefused { server, why }
+    UpstreamError::StateRefused {
+        server,
+        why,
+        is_offence,
+    }
 }
 
 /// Routing headers are of the stateless era alone.

@@ -57,6 +57,8 @@ pub(super) enum Refused {
     OtherRequest,
     /// Its time is over.
     Expired,
+    /// Of calls that were parked before a restart, or elsewhere: they have ended with what kept them.
+    OtherLife,
     /// Its round is over, or its call is.
     Used,
     /// The state is right, the answers are not.
@@ -150,14 +152,16 @@ impl Parking {
         if ticket.request != bearer.request {
             return Err(Refused::OtherRequest);
         }
-        if ticket.expires_ms <= now_ms && ticket.life == self.life {
+        if ticket.life != self.life {
+            return Err(Refused::OtherLife);
+        }
+        if ticket.expires_ms <= now_ms {
             return Err(Refused::Expired);
         }
         let known = self.calls.get_mut(&ticket.call);
         let known = known.filter(|parked| {
             // The seal says as much already; a call must never depend on one check alone.
-            ticket.life == self.life
-                && parked.call.round == ticket.round
+            parked.call.round == ticket.round
                 && parked.owner == bearer.owner
                 && parked.request == bearer.request
         });

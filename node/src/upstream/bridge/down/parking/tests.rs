@@ -124,7 +124,7 @@ fn a_ticket_fits_one_caller_one_request_one_life_and_one_time() {
     refused(&ticket, other, 1, Refused::OtherRequest);
     refused(&ticket, retry(0, ANSWER), WAIT_MS, Refused::Expired);
     let of_other_life = Ticket { life: 8, ..ticket };
-    refused(&of_other_life, retry(0, ANSWER), 1, Refused::Used);
+    refused(&of_other_life, retry(0, ANSWER), 1, Refused::OtherLife);
     let of_other_call = Ticket { call: 2, ..ticket };
     refused(&of_other_call, retry(0, ANSWER), 1, Refused::Used);
     let of_other_round = Ticket { round: 1, ..ticket };
