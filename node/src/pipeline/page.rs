@@ -1,24 +1,36 @@
 //! Pages of merged lists, which no server is asked for, and their cursors.
 
 use crate::answer::Answer;
-use crate::error::CallError;
+use crate::error::{CallError, Object};
 use crate::route::{self, ListKind};
 use crate::seal::Sealer;
 
-use super::{Incoming, Pipeline};
+use super::rights::deniable;
+use super::{Incoming, Pipeline, Subject};
 
 impl Pipeline {
     /// One page of a merged list, with its pair of audit lines.
     ///
     /// # Errors
     ///
-    /// Fails when the cursor is not the caller's for this list, or when the audit log cannot take the record.
+    /// Fails when a role denies the method, when the cursor is not the caller's for this list, or when the audit log cannot take the record.
     pub fn page(
         &self,
         incoming: &Incoming<'_>,
         kind: ListKind,
         sealer: &Sealer,
     ) -> Result<Answer, CallError> {
+        let (access, called) = (&incoming.who.access, kind.method());
+        let denial = deniable(called).and_then(|called| access.method_denial(called));
+        if let Some(denial) = denial {
+            let subject = Subject {
+                shown: called,
+                object: Object::Method,
+                entry: None,
+                known: false,
+            };
+            return Err(self.denied(incoming, &subject, denial));
+        }
         let trail = self.received_here(incoming, "")?;
         let page = route::page(sealer, incoming.table, kind, incoming.frame, incoming.who);
         match &page {

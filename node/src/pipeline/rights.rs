@@ -12,6 +12,14 @@ use crate::route::{Entry, Plan};
 
 use super::{Incoming, denied};
 
+/// The methods of skills ask for no grant of their own: who may read a skill may list and get it. Who denies them by name
+/// means it all the same.
+pub(super) fn deniable(called: &str) -> Option<&'static str> {
+    [method::SKILLS_LIST, method::SKILLS_GET]
+        .into_iter()
+        .find(|name| *name == called)
+}
+
 /// What policy decides on for one call.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Question<'a> {
@@ -20,6 +28,8 @@ pub(super) struct Question<'a> {
     server: &'a ServerName,
     /// The server's own name of a tool that is called.
     tool: Option<&'a str>,
+    /// A method that roles may deny by its name, although policy decides on something else.
+    method: Option<&'static str>,
 }
 
 impl<'a> Question<'a> {
@@ -30,6 +40,7 @@ impl<'a> Question<'a> {
             shown: &plan.shown,
             server: &entry.settings.name,
             tool: plan.own.as_deref().filter(|_| is_call),
+            method: deniable(&incoming.frame.method()),
         }
     }
 
@@ -39,7 +50,12 @@ impl<'a> Question<'a> {
     }
 
     pub(super) fn denied(&self, verdict: Verdict<'_>) -> CallError {
-        denied(self.object, self.shown.to_owned(), verdict)
+        let object = match (self.object, self.method) {
+            // Here it is the method that `shown` names.
+            (Object::Server, Some(_)) => Object::Method,
+            (object, _) => object,
+        };
+        denied(object, self.shown.to_owned(), verdict)
     }
 
     /// The server's own name of a tool that is called.
@@ -48,6 +64,10 @@ impl<'a> Question<'a> {
     }
 
     pub(super) fn verdict<'b>(&self, access: &'b Access) -> Verdict<'b> {
+        let denial = self.method.and_then(|method| access.method_denial(method));
+        if let Some(denial) = denial {
+            return denial;
+        }
         match (self.object, self.tool) {
             (Object::Tool, Some(own)) => access.decide_tool(self.shown, self.server, own),
             (Object::Server, _) => access.decide(Object::Server, self.server.as_str(), None),
@@ -81,6 +101,7 @@ pub(super) struct Rights {
     shown: Box<str>,
     server: ServerName,
     tool: Option<Box<str>>,
+    method: Option<&'static str>,
 }
 
 impl Rights {
@@ -95,6 +116,7 @@ impl Rights {
             shown: question.shown.into(),
             server: question.server.clone(),
             tool: question.tool.map(Into::into),
+            method: question.method,
         }
     }
 
@@ -105,6 +127,7 @@ impl Rights {
             shown: &self.shown,
             server: &self.server,
             tool: self.tool.as_deref(),
+            method: self.method,
         };
         question.lost(&mut self.standing).await
     }

@@ -19,6 +19,9 @@ const TENANT: &str = "tenant";
 /// Rule named when the caller's tenant has the server that is itself the object.
 const SERVER: &str = "server";
 
+/// Place of methods in [`KINDS`].
+const METHOD: usize = 3;
+
 /// Rule named when a resource URI can't be read in one way.
 const UNCLEAR_URI: &str = "unclear uri";
 
@@ -87,7 +90,7 @@ impl Access {
             Object::Tool => 0,
             Object::Prompt => 1,
             Object::Resource => 2,
-            Object::Method => 3,
+            Object::Method => METHOD,
             Object::Server => {
                 let allowed = self.allows_server_named(name);
                 return Verdict {
@@ -109,6 +112,15 @@ impl Access {
             };
         }
         verdict
+    }
+
+    /// The refusal of `method`, where a pattern denies it by its name.
+    pub fn method_denial(&self, method: &str) -> Option<Verdict<'_>> {
+        let rule = self.deny[METHOD].find(method)?;
+        Some(Verdict {
+            allowed: false,
+            rule,
+        })
     }
 
     /// Decides on a tool whose server is known: its rules there come first, then [`Access::decide`].

@@ -10,9 +10,16 @@ use crate::upstream::catalog::ListKind;
 
 use super::table::{Entry, Hidden};
 
-/// Whose skills are whose, by their directories as clients see them.
+/// Whose skills are whose, by their URIs as clients see them.
 #[derive(Debug, Default)]
-pub(super) struct Skills(HashMap<Box<str>, usize, RandomState>);
+pub(super) struct Skills {
+    /// By directory: all that lies in one is its server's.
+    directories: ByUri,
+    /// By whole URI, where that names no directory.
+    others: ByUri,
+}
+
+type ByUri = HashMap<Box<str>, usize, RandomState>;
 
 impl Skills {
     /// Of all servers. The one that stands first keeps a directory, and what lies in it.
@@ -29,28 +36,38 @@ impl Skills {
                         kept,
                         hidden: at,
                     }),
-                    _ => {
-                        let directory = directory(&shown);
-                        known.0.insert(directory.into(), at);
-                    }
+                    _ => known.insert(&shown, at),
                 }
             }
         }
         known
     }
 
+    fn insert(&mut self, uri: &str, server: usize) {
+        match directory(uri) {
+            Some(directory) => self.directories.insert(directory.into(), server),
+            None => self.others.insert(uri.into(), server),
+        };
+    }
+
     /// Server of the innermost skill that `uri` is a file or a directory of.
     pub(super) fn server(&self, uri: &str) -> Option<usize> {
+        if let Some(server) = self.others.get(uri) {
+            return Some(*server);
+        }
         let ends = uri.rmatch_indices('/').map(|(end, _)| end);
         let mut directories = std::iter::once(uri.len()).chain(ends);
-        directories.find_map(|end| self.0.get(&uri[..end]).copied())
+        directories.find_map(|end| self.directories.get(&uri[..end]).copied())
     }
 }
 
-/// The directory that a skill's URI names: "the `SKILL.md` URI with the `/SKILL.md` suffix removed". What is no such
-/// URI names itself alone.
-fn directory(uri: &str) -> &str {
-    uri.strip_suffix("/SKILL.md").unwrap_or(uri)
+/// The directory that a skill's URI names: "the `SKILL.md` URI with the `/SKILL.md` suffix removed". `None` where nothing
+/// but a scheme is left, which would be the place of all servers' skills, and for what is no such URI.
+fn directory(uri: &str) -> Option<&str> {
+    let directory = uri.strip_suffix("/SKILL.md")?;
+    let (_, place) = directory.split_once("://")?;
+    let is_place = !place.trim_matches('/').is_empty();
+    is_place.then_some(directory)
 }
 
 /// Adds the server's prefix to the URIs of the raw skill at `skill` of `text`: its own, and those of its files.
@@ -76,8 +93,11 @@ mod tests {
     use super::*;
 
     fn check(known: &[(&str, usize)], uri: &str, expected: Option<usize>) {
-        let known = known.iter().map(|(uri, at)| (directory(uri).into(), *at));
-        assert_eq!(Skills(known.collect()).server(uri), expected, "{uri}");
+        let mut skills = Skills::default();
+        for (uri, server) in known {
+            skills.insert(uri, *server);
+        }
+        assert_eq!(skills.server(uri), expected, "{uri}");
     }
 
     #[test]
@@ -96,6 +116,32 @@ mod tests {
         check(&known, "skill://b/c/x", Some(1));
         check(&known, "skill://b/c/d/x", Some(2));
         check(&known, "odd:thing", Some(3));
+        check(&known, "odd:thing/x", None);
         check(&known, "", None);
+    }
+
+    #[test]
+    fn no_skill_is_a_whole_scheme() {
+        for uri in [
+            "skill:",
+            "skill:/",
+            "skill://",
+            "skill:///",
+            "skill:/SKILL.md",
+            "skill://SKILL.md",
+            "skill:///SKILL.md",
+            "skill:////SKILL.md",
+            "/SKILL.md",
+            "SKILL.md",
+            "",
+        ] {
+            let known = [(uri, 0)];
+            check(&known, uri, Some(0));
+            check(&known, "skill://a/SKILL.md", None);
+            check(&known, "skill:///a/SKILL.md", None);
+            check(&known, "skill:a/SKILL.md", None);
+            check(&known, "/a", None);
+        }
+        check(&[("skill:///a/SKILL.md", 0)], "skill:///a/x", Some(0));
     }
 }

@@ -133,6 +133,53 @@ async fn a_skill_is_shown_to_those_who_may_read_it() {
 }
 
 #[tokio::test]
+async fn a_role_that_denies_the_methods_of_skills_by_name_is_obeyed() {
+    let (one, two) = (upstream("a").await, upstream("b").await);
+    let servers = [("one", &one, SESSION), ("two", &two, STATELESS)];
+    let config = config(&servers, "\"*\"");
+    let config = config.replace("allow:", "deny: [\"method:skills/*\"], allow:");
+    let gateway = Gateway::start(&config).await;
+    for path in ["/mcp", "/s/one/mcp", "/s/two/mcp"] {
+        let client = gateway.client().at(path);
+        let stateless = client.stateless("skills/list", json!({})).await;
+        let stateless = stateless.message().await;
+        let client = client.open().await;
+        let name = if path == "/s/two/mcp" { "b" } else { "a" };
+        let uri = json!({"uri": format!("skill://{name}/SKILL.md")});
+        let list = client.request("skills/list", json!({})).await;
+        let get = client.request("skills/get", uri.clone()).await;
+        for refused in [stateless, list, get] {
+            assert_eq!(refused["error"]["code"], -31403, "{path}: {refused}");
+        }
+        let read = client.request("resources/read", uri).await;
+        assert_eq!(read["error"], Value::Null, "{path}: {read}");
+    }
+    for upstream in [&one, &two] {
+        assert_eq!(upstream.last_body("skills/get"), None);
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_draws_no_other_servers_skills_to_itself_by_naming_their_scheme() {
+    let (first, second) = (upstream("a").await, upstream("b").await);
+    let whole = ["skill:", "skill:/", "skill:///SKILL.md"];
+    let whole =
+        whole.map(|uri| json!({"uri": uri, "frontmatter": {"name": "x", "description": "d"}}));
+    first.reply("skills/list", &[&list(&whole)]);
+    let servers = [("first", &first, SESSION), ("second", &second, SESSION)];
+    let gateway = Gateway::start(&config(&servers, "\"*\"")).await;
+    let client = gateway.client().open().await;
+    let list = listed(&client).await;
+    assert_eq!(uris(&list).last(), Some(&"skill://b/SKILL.md"), "{list}");
+    let uri = json!({"uri": "skill://b/more/x.md"});
+    client.request("resources/read", uri).await;
+    assert!(second.last_body("resources/read").is_some());
+    assert_eq!(first.last_body("resources/read"), None);
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn of_two_skills_in_one_place_the_first_servers_is_shown_and_read() {
     let (first, second) = (upstream("a").await, upstream("a").await);
     let nested = skill("a/inner");
