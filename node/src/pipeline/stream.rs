@@ -152,12 +152,11 @@ impl<'a> Lens<'a> {
         }
     }
 
-    /// The answer: on a merged endpoint with URIs as they are listed there, on a server's own with its lists cut to
-    /// what the caller may use, and with our revisions.
+    /// The answer, cut to what the caller may use: on a merged endpoint with URIs as they are listed there, on a
+    /// server's own with our revisions.
     pub(super) fn answer(&self, frame: Frame) -> Frame {
-        let settings = &self.entry.settings;
         let changed = match self.scope {
-            Scope::All => route::prefix_result(settings, self.method, &frame),
+            Scope::All => route::merged(self.entry, self.method, self.access, &frame),
             Scope::Server(_) if *self.method == *method::DISCOVER => route::own_versions(&frame),
             Scope::Server(_) => route::permitted(self.entry, self.method, self.access, &frame),
         };

@@ -145,7 +145,7 @@ impl Table {
                 {
                     continue;
                 }
-                out.put_slice(&render_item(entry, kind, scope, item, &shown));
+                out.put_slice(&render_item(entry, kind, (scope, access), item, &shown));
                 out.put_u8(b',');
                 starts.push(u32::try_from(out.len()).unwrap_or(u32::MAX));
                 names.push(shown.into());
@@ -182,19 +182,25 @@ impl Entry {
     }
 }
 
-fn render_item(entry: &Entry, kind: ListKind, scope: Scope, item: &Item, shown: &str) -> Bytes {
+fn render_item(
+    entry: &Entry,
+    kind: ListKind,
+    (scope, access): (Scope, &Access),
+    item: &Item,
+    shown: &str,
+) -> Bytes {
     let text = std::str::from_utf8(&item.raw).unwrap_or_default();
     let mut splice = Splice::new(text);
-    if scope == Scope::All && *item.key != *shown {
-        match kind {
-            ListKind::Skills => {
-                let whole = Span::new(0, text.len());
-                skills::prefix(&entry.settings, text, whole, &mut splice);
-            }
-            _ => {
-                splice.replace(item.key_span, encode_str(shown));
-            }
-        }
+    if kind == ListKind::Skills {
+        let is_merged = scope == Scope::All;
+        let reader = skills::Reader {
+            entry,
+            access,
+            is_merged,
+        };
+        reader.skill(text, Span::new(0, text.len()), &mut splice);
+    } else if scope == Scope::All && *item.key != *shown {
+        splice.replace(item.key_span, encode_str(shown));
     }
     if scope == Scope::All && kind == ListKind::Tools {
         rewrite::ui_resource(&entry.settings, text, &mut splice);

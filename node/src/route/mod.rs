@@ -18,7 +18,7 @@ pub use self::list::{Rendered, kind_of};
 pub use self::merge::{Merged, discover_result, initialize_result};
 pub use self::page::{changed_method, changes, page};
 pub use self::plan::{Plan, TaskOwner, TaskRef, is_known, plan};
-pub use self::rewrite::{own_versions, permitted, prefix_notification, prefix_result};
+pub use self::rewrite::{merged, own_versions, permitted, prefix_notification};
 pub use self::router::{Collision, Router};
 pub use self::table::{Entry, Hidden, Scope, Table, Target};
 pub use crate::upstream::catalog::ListKind;

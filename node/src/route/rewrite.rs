@@ -1,4 +1,5 @@
-//! URIs in answers, where a server has a `uri_prefix`: a client must be able to read what it was told of.
+//! Answers as clients see them: cut to what the caller may use, and with URIs as they are listed, where a server has a
+//! `uri_prefix`: a client must be able to read what it was told of.
 
 use std::borrow::Cow;
 
@@ -7,10 +8,11 @@ use lockgate_proto::mcp::{Revision, method};
 
 use crate::config::Server;
 use crate::policy::Access;
+use crate::upstream::catalog::ListKind;
 
 use super::list::kind_of;
 use super::merge::versions_list;
-use super::skills;
+use super::skills::Reader;
 use super::table::Entry;
 
 /// Adds the prefix to `_meta.ui.resourceUri` (and its flat form) of a tool (MCP Apps).
@@ -37,44 +39,80 @@ pub(super) fn ui_uris(tool: &str) -> impl Iterator<Item = Cow<'_, str>> {
     at.filter_map(move |path| decode_str(find_path(tool, path)?.of(tool)))
 }
 
-/// The answer to `method` with its resource URIs as clients see them. `None` when nothing changes.
-pub fn prefix_result(server: &Server, method: &str, answer: &Frame) -> Option<Frame> {
-    server.uri_prefix.as_ref()?;
-    let text = answer.text();
-    let result = answer.body_span()?;
+/// The answer to `method` as a caller with these rights sees it where servers are merged: resource URIs as they are
+/// listed there, without the files of skills and directories that it may not read. `None` when nothing changes.
+pub fn merged(entry: &Entry, method: &str, access: &Access, answer: &Frame) -> Option<Frame> {
+    let (text, result) = (answer.text(), answer.body_span()?);
     let mut splice = Splice::new(text);
+    let reader = Reader {
+        entry,
+        access,
+        is_merged: true,
+    };
+    if !files(&reader, method, (text, result), &mut splice) {
+        prefix_contents(&entry.settings, method, (text, result), &mut splice);
+    }
+    edited(splice)
+}
+
+/// Adds the prefix to what carries resources, whole or as links.
+fn prefix_contents(
+    server: &Server,
+    method: &str,
+    (text, result): (&str, Span),
+    splice: &mut Splice<'_>,
+) {
+    if server.uri_prefix.is_none() {
+        return;
+    }
     match method {
         method::TOOLS_CALL | method::TASKS_RESULT => {
-            contents(server, text, at(text, result, "content"), &mut splice)
+            contents(server, text, at(text, result, "content"), splice)
         }
         method::TASKS_GET => {
             // Of a task that has ended, where the result comes with its state.
             if let Some(ended) = at(text, result, "result") {
-                contents(server, text, at(text, ended, "content"), &mut splice);
+                contents(server, text, at(text, ended, "content"), splice);
             }
         }
         method::PROMPTS_GET => {
             for message in elements(text, at(text, result, "messages")) {
-                content(server, text, at(text, message, "content"), &mut splice);
+                content(server, text, at(text, message, "content"), splice);
             }
         }
         method::RESOURCES_READ => {
             for item in elements(text, at(text, result, "contents")) {
-                uri_member(server, text, item, &mut splice);
-            }
-        }
-        method::DIRECTORY_READ => {
-            for item in elements(text, at(text, result, "resources")) {
-                uri_member(server, text, item, &mut splice);
-            }
-        }
-        method::SKILLS_GET => {
-            if let Some(skill) = at(text, result, "skill") {
-                skills::prefix(server, text, skill, &mut splice);
+                uri_member(server, text, item, splice);
             }
         }
         _ => {}
     }
+}
+
+/// Shows what `method` has answered to `reader`. `false` when that is neither a skill nor a directory.
+fn files(
+    reader: &Reader<'_>,
+    method: &str,
+    (text, result): (&str, Span),
+    splice: &mut Splice<'_>,
+) -> bool {
+    match method {
+        method::SKILLS_GET => {
+            if let Some(skill) = at(text, result, "skill") {
+                reader.skill(text, skill, splice);
+            }
+        }
+        method::DIRECTORY_READ => {
+            if let Some(files) = at(text, result, "resources") {
+                reader.files(text, files, splice);
+            }
+        }
+        _ => return false,
+    }
+    true
+}
+
+fn edited(splice: Splice<'_>) -> Option<Frame> {
     if splice.is_empty() {
         None
     } else {
@@ -91,38 +129,44 @@ pub fn prefix_notification(server: &Server, notification: &Frame) -> Option<Fram
     let text = notification.text();
     let mut splice = Splice::new(text);
     uri_member(server, text, notification.params_span()?, &mut splice);
-    if splice.is_empty() {
-        None
-    } else {
-        Frame::edited(splice).ok()
-    }
+    edited(splice)
 }
 
-/// The answer to a list method, cut to what a caller with these rights may use, and to what can be used at all: a tool
-/// that wants headers that cannot be is left out of the catalog, so it is left out here. `None` when nothing is cut.
+/// The answer of one server at its own endpoint, cut to what a caller with these rights may use: lists, skills and
+/// directories. What can't be used at all goes, too: a tool that wants headers that cannot be is left out of the catalog,
+/// so it is left out here. `None` when nothing is cut.
 pub fn permitted(entry: &Entry, method: &str, access: &Access, answer: &Frame) -> Option<Frame> {
+    let (text, result) = (answer.text(), answer.body_span()?);
+    let mut splice = Splice::new(text);
+    let reader = Reader {
+        entry,
+        access,
+        is_merged: false,
+    };
+    if files(&reader, method, (text, result), &mut splice) {
+        return edited(splice);
+    }
     let kind = kind_of(method)?;
-    let text = answer.text();
-    let list = at(text, answer.body_span()?, kind.member())?;
-    let allowed = |item: &Span| {
-        let key = at(text, *item, kind.key()).and_then(|span| decode_str(span.of(text)));
+    let list = at(text, result, kind.member())?;
+    let allowed = |item: &&Span| {
+        let key = at(text, **item, kind.key()).and_then(|span| decode_str(span.of(text)));
         key.is_some_and(|key| {
             !entry.is_unfit(kind, &key)
                 && entry.allows(access, kind, &key, &entry.shown(kind, &key))
         })
     };
+    let shown = |item: &Span| match kind {
+        ListKind::Skills => reader.skill_alone(item.of(text)),
+        _ => Cow::Borrowed(item.of(text)),
+    };
     let items = elements(text, Some(list));
-    let kept: Vec<&str> = items
-        .iter()
-        .filter(|item| allowed(item))
-        .map(|item| item.of(text))
-        .collect();
-    if kept.len() == items.len() {
+    let kept: Vec<Cow<'_, str>> = items.iter().filter(allowed).map(shown).collect();
+    let is_whole = kept.iter().all(|item| matches!(item, Cow::Borrowed(_)));
+    if is_whole && kept.len() == items.len() {
         return None;
     }
-    let mut splice = Splice::new(text);
     splice.replace(list, format!("[{}]", kept.join(",")));
-    Frame::edited(splice).ok()
+    edited(splice)
 }
 
 /// A server's `DiscoverResult` with the revisions that are served here, which are the gateway's: clients compare them

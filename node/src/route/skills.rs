@@ -1,11 +1,12 @@
 //! Skills (SEP-2640): directories of resources, each named by the URI of its `SKILL.md`.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 use lockgate_proto::jsonrpc::{Span, Splice, decode_str, elements, encode_str, find};
 
-use crate::config::Server;
+use crate::policy::Access;
 use crate::upstream::catalog::ListKind;
 
 use super::table::{Entry, Hidden};
@@ -70,22 +71,95 @@ fn directory(uri: &str) -> Option<&str> {
     is_place.then_some(directory)
 }
 
-/// Adds the server's prefix to the URIs of the raw skill at `skill` of `text`: its own, and those of its files.
-pub(super) fn prefix(server: &Server, text: &str, skill: Span, splice: &mut Splice<'_>) {
-    let at = |object: Span, key: &str| Some(find(object.of(text), key)?.shift(object.start));
-    let mut prefix = |object: Span| {
-        let Some(uri) = at(object, "uri") else { return };
-        if let Some(own) = decode_str(uri.of(text)) {
-            splice.replace(uri, encode_str(&server.shown_uri(&own)));
-        }
-    };
-    prefix(skill);
-    if let Some(files) = at(skill, "resources") {
-        // The text "dynamic" has no elements.
-        for file in elements(files.of(text)) {
-            prefix(file.shift(files.start));
+/// How one caller sees the skills and directories of one server.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reader<'a> {
+    pub(super) entry: &'a Entry,
+    pub(super) access: &'a Access,
+    /// URIs are shown with the server's prefix.
+    pub(super) is_merged: bool,
+}
+
+impl Reader<'_> {
+    /// Of the raw skill at `skill` of `text`: its own URI and those of its files as they are listed, and only
+    /// the files that the caller may read.
+    pub(super) fn skill(&self, text: &str, skill: Span, splice: &mut Splice<'_>) {
+        self.prefix(text, skill, splice);
+        if let Some(files) = at(text, skill, "resources") {
+            // The text "dynamic" has no elements.
+            self.files(text, files, splice);
         }
     }
+
+    /// The same of a raw skill by itself.
+    pub(super) fn skill_alone<'t>(&self, raw: &'t str) -> Cow<'t, str> {
+        self.edited(raw, |reader, whole, splice| {
+            reader.skill(raw, whole, splice)
+        })
+    }
+
+    /// Of the raw resources at `list` of `text` those that the caller may read, as they are listed. What has
+    /// no URI can't be read.
+    pub(super) fn files(&self, text: &str, list: Span, splice: &mut Splice<'_>) {
+        let files: Vec<Span> = elements(list.of(text))
+            .map(|file| file.shift(list.start))
+            .collect();
+        let kept = files.iter().filter(|file| self.allows(text, **file));
+        let kept: Vec<Span> = kept.copied().collect();
+        if kept.len() == files.len() {
+            kept.iter()
+                .for_each(|file| self.prefix(text, *file, splice));
+            return;
+        }
+        let shown = |file: &Span| {
+            let raw = file.of(text);
+            self.edited(raw, |reader, whole, splice| {
+                reader.prefix(raw, whole, splice)
+            })
+        };
+        let kept: Vec<Cow<'_, str>> = kept.iter().map(shown).collect();
+        splice.replace(list, format!("[{}]", kept.join(",")));
+    }
+
+    fn allows(&self, text: &str, file: Span) -> bool {
+        let kind = ListKind::Skills;
+        let own = at(text, file, "uri").and_then(|uri| decode_str(uri.of(text)));
+        own.is_some_and(|own| {
+            let shown = self.entry.shown(kind, &own);
+            self.entry.allows(self.access, kind, &own, &shown)
+        })
+    }
+
+    /// Adds the server's prefix to the URI of the object at `object`.
+    fn prefix(&self, text: &str, object: Span, splice: &mut Splice<'_>) {
+        let server = &self.entry.settings;
+        if !self.is_merged || server.uri_prefix.is_none() {
+            return;
+        }
+        let uri = at(text, object, "uri");
+        if let Some((uri, own)) = uri.and_then(|uri| Some((uri, decode_str(uri.of(text))?))) {
+            splice.replace(uri, encode_str(&server.shown_uri(&own)));
+        }
+    }
+
+    fn edited<'t>(
+        &self,
+        raw: &'t str,
+        edit: impl FnOnce(&Self, Span, &mut Splice<'t>),
+    ) -> Cow<'t, str> {
+        let mut splice = Splice::new(raw);
+        edit(self, Span::new(0, raw.len()), &mut splice);
+        if splice.is_empty() {
+            return Cow::Borrowed(raw);
+        }
+        let edited = splice.finish();
+        // Text with texts in it stays text.
+        Cow::Owned(String::from_utf8_lossy(&edited).into_owned())
+    }
+}
+
+fn at(text: &str, object: Span, key: &str) -> Option<Span> {
+    Some(find(object.of(text), key)?.shift(object.start))
 }
 
 #[cfg(test)]

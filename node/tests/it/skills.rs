@@ -133,6 +133,43 @@ async fn a_skill_is_shown_to_those_who_may_read_it() {
 }
 
 #[tokio::test]
+async fn files_that_a_caller_may_not_read_stand_in_no_skill_and_no_directory() {
+    let (one, two) = (upstream("a").await, upstream("b").await);
+    for (upstream, name) in [(&one, "a"), (&two, "b")] {
+        let files = skill(name)["resources"].clone();
+        upstream.reply(
+            "resources/directory/read",
+            &[&format!(r#""result":{{"resources":{files}}}"#)],
+        );
+    }
+    let more = format!("{STATELESS}, uri_prefix: \"new+\"");
+    let servers = [("one", &one, SESSION), ("two", &two, more.as_str())];
+    let config = config(&servers, "\"*\"");
+    let config = config.replace("allow:", "deny: [\"resource:*/more/*\"], allow:");
+    let gateway = Gateway::start(&config).await;
+    for (path, prefix, name, server) in [
+        ("/mcp", "", "a", "one"),
+        ("/mcp", "new+", "b", "two"),
+        ("/s/one/mcp", "", "a", "one"),
+        ("/s/two/mcp", "", "b", "two"),
+    ] {
+        let kept = json!([{"uri": format!("{prefix}skill://{name}/SKILL.md"), "digest": "sha256:00", "size": 1}]);
+        let client = gateway.client().at(path).open().await;
+        let uri = kept[0]["uri"].clone();
+        let list = listed(&client).await;
+        let skills = list["skills"].as_array().unwrap();
+        let of_server = skills.iter().find(|skill| skill["uri"] == uri);
+        assert_eq!(of_server.unwrap()["resources"], kept, "{path} {server}");
+        let got = client.request("skills/get", json!({"uri": uri})).await;
+        assert_eq!(got["result"]["skill"]["resources"], kept, "{path} {got}");
+        let directory = json!({"uri": format!("{prefix}skill://{name}")});
+        let read = client.request("resources/directory/read", directory).await;
+        assert_eq!(read["result"]["resources"], kept, "{path} {read}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn a_role_that_denies_the_methods_of_skills_by_name_is_obeyed() {
     let (one, two) = (upstream("a").await, upstream("b").await);
     let servers = [("one", &one, SESSION), ("two", &two, STATELESS)];
