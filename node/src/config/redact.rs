@@ -34,7 +34,7 @@ pub(super) const FIELDS: [&str; 19] = [
 /// Texts that are always hidden: credentials in headers, in `key=value` form, after options and in URLs, and keys of
 /// known form. `{name}` is [`NAME`], `{value}` is [`VALUE`]. Quotes may have backslashes before them: a text in a text.
 ///
-/// The password of a URL may have a slash in it, unless what stands before the slash is the port of a host.
+/// The password of a URL may have a slash in it. Where nothing but digits stand before the slash, [`is_address`] decides.
 pub(super) const PATTERNS: [&str; 11] = [
     r"(?i)\bbearer\s+[a-z0-9+/=._~-]{8,}",
     r#"(?i)\bauthorization\b\\*["']?\s*[=:]+>?\s*\\*["']?(?:[a-z][a-z0-9-]*\s+)?(?:\\[^\s"']|[^\s"',;\\])+"#,
@@ -62,6 +62,9 @@ const VALUE: &str = concat!(
     r#"|(?:\\.|[^\s&"',;\\])+)"#,
 );
 
+/// What a URL begins with that names a port, or a password that begins like one: scheme, host or user, digits.
+const PORTED: &str = r"(?i)([a-z][a-z0-9+.-]*):(?:\\*/){2}([^\s/:@\[]*):(\d*)\\*/";
+
 /// A pattern takes at most so much memory, in bytes.
 const PATTERN_BYTES_MAX: usize = 1 << 20;
 /// A path has at most so many steps: one bit each.
@@ -75,6 +78,8 @@ pub struct Redact {
     names: Regex,
     paths: Vec<Vec<Step>>,
     patterns: Vec<Regex>,
+    /// [`PORTED`].
+    ported: Regex,
 }
 
 /// One key of a path from the outermost object on.
@@ -145,12 +150,12 @@ impl Redact {
                 Err(why) => note(Place::Pattern(index), why),
             }
         }
-        let names = match (whole(&names.join("|")), always()) {
-            (Ok(names), Ok(always)) => {
+        let (names, ported) = match (whole(&names.join("|")), always(), compile(PORTED)) {
+            (Ok(names), Ok(always), Ok(ported)) => {
                 read.extend(always);
-                names
+                (names, ported)
             }
-            (Err(why), _) | (_, Err(why)) => {
+            (Err(why), ..) | (_, Err(why), _) | (.., Err(why)) => {
                 note(Place::Fields, why);
                 return Err(wrong);
             }
@@ -160,6 +165,7 @@ impl Redact {
                 names,
                 paths,
                 patterns: read,
+                ported,
             }),
             false => Err(wrong),
         }
@@ -183,7 +189,8 @@ impl Redact {
     #[must_use]
     pub fn hide_in<'t>(&self, text: &'t str) -> Cow<'t, str> {
         let found = self.patterns.iter().flat_map(|regex| regex.find_iter(text));
-        let mut ranges: Vec<Range<usize>> = found.map(|found| found.range()).collect();
+        let found = found.map(|found| found.range());
+        let mut ranges: Vec<Range<usize>> = found.chain(self.passwords_like_ports(text)).collect();
         if ranges.is_empty() {
             return Cow::Borrowed(text);
         }
@@ -200,6 +207,43 @@ impl Redact {
         out.push_str(&text[done..]);
         Cow::Owned(out)
     }
+
+    /// Where URLs have what may be a password that begins with digits and a slash, up to the last `@` of the word.
+    fn passwords_like_ports(&self, text: &str) -> Vec<Range<usize>> {
+        let mut found = Vec::new();
+        // Every word is looked through once, however many URLs are in it.
+        let (mut word_end, mut last_at) = (0, None);
+        for groups in self.ported.captures_iter(text) {
+            let url = groups.get_match().range();
+            if url.end > word_end {
+                let rest = &text[url.end..];
+                let word = &rest[..rest.find(char::is_whitespace).unwrap_or(rest.len())];
+                word_end = url.end + word.len();
+                last_at = word.rfind('@').map(|at| url.end + at);
+            }
+            if let Some(at) = last_at.filter(|at| *at >= url.end)
+                && !is_address(&groups[1], &groups[2], &groups[3])
+            {
+                found.push(url.start..at + 1);
+            }
+        }
+        found
+    }
+}
+
+/// Whether host and port can't be a user and the beginning of a password: the port is one, and the host is
+/// `localhost` or has a dot, in a URL of a web server. Those of databases have users more often than an `@` in their
+/// paths.
+fn is_address(scheme: &str, host: &str, port: &str) -> bool {
+    let is_web = ["http", "https", "ws", "wss"]
+        .iter()
+        .any(|web| scheme.eq_ignore_ascii_case(web));
+    let is_host = host.eq_ignore_ascii_case("localhost")
+        || (host.contains('.')
+            && host
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-')));
+    is_web && is_host && port.parse::<u16>().is_ok()
 }
 
 /// A key as it is compared: in small letters, without `_` and `-`. Three small letters are other forms of one: two beyond
