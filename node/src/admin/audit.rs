@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::StatusCode;
 use lockgate_cluster::audit::filter::{Filter, tail};
-use lockgate_cluster::audit::leaf::Head;
+use lockgate_cluster::audit::leaf::{FIELDS, Head};
 use lockgate_cluster::audit::segment::{SegmentError, SegmentReader};
 use lockgate_cluster::audit::{AuditCommand, KeyRanges, time};
 use serde_json::{Value, json};
@@ -92,6 +92,11 @@ impl Wanted {
                 let remedy = "write field=value, for example kind=call";
                 return Err(ApiError::invalid("invalid_filter", message, remedy));
             };
+            if !FIELDS.contains(&field) {
+                let message = format!("records have no field `{field}`");
+                let remedy = format!("use one of {}", FIELDS.join(", "));
+                return Err(ApiError::invalid("invalid_filter", message, remedy));
+            }
             equal.push((field.to_owned(), value.to_owned()));
         }
         let limit = number("limit")?.and_then(|limit| usize::try_from(limit).ok());

@@ -3,6 +3,7 @@
 mod demo_fleet;
 mod keep;
 mod membership;
+mod occupied;
 mod quota;
 mod replicated;
 mod run;

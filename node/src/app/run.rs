@@ -23,6 +23,7 @@ use crate::ingress::{Guard, Service};
 use crate::task::spawn_named;
 use crate::telemetry;
 
+use super::occupied::{BindError, Plane};
 use super::{App, GRACE, clock, membership, signals};
 
 /// Connections whose calls were cut off have this long to say so and to close.
@@ -177,11 +178,11 @@ impl Doors {
         let tls = node.tls.clone().map(Acceptor::load).transpose()?;
         let listener = Listener::bind(node.listen, tls.clone(), node.limits, clock)
             .await
-            .with_context(|| format!("listen: {} cannot be bound", node.listen))?;
+            .map_err(|error| BindError::new(Plane::Data, node.listen, error))?;
         let address = listener.address()?;
         let operators = admin::Listener::bind(node.admin_listen)
             .await
-            .with_context(|| format!("admin.listen: {} cannot be bound", node.admin_listen))?;
+            .map_err(|error| BindError::new(Plane::Admin, node.admin_listen, error))?;
         let admin_address = operators.address()?;
         let doors = Self {
             listener,

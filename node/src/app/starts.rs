@@ -10,6 +10,7 @@ use crate::config;
 use crate::demo;
 
 use super::demo_fleet::DemoFleet;
+use super::occupied::BindError;
 use super::{membership, run};
 
 /// Starts nodes for [`crate::cli::run`].
@@ -24,12 +25,12 @@ impl Starts for Node {
                 print_ready(listen, admin);
             }
         };
-        block_on(async { run::serve(&options.config, settings, &ready).await })
+        block_on(async { run::serve(options.config.path(), settings, &ready).await })
     }
 
     fn stdio(&self, options: StdioOptions) -> Result<(), Failure> {
         let settings = config::Options::from_process(false);
-        block_on(async { run::stdio(&options.config, settings).await })
+        block_on(async { run::stdio(options.config.path(), settings).await })
     }
 
     fn demo(&self, options: DemoOptions) -> Result<(), Failure> {
@@ -108,7 +109,7 @@ async fn run_demo(options: &DemoOptions) -> anyhow::Result<()> {
             print_ready(listen, admin);
         } else {
             let (listen, admin) = (listen.to_string(), admin.to_string());
-            print(&demo::instructions(&typed, &listen, &admin));
+            print(&demo::instructions(&typed, &listen, &admin, &data_dir));
         }
     };
     let served = run::serve_loaded(&loaded, &ready).await;
@@ -120,7 +121,7 @@ async fn run_demo(options: &DemoOptions) -> anyhow::Result<()> {
 async fn run_fleet(options: &DemoOptions, n_nodes: usize) -> anyhow::Result<()> {
     let program = std::env::current_exe().context("this program does not know its own path")?;
     let dir = std::env::temp_dir().join(format!("lockgate-demo-{}", std::process::id()));
-    let fleet = DemoFleet::start(&program, dir, n_nodes).await?;
+    let fleet = DemoFleet::start(&program, dir.clone(), n_nodes).await?;
     let called = fleet.call_round_robin().await?;
     if options.ready_json {
         let nodes = fleet.nodes.iter().map(|node| {
@@ -132,7 +133,7 @@ async fn run_fleet(options: &DemoOptions, n_nodes: usize) -> anyhow::Result<()> 
     } else {
         let here = std::env::current_dir().ok();
         let typed = demo::typed(&program, here.as_deref());
-        print(&demo::fleet_instructions(&typed, &fleet.nodes));
+        print(&demo::fleet_instructions(&typed, &fleet.nodes, &dir));
         print(&format!("\n{called}"));
     }
     fleet.run_to_end().await;
@@ -171,6 +172,9 @@ fn block_on<T>(node: impl Future<Output = anyhow::Result<T>>) -> Result<T, Failu
 fn failure(error: anyhow::Error) -> Failure {
     match error.downcast::<config::Problems>() {
         Ok(problems) => problems.into(),
-        Err(error) => Failure::new(format!("{error:#}"), ""),
+        Err(error) => {
+            let remedy = error.downcast_ref().map(BindError::remedy);
+            Failure::new(format!("{error:#}"), remedy.unwrap_or_default())
+        }
     }
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use lockgate_cluster::audit::export::{Export, export_csv, export_jsonl};
 use lockgate_cluster::audit::filter::{self, Filter};
+use lockgate_cluster::audit::leaf::FIELDS;
 use lockgate_cluster::audit::prove::prove;
 use lockgate_cluster::audit::segment::SegmentReader;
 use lockgate_cluster::audit::verify::{Report, Trust, Verdict, verify_export, verify_segments};
@@ -53,6 +54,11 @@ pub(super) enum Read {
     /// Print the public keys that verify checkpoints. Keep them where nobody who can change the log can change them.
     Signers(Place),
     /// Find out whether records were changed, removed, added or moved.
+    ///
+    /// Exit status 0: they were not. 1: they were, and the first one is named. 3: nothing wrong was found, but not all
+    /// could be checked. That is so without public keys, and at the end of a log in use: a checkpoint covers records
+    /// about a second after they were written, so verify again to have it say more. The MACs that guard records until
+    /// then are no witness here: their key lies in the data directory, too.
     Verify(VerifyArgs),
     /// Prove that one record is in the log, for somebody who has nothing but the public keys.
     Prove {
@@ -89,10 +95,10 @@ pub(super) struct FilterArgs {
     #[arg(long = "where", value_name = "FIELD=VALUE", value_parser = pair)]
     equal: Vec<(String, String)>,
     /// Not before this time: 2026-11-21, or 2026-11-21T08:00.
-    #[arg(long)]
+    #[arg(long, value_name = "TIME", value_parser = moment)]
     since: Option<String>,
     /// Before this time.
-    #[arg(long)]
+    #[arg(long, value_name = "TIME", value_parser = moment)]
     until: Option<String>,
 }
 
@@ -178,7 +184,28 @@ fn pair(text: &str) -> Result<(String, String), String> {
     let (field, value) = text
         .split_once('=')
         .ok_or("write it as field=value, for example kind=call")?;
+    if !FIELDS.contains(&field) {
+        let known = FIELDS.join(", ");
+        return Err(format!(
+            "records have no field `{field}`; they have {known}"
+        ));
+    }
     Ok((field.to_owned(), value.to_owned()))
+}
+
+/// A time as records have it, or the beginning of one, down to the year.
+fn moment(text: &str) -> Result<String, String> {
+    const SHAPE: &str = "0000-00-00T00:00:00.000Z";
+    let has_shape = |(byte, shape): (u8, u8)| match shape {
+        b'0' => byte.is_ascii_digit(),
+        mark => byte == mark,
+    };
+    let is_one =
+        (4..=SHAPE.len()).contains(&text.len()) && text.bytes().zip(SHAPE.bytes()).all(has_shape);
+    match is_one {
+        true => Ok(text.to_owned()),
+        false => Err("write it in UTC as 2026-11-21, or 2026-11-21T08:00".to_owned()),
+    }
 }
 
 /// The error with its causes.
@@ -294,7 +321,11 @@ fn verify(args: &VerifyArgs, out: &mut Out) -> Result<Exit, Failure> {
         }
     };
     progress.end();
-    Ok(tell(&report, out))
+    let exit = tell(&report, out);
+    if exit == Exit::Unchecked && args.signers.is_none() {
+        out.note("  try: --signers FILE, with what `lockgate audit signers` has printed");
+    }
+    Ok(exit)
 }
 
 fn trust(genesis: lockgate_cluster::audit::Genesis, signers: Vec<Signers>) -> Trust {
@@ -327,9 +358,15 @@ fn tell(report: &Report, out: &mut Out) -> Exit {
         "chain": report.chain.to_string(),
         "root": report.root.to_string(),
     });
+    let (first, end) = (report.records.start, report.records.end);
     let mut line = format!(
-        "{word}: records {} to {}, {} checkpoints, signed through {}",
-        report.records.start, report.records.end, report.n_checkpoints, report.attested
+        "{word}: {} records from {first} on, {} of them covered by {}",
+        end - first,
+        report.attested.saturating_sub(first),
+        match report.n_checkpoints {
+            1 => "one checkpoint".to_owned(),
+            n => format!("{n} checkpoints"),
+        },
     );
     for reason in &reasons {
         line.push_str("; ");

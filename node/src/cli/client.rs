@@ -177,7 +177,6 @@ mod tests {
         let status = StatusCode::from_u16(status).unwrap();
         let answer = Answer {
             status,
-            headers: http::HeaderMap::new(),
             body: Bytes::from_static(body.as_bytes()),
         };
         let failure = read(&answer).unwrap_err();

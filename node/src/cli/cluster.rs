@@ -1,11 +1,10 @@
 //! `lockgate cluster`.
 
-use std::path::PathBuf;
-
 use serde_json::{Value, json};
 
 use super::Starts;
 use super::client::{Client, segment};
+use super::config_file::ConfigFile;
 use super::exit::{Exit, Failure};
 use super::out::Out;
 use super::sessions::{items, text};
@@ -78,9 +77,8 @@ pub(super) enum Token {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct NodeArgs {
-    /// Configuration file of the node.
-    #[arg(long, short, default_value = "lockgate.yaml", value_name = "FILE")]
-    config: PathBuf,
+    #[command(flatten)]
+    config: ConfigFile,
 }
 
 #[derive(Debug, clap::Args)]
@@ -96,7 +94,7 @@ pub(super) struct JoinArgs {
 }
 
 pub(super) fn init(args: &NodeArgs, starts: &dyn Starts, out: &mut Out) -> Result<Exit, Failure> {
-    let (cluster, node) = starts.cluster_init(&args.config)?;
+    let (cluster, node) = starts.cluster_init(args.config.path())?;
     let value = json!({ "cluster": cluster, "node": node });
     out.done(
         &format!("cluster {cluster} is made; {node} is its first member"),
@@ -109,7 +107,7 @@ pub(super) fn init(args: &NodeArgs, starts: &dyn Starts, out: &mut Out) -> Resul
 }
 
 pub(super) fn join(args: &JoinArgs, starts: &dyn Starts, out: &mut Out) -> Result<Exit, Failure> {
-    let node = starts.cluster_join(&args.node.config, args.token.as_deref(), args.learner)?;
+    let node = starts.cluster_join(args.node.config.path(), args.token.as_deref(), args.learner)?;
     let value = json!({ "node": node, "joined": true, "learner": args.learner });
     out.done(
         &format!("{node} is a member; start it with `lockgate serve`"),

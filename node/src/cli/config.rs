@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::client::Client;
+use super::config_file::ConfigFile;
 use super::doctor::{self, Verdict};
 use super::exit::{Exit, Failure};
 use super::out::Out;
@@ -24,14 +25,10 @@ pub(super) enum Verb {
     Schema,
     /// Print the reference of all keys, as Markdown.
     Reference,
-    /// Put the registry part of a file in force on all nodes of a cluster.
+    /// Put what nodes share of a file, its registry part, in force on all nodes of a cluster.
     Apply(ApplyArgs),
     /// Show where a file differs from the registry that the nodes of a cluster share. Exit status 1 when it does.
-    Diff {
-        /// Configuration file; only what nodes share is looked at.
-        #[arg(default_value = "lockgate.yaml")]
-        file: PathBuf,
-    },
+    Diff(ConfigFile),
     /// List the versions of the cluster's registry.
     History,
     /// Put an older version of the cluster's registry in force again, as a new one.
@@ -42,9 +39,8 @@ pub(super) enum Verb {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct CheckArgs {
-    /// Configuration file.
-    #[arg(default_value = "lockgate.yaml")]
-    file: PathBuf,
+    #[command(flatten)]
+    config: ConfigFile,
     /// Also start every server for a moment: says what it offers, and which names collide.
     #[arg(long)]
     probe: bool,
@@ -56,15 +52,17 @@ pub(super) struct CheckArgs {
 #[derive(Debug, clap::Args)]
 pub(super) struct ShowArgs {
     /// Show this file instead of what the running gateway holds.
+    #[arg(value_name = "FILE", conflicts_with = "config")]
+    file: Option<PathBuf>,
+    /// The same.
     #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ApplyArgs {
-    /// Configuration file; only what nodes share is taken from it.
-    #[arg(default_value = "lockgate.yaml")]
-    file: PathBuf,
+    #[command(flatten)]
+    config: ConfigFile,
     /// Only say what would change.
     #[arg(long)]
     dry_run: bool,
@@ -110,7 +108,7 @@ pub(super) async fn run(verb: Verb, client: &Client, out: &mut Out) -> Result<Ex
             Ok(Exit::Done)
         }
         Verb::Apply(args) => apply(args, client, out).await,
-        Verb::Diff { file } => diff(&file, client, out).await,
+        Verb::Diff(config) => diff(config.path(), client, out).await,
         Verb::History => history(client, out).await,
         Verb::Rollback(args) => roll_back(args, client, out).await,
         Verb::Import(args) => take(&args, out),
@@ -118,8 +116,9 @@ pub(super) async fn run(verb: Verb, client: &Client, out: &mut Out) -> Result<Ex
 }
 
 async fn check(args: &CheckArgs, out: &mut Out) -> Result<Exit, Failure> {
-    let file = args.file.display();
-    let loaded = match load(&args.file, &Options::from_process(args.unsafe_no_auth)) {
+    let path = args.config.path();
+    let file = path.display();
+    let loaded = match load(path, &Options::from_process(args.unsafe_no_auth)) {
         Ok(loaded) => loaded,
         Err(problems) => {
             let count = problems.list.len();
@@ -169,7 +168,7 @@ async fn probed(loaded: &Loaded, out: &mut Out) -> Result<Exit, Failure> {
 }
 
 async fn show(args: &ShowArgs, client: &Client, out: &mut Out) -> Result<Exit, Failure> {
-    let config = match &args.config {
+    let config = match args.file.as_ref().or(args.config.as_ref()) {
         Some(file) => {
             let loaded = load(file, &Options::from_process(true))?;
             json!({ "hash": loaded.hash, "config": redacted(&loaded.written) })
@@ -204,7 +203,7 @@ async fn show(args: &ShowArgs, client: &Client, out: &mut Out) -> Result<Exit, F
 
 async fn apply(args: ApplyArgs, client: &Client, out: &mut Out) -> Result<Exit, Failure> {
     let body = json!({
-        "document": registry_of(&args.file)?, "dry_run": args.dry_run, "prune": args.prune,
+        "document": registry_of(args.config.path())?, "dry_run": args.dry_run, "prune": args.prune,
         "expected_version": args.expected_version, "why": args.message,
     });
     let answer = client.post("config/apply", Some(&body)).await?;
@@ -310,6 +309,8 @@ fn take(args: &ImportArgs, out: &mut Out) -> Result<Exit, Failure> {
     for note in &imported.notes {
         out.note(&format!("note: {note}"));
     }
+    // The first line of the file names it.
+    out.note("For an editor that checks the file: lockgate config schema > lockgate.schema.json");
     if !imported.variables.is_empty() {
         out.note("Set these variables before the start (the values stand in the client's file):");
         for (name, about) in &imported.variables {

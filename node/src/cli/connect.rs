@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Request, Response, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -14,6 +14,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
 
 use super::exit::Failure;
 use crate::task::spawn_named;
@@ -29,7 +30,6 @@ const EXTRA_ROOTS_VARIABLE: &str = "SSL_CERT_FILE";
 #[derive(Debug)]
 pub(super) struct Answer {
     pub status: http::StatusCode,
-    pub headers: HeaderMap,
     pub body: Bytes,
 }
 
@@ -62,8 +62,49 @@ pub(super) fn host_port(uri: &Uri) -> (&str, u16) {
     (host, uri.port_u16().unwrap_or(default))
 }
 
+/// An answer whose body comes piece by piece.
+#[derive(Debug)]
+pub(super) struct Coming {
+    pub status: http::StatusCode,
+    pub headers: HeaderMap,
+    body: Limited<Incoming>,
+    origin: String,
+    due: Instant,
+}
+
+impl Coming {
+    /// What comes next of the body. `None` at its end.
+    pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
+        loop {
+            let frame = match timeout_at(self.due, self.body.frame()).await {
+                Ok(Some(Ok(frame))) => frame,
+                Ok(Some(Err(error))) => return Err(unreachable(&self.origin, &error.to_string())),
+                Ok(None) => return Ok(None),
+                Err(_) => return Err(late(&self.origin)),
+            };
+            // Trailers are no part of the body.
+            if let Ok(chunk) = frame.into_data() {
+                return Ok(Some(chunk));
+            }
+        }
+    }
+}
+
 /// Sends `request`, whose URI is absolute, and reads the whole answer.
-pub(super) async fn exchange(mut request: Request<Full<Bytes>>) -> Result<Answer, Failure> {
+pub(super) async fn exchange(request: Request<Full<Bytes>>) -> Result<Answer, Failure> {
+    let mut coming = begin(request).await?;
+    let mut body = BytesMut::new();
+    while let Some(chunk) = coming.chunk().await? {
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Answer {
+        status: coming.status,
+        body: body.freeze(),
+    })
+}
+
+/// Sends `request`, whose URI is absolute, and reads the head of the answer.
+pub(super) async fn begin(mut request: Request<Full<Bytes>>) -> Result<Coming, Failure> {
     let uri = request.uri().clone();
     let (host, port) = host_port(&uri);
     let origin = format!("{host}:{port}");
@@ -91,10 +132,20 @@ pub(super) async fn exchange(mut request: Request<Full<Bytes>>) -> Result<Answer
             send(stream, request, &origin).await
         }
     };
-    match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
-        Ok(answer) => answer,
-        Err(_) => Err(unreachable(&origin, "no answer within 5 min")),
-    }
+    let due = Instant::now() + ANSWER_TIMEOUT;
+    let answer = timeout_at(due, answer).await;
+    let (head, body) = answer.map_err(|_| late(&origin))??.into_parts();
+    Ok(Coming {
+        status: head.status,
+        headers: head.headers,
+        body: Limited::new(body, ANSWER_BYTES_MAX),
+        origin,
+        due,
+    })
+}
+
+fn late(origin: &str) -> Failure {
+    unreachable(origin, "no answer within 5 min")
 }
 
 async fn tls(
@@ -149,7 +200,11 @@ fn roots(extra: Option<&Path>) -> Result<rustls::RootCertStore, Failure> {
     Ok(roots)
 }
 
-async fn send<S>(stream: S, request: Request<Full<Bytes>>, origin: &str) -> Result<Answer, Failure>
+async fn send<S>(
+    stream: S,
+    request: Request<Full<Bytes>>,
+    origin: &str,
+) -> Result<Response<Incoming>, Failure>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -157,19 +212,9 @@ where
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
         .map_err(broken)?;
-    // Ends with the connection, which ends with `sender`; its error also fails the request.
+    // Ends with the connection, which ends with `sender` and the answer; its error also fails those.
     drop(spawn_named("cli-connection", connection));
-    let response: Response<Incoming> = sender.send_request(request).await.map_err(broken)?;
-    let (head, body) = response.into_parts();
-    let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
-    let body = body
-        .map_err(|error| unreachable(origin, &error.to_string()))?
-        .to_bytes();
-    Ok(Answer {
-        status: head.status,
-        headers: head.headers,
-        body,
-    })
+    sender.send_request(request).await.map_err(broken)
 }
 
 fn unreachable(origin: &str, cause: &str) -> Failure {

@@ -1,25 +1,31 @@
 //! A client's side of one MCP session, as short as the protocol allows: `tools call` goes the way of every client.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use http_body_util::Full;
 use lockgate_proto::mcp::Revision;
 use lockgate_proto::mcp::headers::{PROTOCOL_VERSION, SESSION_ID};
 use lockgate_proto::mcp::sse::Decoder;
+use lockgate_proto::mcp::{code, method};
 use serde_json::{Value, json};
 
-use super::connect::{Answer, exchange};
+use super::connect::{Answer, begin, exchange};
 use super::exit::Failure;
 
 const EVENT_BYTES_MAX: usize = 64 << 20;
 
-/// An open session. It declares no capabilities, so the server asks it nothing.
+/// An open session. It declares that it can be asked for input, so that a tool that asks is known to do so: whoever
+/// declares nothing is not asked, and may get any answer instead.
 #[derive(Debug)]
 pub(super) struct Mcp {
     url: Uri,
     headers: HeaderMap,
     next_id: u64,
+    /// What is answered to servers that ask for input. `None` tells them that there is no answer.
+    answer: Option<Value>,
+    /// What they have asked.
+    asked: Vec<String>,
 }
 
 impl Mcp {
@@ -37,14 +43,16 @@ impl Mcp {
             url,
             headers,
             next_id: 0,
+            answer: None,
+            asked: Vec::new(),
         };
         let params = json!({
             "protocolVersion": Revision::SESSION_LATEST.as_str(),
-            "capabilities": {},
+            "capabilities": { "elicitation": { "form": {} } },
             "clientInfo": { "name": "lockgate-cli", "version": env!("CARGO_PKG_VERSION") },
         });
-        let (answer, result) = mcp.ask("initialize", params).await?;
-        if let Some(id) = answer.headers.get(SESSION_ID) {
+        let (headers, result) = mcp.ask("initialize", params).await?;
+        if let Some(id) = headers.get(SESSION_ID) {
             mcp.headers.insert(SESSION_ID, id.clone());
         }
         if let Some(version) = result["protocolVersion"]
@@ -58,7 +66,7 @@ impl Mcp {
         Ok(mcp)
     }
 
-    pub(super) async fn request(&mut self, method: &str, params: Value) -> Result<Value, Failure> {
+    pub(super) async fn call(&mut self, method: &str, params: Value) -> Result<Value, Failure> {
         Ok(self.ask(method, params).await?.1)
     }
 
@@ -69,30 +77,81 @@ impl Mcp {
         }
     }
 
-    async fn ask(&mut self, method: &str, params: Value) -> Result<(Answer, Value), Failure> {
+    /// Answers input that servers ask for with this from now on.
+    pub(super) fn answer_with(&mut self, answer: Option<Value>) {
+        self.answer = answer;
+    }
+
+    /// What servers have asked for.
+    pub(super) fn asked(&self) -> &[String] {
+        &self.asked
+    }
+
+    async fn ask(&mut self, method: &str, params: Value) -> Result<(HeaderMap, Value), Failure> {
         self.next_id += 1;
         let id = self.next_id;
         let request = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
-        let answer = self.send(Method::POST, &request.to_string()).await?;
-        let result = result_of(&answer, id)?;
-        Ok((answer, result))
+        let mut coming = begin(self.request(Method::POST, &request.to_string())).await?;
+        let mut messages = Messages::of(&coming.headers);
+        let mut all = Vec::new();
+        while let Some(chunk) = coming.chunk().await? {
+            for message in messages.read(&chunk) {
+                self.reply(&message).await?;
+                all.push(message);
+            }
+            if all.iter().any(|message| is_answer(message, id)) {
+                break;
+            }
+        }
+        all.extend(messages.end());
+        let result = result_of(coming.status, &all, id)?;
+        Ok((coming.headers, result))
+    }
+
+    /// Answers what a server asks in mid-call.
+    async fn reply(&mut self, message: &Value) -> Result<(), Failure> {
+        let (Some(id), Some(method)) = (message.get("id"), message["method"].as_str()) else {
+            return Ok(());
+        };
+        let mut reply = json!({ "jsonrpc": "2.0", "id": id });
+        if method == method::ELICITATION {
+            let question = &message["params"]["message"];
+            self.asked
+                .push(question.as_str().unwrap_or_default().to_owned());
+            reply["result"] = match &self.answer {
+                Some(content) => json!({ "action": "accept", "content": content }),
+                None => json!({ "action": "cancel" }),
+            };
+        } else if method == method::PING {
+            reply["result"] = json!({});
+        } else {
+            let text = format!("method `{method}` not found");
+            reply["error"] = json!({ "code": code::METHOD_NOT_FOUND, "message": text });
+        }
+        self.send(Method::POST, &reply.to_string()).await?;
+        Ok(())
     }
 
     async fn send(&self, method: Method, body: &str) -> Result<Answer, Failure> {
+        exchange(self.request(method, body)).await
+    }
+
+    fn request(&self, method: Method, body: &str) -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::new(Bytes::copy_from_slice(body.as_bytes())));
         *request.method_mut() = method;
         *request.uri_mut() = self.url.clone();
         *request.headers_mut() = self.headers.clone();
-        exchange(request).await
+        request
     }
 }
 
+fn is_answer(message: &Value, id: u64) -> bool {
+    message["id"] == id && message.get("method").is_none()
+}
+
 /// The result for `id`, or the error as a failure.
-fn result_of(answer: &Answer, id: u64) -> Result<Value, Failure> {
-    let messages = messages(answer);
-    let own = messages
-        .iter()
-        .find(|message| message["id"] == id && message.get("method").is_none());
+fn result_of(status: StatusCode, messages: &[Value], id: u64) -> Result<Value, Failure> {
+    let own = messages.iter().find(|message| is_answer(message, id));
     // A refusal that came before the id was read carries none.
     let refusal = || {
         messages
@@ -105,13 +164,13 @@ fn result_of(answer: &Answer, id: u64) -> Result<Value, Failure> {
             let text = error["message"].as_str().unwrap_or("no message");
             Err(Failure::new(
                 format!("{text} (code {})", error["code"]),
-                remedy(answer.status),
+                remedy(status),
             ))
         }
         Some(message) => Ok(message["result"].clone()),
         None => Err(Failure::new(
-            format!("{} without an answer to the request", answer.status),
-            remedy(answer.status),
+            format!("{status} without an answer to the request"),
+            remedy(status),
         )),
     }
 }
@@ -127,22 +186,47 @@ fn remedy(status: StatusCode) -> &'static str {
     }
 }
 
-fn messages(answer: &Answer) -> Vec<Value> {
-    let kind = answer
-        .headers
-        .get(CONTENT_TYPE)
-        .and_then(|kind| kind.to_str().ok())
-        .unwrap_or_default();
-    if !kind.starts_with("text/event-stream") {
-        return serde_json::from_slice(&answer.body).into_iter().collect();
+/// Messages of a body, as it comes.
+enum Messages {
+    /// Events of a stream.
+    Events(Decoder),
+    /// One message, which is whole at the end.
+    Json(BytesMut),
+}
+
+impl Messages {
+    fn of(headers: &HeaderMap) -> Self {
+        let kind = headers
+            .get(CONTENT_TYPE)
+            .and_then(|kind| kind.to_str().ok())
+            .unwrap_or_default();
+        match kind.starts_with("text/event-stream") {
+            true => Self::Events(Decoder::new(EVENT_BYTES_MAX)),
+            false => Self::Json(BytesMut::new()),
+        }
     }
-    let mut events = Vec::new();
-    // What was decoded before an event over the limit still counts.
-    _ = Decoder::new(EVENT_BYTES_MAX).feed(&answer.body, &mut events);
-    events
-        .iter()
-        .filter_map(|event| serde_json::from_slice(&event.data).ok())
-        .collect()
+
+    /// Messages that `chunk` completes.
+    fn read(&mut self, chunk: &Bytes) -> Vec<Value> {
+        let mut events = Vec::new();
+        match self {
+            // What was decoded before an event over the limit still counts.
+            Self::Events(decoder) => _ = decoder.feed(chunk, &mut events),
+            Self::Json(body) => body.extend_from_slice(chunk),
+        }
+        events
+            .iter()
+            .filter_map(|event| serde_json::from_slice(&event.data).ok())
+            .collect()
+    }
+
+    /// The message that the end completes.
+    fn end(self) -> Option<Value> {
+        match self {
+            Self::Events(_) => None,
+            Self::Json(body) => serde_json::from_slice(&body).ok(),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -153,12 +237,14 @@ mod tests {
     fn check(kind: &'static str, body: &'static str, expected: Result<Value, &str>) {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-        let answer = Answer {
-            status: StatusCode::OK,
-            headers,
-            body: Bytes::from_static(body.as_bytes()),
-        };
-        let result = result_of(&answer, 2).map_err(|failure| failure.message);
+        let mut messages = Messages::of(&headers);
+        // However it is cut.
+        let mut all = Vec::new();
+        for chunk in body.as_bytes().chunks(7) {
+            all.extend(messages.read(&Bytes::from_static(chunk)));
+        }
+        all.extend(messages.end());
+        let result = result_of(StatusCode::OK, &all, 2).map_err(|failure| failure.message);
         assert_eq!(result, expected.map_err(ToOwned::to_owned));
     }
 

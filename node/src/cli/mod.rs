@@ -6,6 +6,7 @@ mod certs;
 mod client;
 mod cluster;
 mod config;
+mod config_file;
 mod connect;
 mod demo;
 mod doctor;
@@ -33,6 +34,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use self::client::Client;
+pub use self::config_file::ConfigFile;
 pub use self::demo::DemoOptions;
 pub use self::exit::{Exit, Failure};
 use self::out::Out;

@@ -1,13 +1,13 @@
 //! `lockgate serve`.
 
-use std::path::PathBuf;
+use super::config_file::ConfigFile;
 
 /// What `lockgate serve` takes.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ServeOptions {
     /// Configuration file.
-    #[arg(long, short, default_value = "lockgate.yaml", value_name = "FILE")]
-    pub config: PathBuf,
+    #[command(flatten)]
+    pub config: ConfigFile,
     /// Print one line of JSON with the addresses on standard output when the gateway answers.
     #[arg(long)]
     pub ready_json: bool,

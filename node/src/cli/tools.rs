@@ -15,12 +15,8 @@ const KEY: &str = "LOCKGATE_API_KEY";
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Verb {
-    /// List tools under their full names.
-    List {
-        /// Of this server only.
-        #[arg(long)]
-        server: Option<String>,
-    },
+    /// List tools under their full names: all that there are, or, as a client, those that its key may call.
+    List(ListArgs),
     /// Call a tool as a client would, through the data plane, with the API key in LOCKGATE_API_KEY.
     Call(CallArgs),
 }
@@ -32,6 +28,29 @@ pub(super) struct CallArgs {
     /// Arguments, as a JSON object.
     #[arg(default_value = "{}", value_parser = arguments)]
     arguments: Value,
+    /// What to answer when the tool asks for input, as a JSON object. Without it the tool is told that there is no
+    /// answer, and the exit status is 1.
+    #[arg(long, value_name = "JSON", value_parser = arguments)]
+    answer: Option<Value>,
+    #[command(flatten)]
+    door: Door,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ListArgs {
+    /// Of this server only.
+    #[arg(long, conflicts_with_all = ["as_client", "url", "key_env"])]
+    server: Option<String>,
+    /// What a client gets to see, through the data plane, with the API key in LOCKGATE_API_KEY. So do --url and --key-env.
+    #[arg(long)]
+    as_client: bool,
+    #[command(flatten)]
+    door: Door,
+}
+
+/// Where and as whom clients come in.
+#[derive(Debug, clap::Args)]
+pub(super) struct Door {
     /// Data plane. Asked from the admin API if left out.
     #[arg(long)]
     url: Option<String>,
@@ -40,52 +59,94 @@ pub(super) struct CallArgs {
     key_env: Option<String>,
 }
 
+impl Door {
+    fn is_named(&self) -> bool {
+        self.url.is_some() || self.key_env.is_some()
+    }
+
+    async fn enter(&self, client: &Client) -> Result<Mcp, Failure> {
+        let key = key(self.key_env.as_deref(), |name| std::env::var(name).ok())?;
+        let url = match &self.url {
+            Some(url) => url.clone(),
+            None => data_plane(&client.get("info").await?)?,
+        };
+        Mcp::open(address(&url)?, key).await
+    }
+}
+
 pub(super) async fn run(verb: Verb, client: &Client, out: &mut Out) -> Result<Exit, Failure> {
     match verb {
-        Verb::List { server } => {
-            let query = server
-                .map(|server| format!("?server={}", segment(&server)))
-                .unwrap_or_default();
-            let answer = client.get(&format!("tools{query}")).await?;
-            let row = |tool: &Value| {
-                ["name", "server", "description"]
-                    .iter()
-                    .map(|key| text(&tool[*key]))
-                    .collect()
-            };
-            let rows: Vec<Vec<String>> = items(&answer, "tools").iter().map(row).collect();
-            out.table(&["name", "server", "description"], &rows, &answer);
-            Ok(Exit::Done)
+        Verb::List(args) if args.as_client || args.door.is_named() => {
+            list_as_client(&args.door, client, out).await
         }
+        Verb::List(args) => list(args.server, client, out).await,
         Verb::Call(args) => call(args, client, out).await,
     }
 }
 
-async fn call(args: CallArgs, client: &Client, out: &mut Out) -> Result<Exit, Failure> {
-    let key = key(args.key_env.as_deref(), |name| std::env::var(name).ok())?;
-    let url = match args.url {
-        Some(url) => url,
-        None => data_plane(&client.get("info").await?)?,
-    };
-    let mut mcp = Mcp::open(address(&url)?, key).await?;
-    let result = mcp
-        .request(
-            "tools/call",
-            json!({ "name": args.name, "arguments": args.arguments }),
-        )
-        .await;
+async fn list(server: Option<String>, client: &Client, out: &mut Out) -> Result<Exit, Failure> {
+    let query = server
+        .map(|server| format!("?server={}", segment(&server)))
+        .unwrap_or_default();
+    let answer = client.get(&format!("tools{query}")).await?;
+    table(&["name", "server", "description"], &answer, out);
+    Ok(Exit::Done)
+}
+
+async fn list_as_client(door: &Door, client: &Client, out: &mut Out) -> Result<Exit, Failure> {
+    let mut mcp = door.enter(client).await?;
+    let listed = all_tools(&mut mcp).await;
     mcp.close().await;
+    table(&["name", "description"], &json!({ "tools": listed? }), out);
+    Ok(Exit::Done)
+}
+
+async fn all_tools(mcp: &mut Mcp) -> Result<Vec<Value>, Failure> {
+    let (mut tools, mut params) = (Vec::new(), json!({}));
+    loop {
+        let page = mcp.call("tools/list", params).await?;
+        tools.extend_from_slice(items(&page, "tools"));
+        match page["nextCursor"].as_str() {
+            Some(cursor) => params = json!({ "cursor": cursor }),
+            None => return Ok(tools),
+        }
+    }
+}
+
+fn table(columns: &[&str], answer: &Value, out: &mut Out) {
+    let row = |tool: &Value| columns.iter().map(|key| text(&tool[*key])).collect();
+    let rows: Vec<Vec<String>> = items(answer, "tools").iter().map(row).collect();
+    out.table(columns, &rows, answer);
+}
+
+async fn call(args: CallArgs, client: &Client, out: &mut Out) -> Result<Exit, Failure> {
+    let mut mcp = args.door.enter(client).await?;
+    let is_answered = args.answer.is_some();
+    mcp.answer_with(args.answer);
+    let params = json!({ "name": args.name, "arguments": args.arguments });
+    let result = mcp.call("tools/call", params).await;
+    let asked = mcp.asked().join("; ");
+    let is_open = !mcp.asked().is_empty() && !is_answered;
+    mcp.close().await;
+    if is_open {
+        out.note(&format!("the tool asks for input: {asked}"));
+        out.note("  try: --answer JSON, or a client that can be asked");
+    }
     let result = result?;
     if out.json {
         out.value(&result);
     } else {
         shown(&result).iter().for_each(|text| out.text(text));
     }
-    if result["isError"] == true {
+    let is_error = result["isError"] == true;
+    if is_error {
         out.note("the tool reports an error");
-        return Ok(Exit::Failed);
     }
-    Ok(Exit::Done)
+    Ok(if is_open || is_error {
+        Exit::Failed
+    } else {
+        Exit::Done
+    })
 }
 
 /// The caller's key as a header. A gateway that lets anybody in needs none, unless one was named.

@@ -39,8 +39,8 @@ pub struct Running {
     pub admin: SocketAddr,
 }
 
-/// How to go on, for people. `program` is what they type to run this binary.
-pub fn fleet_instructions(program: &str, nodes: &[Running]) -> String {
+/// How to go on, for people. `program` is what they type to run this binary, `dir` where the nodes keep all they have.
+pub fn fleet_instructions(program: &str, nodes: &[Running], dir: &Path) -> String {
     let mut text = format!(
         "{} nodes are one cluster. Any of them serves any client without a session:\n\n",
         nodes.len()
@@ -60,6 +60,9 @@ pub fn fleet_instructions(program: &str, nodes: &[Running]) -> String {
             first.admin, last.admin, last.admin
         ));
     }
-    text.push_str("\nCtrl-C ends them all.\n");
+    let dir = dir.display();
+    text.push_str(&format!(
+        "\nConfigurations, logs and data directories of all are in\n\n    {dir}\n\nCtrl-C ends them, and removes it.\n"
+    ));
     text
 }

@@ -21,11 +21,16 @@ pub fn typed(program: &Path, here: Option<&Path>) -> String {
         Some(below) => format!("./{}", below.display()),
         None => program.display().to_string(),
     };
+    quoted(&shown)
+}
+
+/// Text as one word of a command.
+fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
-    if shown.chars().all(plain) {
-        shown
+    if text.chars().all(plain) {
+        text.to_owned()
     } else {
-        format!("'{}'", shown.replace('\'', r"'\''"))
+        format!("'{}'", text.replace('\'', r"'\''"))
     }
 }
 
@@ -52,8 +57,9 @@ servers:
 }
 
 /// How to connect a client, for people. `program` is what they type to run this binary, `admin` where it listens to
-/// operators.
-pub fn instructions(program: &str, listen: &str, admin: &str) -> String {
+/// operators, `data_dir` where its state is.
+pub fn instructions(program: &str, listen: &str, admin: &str, data_dir: &Path) -> String {
+    let (typed, data_dir) = (program, quoted(&data_dir.display().to_string()));
     let program = match admin {
         ADMIN_DEFAULT => program.to_owned(),
         _ => format!("{program} --admin http://{admin}"),
@@ -75,7 +81,11 @@ Or call a tool from here:
     {program} tools list
     {program} tools call demo_add '{{"a": 2, "b": 40}}'
 
-Ctrl-C ends it.
+Its state and its audit log are in {data_dir}:
+
+    {typed} audit log --data-dir {data_dir}
+
+Ctrl-C ends it, and removes that directory.
 "#
     )
 }
@@ -98,9 +108,12 @@ mod tests {
 
     #[test]
     fn commands_of_the_demo_reach_it() {
-        let text = instructions("./lockgate", "127.0.0.1:1", "127.0.0.1:7778");
+        let data = Path::new("/tmp/my demo");
+        let text = instructions("./lockgate", "127.0.0.1:1", "127.0.0.1:7778", data);
         assert!(text.contains("\n    ./lockgate tools list\n"), "{text}");
-        let text = instructions("./lockgate", "127.0.0.1:1", "127.0.0.1:2");
+        let log = "\n    ./lockgate audit log --data-dir '/tmp/my demo'\n";
+        assert!(text.contains(log), "{text}");
+        let text = instructions("./lockgate", "127.0.0.1:1", "127.0.0.1:2", data);
         assert!(
             text.contains("\n    ./lockgate --admin http://127.0.0.1:2 tools list\n"),
             "{text}"

@@ -29,7 +29,7 @@ impl Gateway {
 admin: {{ listen: 127.0.0.1:0 }}
 data_dir: "{at}/data"
 identity: {{ anonymous: [all] }}
-roles: {{ all: {{ allow: ["*"] }} }}
+roles: {{ all: {{ allow: ["*"] }}, adder: {{ allow: ["demo_add"] }} }}
 audit: {{ file: "{at}/audit.jsonl" }}
 servers: {{ demo: {{ command: "{BINARY}", args: [demo-server] }} }}
 "#
@@ -55,10 +55,15 @@ servers: {{ demo: {{ command: "{BINARY}", args: [demo-server] }} }}
     }
 
     async fn run(&self, arguments: &[&str]) -> Output {
+        self.run_with_key("", arguments).await
+    }
+
+    async fn run_with_key(&self, key: &str, arguments: &[&str]) -> Output {
         let mut command = Command::new(BINARY);
         command
             .args(arguments)
             .env("LOCKGATE_ADMIN", &self.admin)
+            .env("LOCKGATE_API_KEY", key)
             .env_remove("LOCKGATE_TOKEN");
         command.output().await.unwrap()
     }
@@ -127,4 +132,55 @@ async fn listed_tools_can_be_called() {
         .json(&["tools", "call", "demo_add", r#"{"a":2,"b":40}"#])
         .await;
     assert!(sum.to_string().contains("42"), "{sum}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_is_shown_the_tools_that_its_key_may_call() {
+    let gateway = Gateway::start().await;
+    let made = gateway
+        .json(&["keys", "create", "--principal", "bob", "--role", "adder"])
+        .await;
+    let list = ["--json", "tools", "list", "--as-client"];
+    let listed = gateway
+        .run_with_key(made["key"].as_str().unwrap(), &list)
+        .await;
+    let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
+    let names = listed["tools"].as_array().unwrap();
+    let names: Vec<&Value> = names.iter().map(|tool| &tool["name"]).collect();
+    assert_eq!(names, ["demo_add"]);
+    let all = gateway.json(&["tools", "list"]).await;
+    assert!(all["tools"].as_array().unwrap().len() > 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tool_that_asks_for_input_is_answered_or_fails() {
+    let gateway = Gateway::start().await;
+    let call = ["tools", "call", "demo_ask"];
+    let unanswered = gateway.run(&call).await;
+    assert_eq!(unanswered.status.code(), Some(1), "{unanswered:?}");
+    let told = String::from_utf8_lossy(&unanswered.stderr);
+    let asks = "the tool asks for input: What is your name?";
+    assert!(told.contains(asks), "{told}");
+    let answer = ["--answer", r#"{"name":"Ann"}"#];
+    let answered = gateway.json(&[&call[..], &answer].concat()).await;
+    assert!(answered.to_string().contains("Ann"), "{answered}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_port_that_is_taken_is_named_with_its_setting() {
+    let gateway = Gateway::start().await;
+    let taken = gateway.admin.strip_prefix("http://").unwrap();
+    for (free, option, setting) in [
+        ("--admin-listen", "--listen", "`listen`"),
+        ("--listen", "--admin-listen", "`admin.listen`"),
+    ] {
+        let demo = ["demo", free, "127.0.0.1:0", option, taken];
+        let refused = gateway.run(&demo).await;
+        assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+        let told = String::from_utf8_lossy(&refused.stderr);
+        let what = format!("{setting}: something listens on {taken} already");
+        assert!(told.contains(&what), "{told}");
+        let remedy = format!("{setting} of the configuration, or {option} of `lockgate demo`");
+        assert!(told.contains(&remedy), "{told}");
+    }
 }

@@ -118,6 +118,7 @@ async fn questions_that_make_no_sense_are_refused() {
         ("from=x", "invalid_number"),
         ("limit=-1", "invalid_number"),
         ("where=tool", "invalid_filter"),
+        ("where=tol=x", "invalid_filter"),
     ] {
         let answer = gateway
             .admin(&format!("/api/v1/audit/records?{query}"))

@@ -320,12 +320,24 @@ impl<'a> Verifier<'a> {
         if self.attested == end || all_macs {
             return Verdict::Good;
         }
-        let from = self.attested;
-        self.unchecked.push(format!(
-            "records {from} to {} are behind the last checkpoint that was verified, and not all of their MAC keys were \
-             given",
-            end - 1
-        ));
+        self.unchecked.push(self.unvouched(end));
         Verdict::Unchecked(std::mem::take(&mut self.unchecked))
+    }
+
+    /// Which records nothing that was given vouches for, and why that need be no fault.
+    fn unvouched(&self, end: u64) -> String {
+        let records = match self.attested {
+            from if from + 1 == end => format!("record {from} is"),
+            from => format!("records {from} to {} are", end - 1),
+        };
+        if self.trust.signers.is_empty() {
+            return format!(
+                "{records} in no checkpoint that could be verified: no public keys were given"
+            );
+        }
+        format!(
+            "{records} in no checkpoint that was verified yet; where that is the end of a log in use it is no fault: \
+             the next checkpoint covers it, about a second later"
+        )
     }
 }

@@ -83,6 +83,30 @@ fn what_nobody_changed_is_good() {
 }
 
 #[test]
+fn what_no_checkpoint_covers_yet_is_told_from_what_could_not_be_checked_at_all() {
+    let log = Fixture::eventful();
+    let dir = tempfile::tempdir().unwrap();
+    drop(log.store(dir.path()));
+    let mut trust = log.trust(&[]);
+    let reasons = |trust: &Trust| {
+        let report = verify(dir.path(), trust);
+        let Verdict::Unchecked(reasons) = report.verdict else {
+            panic!("{report:?}");
+        };
+        (report.attested, reasons.join("; "))
+    };
+    let (attested, told) = reasons(&trust);
+    let rest = format!("records {attested} to {} are", log.log.size() - 1);
+    assert!(
+        told.starts_with(&rest) && told.contains("it is no fault"),
+        "{told}"
+    );
+    trust.signers.clear();
+    let (_, told) = reasons(&trust);
+    assert!(told.ends_with("no public keys were given"), "{told}");
+}
+
+#[test]
 fn a_public_key_is_enough_for_what_checkpoints_cover() {
     let mut log = Fixture::eventful();
     log.checkpoint();

@@ -3,7 +3,7 @@
 mod reach;
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -11,15 +11,15 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::client::Client;
+use super::config_file::ConfigFile;
 use super::exit::{Exit, Failure};
 use super::out::Out;
 use crate::config::{Audit, Config, Options, Tls, load};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Configuration file.
-    #[arg(long, short, default_value = "lockgate.yaml", value_name = "FILE")]
-    config: PathBuf,
+    #[command(flatten)]
+    config: ConfigFile,
     /// Accept listeners that other machines reach without a key.
     #[arg(long)]
     unsafe_no_auth: bool,
@@ -111,8 +111,11 @@ pub(super) fn show(checks: &[Check], value: &Value, out: &mut Out) {
 }
 
 async fn all(args: &Args, client: &Client) -> Vec<Check> {
-    let file = args.config.display();
-    let loaded = match load(&args.config, &Options::from_process(args.unsafe_no_auth)) {
+    let file = args.config.path().display();
+    let loaded = match load(
+        args.config.path(),
+        &Options::from_process(args.unsafe_no_auth),
+    ) {
         Ok(loaded) => loaded,
         Err(problems) => {
             let failed = |problem: &crate::config::Problem| {

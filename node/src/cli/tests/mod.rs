@@ -120,9 +120,75 @@ fn the_command_line_is_sound() {
 fn verbs_that_start_a_gateway_get_their_options() {
     let ran = lockgate(&["serve", "--config", "a.yaml", "--ready-json"]);
     assert_eq!(ran.exit, Exit::Failed);
-    insta::assert_snapshot!(ran.err, @r#"error: ServeOptions { config: "a.yaml", ready_json: true, unsafe_no_auth: false }"#);
-    insta::assert_snapshot!(lockgate(&["stdio"]).err, @r#"error: StdioOptions { config: "lockgate.yaml" }"#);
+    insta::assert_snapshot!(ran.err, @r#"error: ServeOptions { config: ConfigFile { file: None, config: Some("a.yaml") }, ready_json: true, unsafe_no_auth: false }"#);
+    insta::assert_snapshot!(lockgate(&["stdio"]).err, @"error: StdioOptions { config: ConfigFile { file: None, config: None } }");
     insta::assert_snapshot!(lockgate(&["demo", "--listen", "127.0.0.1:0"]).err, @"error: DemoOptions { listen: 127.0.0.1:0, admin_listen: 127.0.0.1:7778, nodes: 1, ready_json: false }");
+}
+
+#[test]
+fn a_configuration_file_is_named_either_way_and_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("a.yaml");
+    std::fs::write(&file, "servers: { a: { command: x } }\n").unwrap();
+    let file = file.to_str().unwrap();
+    for verb in ["check", "show"] {
+        for named in [&[file][..], &["--config", file], &["-c", file]] {
+            let ran = lockgate(&[&["config", verb], named].concat());
+            assert_eq!(ran.exit, Exit::Done, "{verb} {named:?}: {}", ran.err);
+        }
+        let twice = lockgate(&["config", verb, file, "--config", file]);
+        assert_eq!(twice.exit, Exit::Usage, "{}", twice.out);
+    }
+    for verb in [&["cluster", "init"][..], &["cluster", "join"]] {
+        for (named, want) in [
+            (&["b.yaml"][..], "b.yaml"),
+            (&["-c", "b.yaml"], "b.yaml"),
+            (&[], "lockgate.yaml"),
+        ] {
+            let ran = lockgate(&[verb, named].concat());
+            assert!(ran.err.contains(want), "{verb:?} {named:?}: {}", ran.err);
+        }
+    }
+    for verb in ["serve", "stdio"] {
+        let ran = lockgate(&[verb, "b.yaml"]);
+        assert!(ran.err.contains("b.yaml"), "{}", ran.err);
+    }
+}
+
+#[test]
+fn a_demo_has_one_node_or_as_many_as_survive_one_more_failure() {
+    for nodes in ["1", "3", "5"] {
+        let ran = lockgate(&["demo", "--nodes", nodes]);
+        assert!(ran.err.contains(&format!("nodes: {nodes}")), "{}", ran.err);
+    }
+    for nodes in ["0", "2", "4", "6", "x"] {
+        let ran = lockgate(&["demo", "--nodes", nodes]);
+        assert_eq!(ran.exit, Exit::Usage);
+        let why = ran.err.contains("1, 3 or 5");
+        assert!(why, "{}", ran.err);
+    }
+}
+
+#[test]
+fn filters_of_the_audit_log_name_fields_and_times_that_there_are() {
+    for verb in ["log", "tail", "export"] {
+        let ran = lockgate(&["audit", verb, "--where", "tol=x"]);
+        assert_eq!(ran.exit, Exit::Usage);
+        let known = ran.err.contains("no field `tol`") && ran.err.contains(" tool, ");
+        assert!(known, "{}", ran.err);
+    }
+    for (time, exit) in [
+        ("2026", Exit::Failed),
+        ("2026-11-21", Exit::Failed),
+        ("2026-11-21T08:00:01.5", Exit::Failed),
+        ("21.11.2026", Exit::Usage),
+        ("yesterday", Exit::Usage),
+        ("", Exit::Usage),
+    ] {
+        let place = ["--data-dir", "/nowhere"];
+        let ran = lockgate(&[&["audit", "log", "--since", time], &place[..]].concat());
+        assert_eq!(ran.exit, exit, "{time}: {}", ran.err);
+    }
 }
 
 #[test]

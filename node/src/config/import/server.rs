@@ -181,7 +181,18 @@ impl Importer {
             return self.references(value);
         }
         let (scheme, secret) = split_scheme(value);
-        format!("{scheme}${{{}}}", self.variable(server, name, secret))
+        let variable = self.variable(server, name, secret);
+        if let (false, Some(about)) = (scheme.is_empty(), self.variables.get_mut(&variable)) {
+            // Whoever copied the whole value would send the scheme twice.
+            let hint = format!(
+                ", without `{}`, which stands in the file",
+                scheme.trim_end()
+            );
+            if !about.ends_with(&hint) {
+                about.push_str(&hint);
+            }
+        }
+        format!("{scheme}${{{variable}}}")
     }
 
     fn variable(&mut self, server: &str, name: &str, secret: &str) -> String {

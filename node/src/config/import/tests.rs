@@ -91,10 +91,10 @@ fn claude_code() {
         - --token
         - ${PROXY_TOKEN}
     variables: {
-        "API_APIKEY": "`apiKey` of `api`",
+        "API_APIKEY": "`apiKey` of `api`, without `Bearer`, which stands in the file",
         "API_BASE": "taken from the environment; the client falls back to \"https://api.example\"",
         "PROXY_API_KEY": "`--api-key` of `proxy`",
-        "PROXY_AUTHORIZATION": "`Authorization` of `proxy`",
+        "PROXY_AUTHORIZATION": "`Authorization` of `proxy`, without `Bearer`, which stands in the file",
         "PROXY_TOKEN": "`--token` of `proxy`",
     }
     notes: []
