@@ -179,7 +179,7 @@ mod tests {
             };
             Entry {
                 log_id: log_id(index),
-                payload: EntryPayload::Normal(Payload(wire::encode_entry(&entry))),
+                payload: EntryPayload::Normal(Payload(wire::encode_entry(entry))),
             }
         });
         AppendEntriesRequest {

@@ -59,7 +59,7 @@ impl EngineHandler {
     /// Commits a join, here or at the leader. It names the joining life by its nonce, so it may be sent as often as it
     /// takes.
     async fn commit(&self, command: NodesCommand) -> Result<Result<NodeId, Refusal>, PeerError> {
-        let entry = wire::encode_entry(&Entry {
+        let entry = wire::encode_entry(Entry {
             at_ms: 0,
             leader_us: 0,
             leader_term: 0,

@@ -128,7 +128,7 @@ async fn propose(engine: &Engine, command: NodesCommand) -> Result<(), String> {
         origin: None,
         command: command.into(),
     };
-    let proposed = engine.propose_here(wire::encode_entry(&entry)).await;
+    let proposed = engine.propose_here(wire::encode_entry(entry)).await;
     proposed.map(drop).map_err(|error| error.to_string())
 }
 

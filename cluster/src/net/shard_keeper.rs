@@ -160,7 +160,7 @@ impl Keeper {
             origin: None,
             command: Command::Shards(command),
         };
-        let outcome = self.engine.propose_here(wire::encode_entry(&entry)).await?;
+        let outcome = self.engine.propose_here(wire::encode_entry(entry)).await?;
         let outcome: Outcome =
             wire::decode_outcome(outcome).map_err(|cause| PeerError::Unknown(cause.to_string()))?;
         Ok(outcome.index)

@@ -94,7 +94,7 @@ impl Engine {
         // The term before the clock, so that a stamp under a term is never older than its election.
         entry.leader_term = self.term_led();
         entry.leader_us = boot_time_us();
-        let payload = Payload(wire::encode_entry(&entry));
+        let payload = Payload(wire::encode_entry(entry));
         match self.raft.client_write(payload).await {
             Ok(response) => Ok(response.data.0),
             Err(error) => Err(self.refused(error)),

@@ -79,7 +79,7 @@ impl Proposer {
         deadline: Instant,
     ) -> Result<Reply, ProposeError> {
         let entry = unstamped(None, command);
-        let outcome = self.carry(wire::encode_entry(&entry), deadline).await?;
+        let outcome = self.carry(wire::encode_entry(entry), deadline).await?;
         self.reach(outcome.index, deadline).await;
         Ok(outcome.result?)
     }
@@ -110,7 +110,7 @@ impl Proposer {
             settled: ticket.settled,
         };
         let entry = unstamped(Some(origin), command);
-        self.carry(wire::encode_entry(&entry), deadline).await
+        self.carry(wire::encode_entry(entry), deadline).await
     }
 
     /// Waits until this node has applied all that was answered anywhere before the question, and gives that state.

@@ -31,8 +31,8 @@ const RESERVE_BYTES: usize = 8 << 20;
 /// Room for lines that is kept when there are none.
 const IDLE_BYTES: usize = 64 << 10;
 /// One batch has at most so many lines, and about so many bytes.
-const BATCH_LINES_MAX: usize = 1024;
-const BATCH_BYTES_MAX: usize = 512 << 10;
+const BATCH_LINES_MAX: usize = 2048;
+const BATCH_BYTES_MAX: usize = 768 << 10;
 /// Who must wait for the log waits so long; several elections fit in.
 const SETTLE_MAX: Duration = Duration::from_secs(10);
 
@@ -104,9 +104,22 @@ struct State {
 #[derive(Debug)]
 pub(super) struct Batch {
     pub(super) first: u64,
-    pub(super) lines: Vec<Bytes>,
+    pub(super) count: usize,
+    /// The lines, with a newline between two of them.
+    pub(super) text: Bytes,
     /// More wait than one command takes.
     pub(super) leaves_some: bool,
+}
+
+impl Batch {
+    /// Its lines, each a part of the one text.
+    pub(super) fn lines(&self) -> Vec<Bytes> {
+        let mut start = 0;
+        let ends = memchr_iter(b'\n', &self.text).chain([self.text.len()]);
+        let mut lines = Vec::with_capacity(self.count);
+        lines.extend(ends.map(|end| self.text.slice(std::mem::replace(&mut start, end + 1)..end)));
+        lines
+    }
 }
 
 impl Ledger {
@@ -328,31 +341,23 @@ impl Ledger {
             self.note_failure(&mut state, &cause);
         }
         let ends = memchr_iter(b'\n', &state.lines).take(BATCH_LINES_MAX);
-        let ends: Vec<usize> = ends.take_while(|end| *end <= BATCH_BYTES_MAX).collect();
-        let first = state.first;
-        let text = Bytes::copy_from_slice(&state.lines[..*ends.last()?]);
-        let leaves_some = text.len() + 1 < state.lines.len();
-        drop(state);
-        let mut start = 0;
-        let lines = ends.into_iter().map(|end| {
-            let line = text.slice(start..end);
-            start = end + 1;
-            line
-        });
-        Some(Batch {
-            first,
-            lines: lines.collect(),
-            leaves_some,
+        let ends = ends.take_while(|end| *end <= BATCH_BYTES_MAX);
+        let (count, end) = ends.fold((0, 0), |(count, _), end| (count + 1, end));
+        (count > 0).then(|| Batch {
+            first: state.first,
+            count,
+            text: Bytes::copy_from_slice(&state.lines[..end]),
+            leaves_some: end + 1 < state.lines.len(),
         })
     }
 
     /// The log has the batch.
     pub(super) fn committed(&self, batch: &Batch) {
         let mut state = self.state.lock();
-        let bytes: usize = batch.lines.iter().map(|line| line.len() + 1).sum();
+        let bytes = batch.text.len() + 1;
         state.lines.drain(..bytes);
         state.spooled = state.spooled.saturating_sub(bytes);
-        state.first = batch.first + batch.lines.len() as u64;
+        state.first = batch.first + batch.count as u64;
         if state.lines.len() < WAITING_BYTES_MAX {
             self.is_behind.store(false, Ordering::Relaxed);
         }

@@ -11,8 +11,8 @@ use crate::command::{Command, Entry, Origin, QuotaCommand};
 
 const WHAT: &str = "entry of the log";
 
-/// Bytes that the log keeps for `entry`.
-pub(crate) fn encode_entry(entry: &Entry) -> Bytes {
+/// Bytes that the log keeps for `entry`. It is taken, not copied: a batch of audit records is large.
+pub(crate) fn encode_entry(entry: Entry) -> Bytes {
     let message = v1::Entry {
         format: entry.command.format(),
         at_ms: entry.at_ms,
@@ -24,7 +24,7 @@ pub(crate) fn encode_entry(entry: &Entry) -> Bytes {
             serial: origin.serial,
             settled: origin.settled,
         }),
-        command: Some(command_to(&entry.command)),
+        command: Some(command_to(entry.command)),
     };
     message.encode_to_vec().into()
 }
@@ -59,17 +59,17 @@ pub(crate) fn decode_entry(bytes: Bytes) -> Result<Entry, WireError> {
     })
 }
 
-fn command_to(command: &Command) -> v1::entry::Command {
+fn command_to(command: Command) -> v1::entry::Command {
     use v1::entry::Command as Wire;
     match command {
-        Command::Registry(command) => Wire::Registry(registry::command_to(command)),
-        Command::Register(write) => Wire::Register(registry::register_to(write)),
-        Command::Secrets(command) => Wire::Secrets(registry::secrets_to(command)),
-        Command::Nodes(command) => Wire::Nodes(nodes::command_to(command)),
-        Command::Shards(command) => Wire::Shards(shards::command_to(command)),
-        Command::Approvals(command) => Wire::Approvals(approvals::command_to(command)),
+        Command::Registry(command) => Wire::Registry(registry::command_to(&command)),
+        Command::Register(write) => Wire::Register(registry::register_to(&write)),
+        Command::Secrets(command) => Wire::Secrets(registry::secrets_to(&command)),
+        Command::Nodes(command) => Wire::Nodes(nodes::command_to(&command)),
+        Command::Shards(command) => Wire::Shards(shards::command_to(&command)),
+        Command::Approvals(command) => Wire::Approvals(approvals::command_to(&command)),
         Command::Quota(command) => Wire::Quota(command.to_wire()),
-        Command::Audit(command) => Wire::Audit(command.clone().into()),
+        Command::Audit(command) => Wire::Audit(command.into()),
     }
 }
 

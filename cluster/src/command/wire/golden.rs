@@ -412,7 +412,7 @@ fn check(kind: &str, format: u32, now: impl IntoIterator<Item = (String, Bytes)>
 #[test]
 fn entries_keep_their_bytes() {
     let entries = commands().into_iter();
-    let entries = entries.map(|(name, command)| (name.to_owned(), encode_entry(&entry(command))));
+    let entries = entries.map(|(name, command)| (name.to_owned(), encode_entry(entry(command))));
     check("entry", OURS.entry, entries);
 }
 

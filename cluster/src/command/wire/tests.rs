@@ -13,7 +13,7 @@ use crate::machine::Refusal;
 proptest! {
     #[test]
     fn every_entry_comes_back_as_it_was(entry in arbitrary::entry()) {
-        prop_assert_eq!(decode_entry(encode_entry(&entry)), Ok(entry));
+        prop_assert_eq!(decode_entry(encode_entry(entry.clone())), Ok(entry));
     }
 
     #[test]
@@ -28,7 +28,7 @@ proptest! {
         at in any::<prop::sample::Index>(),
         to in any::<u8>(),
     ) {
-        let mut bytes = encode_entry(&entry).to_vec();
+        let mut bytes = encode_entry(entry).to_vec();
         let at = at.index(bytes.len());
         bytes[at] = to;
         let _entry = decode_entry(bytes.into());
@@ -132,7 +132,7 @@ fn entry() -> v1::Entry {
         origin: None,
         command: drain.into(),
     };
-    v1::Entry::decode(encode_entry(&entry)).unwrap()
+    v1::Entry::decode(encode_entry(entry)).unwrap()
 }
 
 #[test]

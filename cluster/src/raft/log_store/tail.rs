@@ -9,8 +9,9 @@ use openraft::entry::RaftEntry;
 
 use crate::raft::types::Entry;
 
-/// Bytes of entries in memory, beyond which those that are on the disk are let go.
-const BYTES_MAX: usize = 2 << 20;
+/// Bytes of entries in memory, beyond which those that are on the disk are let go. A batch of audit records of each of a
+/// few nodes fits in, as it is not applied before a quorum has it.
+const BYTES_MAX: usize = 4 << 20;
 /// What an entry takes besides its payload.
 const ENTRY_BYTES: usize = 96;
 
