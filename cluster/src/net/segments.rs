@@ -135,9 +135,10 @@ async fn fetch_sealed(
     let path = dir.join(&segment);
     let file = PeerFile::Audit(segment.clone());
     fetcher.fetch(from, file, path.clone()).await?;
-    let (read, expected) = (path.clone(), manifest.clone());
+    let (read, expected) = (dir.to_owned(), manifest.clone());
     let is_same = tokio::task::spawn_blocking(move || expected.describes(&read)).await;
-    if !is_same.map_err(io::Error::other)?? {
+    let is_same = is_same.map_err(io::Error::other)?;
+    if !is_same.map_err(io::Error::other)? {
         remove(&path).await?;
         return Err(Failure::Differs(segment));
     }

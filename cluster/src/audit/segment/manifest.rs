@@ -1,18 +1,29 @@
 //! What is known of a sealed segment, also after it was pruned.
+//!
+//! ```text
+//! "LGASEAL2"  first seq u64  count u64  bytes u64  chain before [32]  chain after [32]  CRC-32 of these u32
+//! ```
+//!
+//! Numbers are little-endian. The two chain hashes bind every line between them, and a MAC each record beside its line, so
+//! that the file needs no hash of its own; version 1 had one in front of the CRC, which took as long to make as the leaves.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use aws_lc_rs::digest::{Context, SHA256};
-
 use super::error::SegmentError;
-use crate::audit::hash::Hash;
+use super::frame::{HEADER_BYTES, PREFIX_BYTES};
+use super::reader::Records;
+use crate::audit::chain;
+use crate::audit::hash::{Hash, leaf_hash};
 
-const MAGIC: &[u8; 8] = b"LGASEAL1";
-const BYTES: usize = 8 + 8 + 8 + 8 + 3 * 32 + 4;
+const MAGIC: &[u8; 8] = b"LGASEAL2";
+const MAGIC_1: &[u8; 8] = b"LGASEAL1";
+/// Length without the hash of the first version and the CRC.
+const FIELD_BYTES: usize = 8 + 8 + 8 + 8 + 2 * 32;
+const CRC_BYTES: usize = 4;
 
-/// Extent and hash of a sealed segment.
+/// Extent of a sealed segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
     /// First record.
@@ -25,15 +36,13 @@ pub struct Manifest {
     pub chain_after: Hash,
     /// Length of the file.
     pub bytes: u64,
-    /// SHA-256 of the file.
-    pub hash: Hash,
 }
 
 impl Manifest {
     /// Number of the first record behind it.
     #[must_use]
     pub fn end(&self) -> u64 {
-        self.first + self.count
+        self.first.saturating_add(self.count)
     }
 
     /// As it is stored, with magic and checksum.
@@ -43,7 +52,7 @@ impl Manifest {
         for number in [self.first, self.count, self.bytes] {
             out.extend_from_slice(&number.to_le_bytes());
         }
-        for hash in [&self.chain_before, &self.chain_after, &self.hash] {
+        for hash in [&self.chain_before, &self.chain_after] {
             out.extend_from_slice(&hash.0);
         }
         let crc = crc32fast::hash(&out);
@@ -54,9 +63,13 @@ impl Manifest {
     /// Reads what [`Manifest::to_bytes`] made; `None` for anything else.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let bytes: &[u8; BYTES] = bytes.try_into().ok()?;
-        let (fields, crc) = bytes.split_at(BYTES - 4);
-        if fields[..8] != *MAGIC || crc != crc32fast::hash(fields).to_le_bytes() {
+        let (fields, crc) = bytes.split_at_checked(bytes.len().checked_sub(CRC_BYTES)?)?;
+        let is_known = match fields.first_chunk()? {
+            MAGIC => fields.len() == FIELD_BYTES,
+            MAGIC_1 => fields.len() == FIELD_BYTES + Hash::BYTES,
+            _ => false,
+        };
+        if !is_known || crc != crc32fast::hash(fields).to_le_bytes() {
             return None;
         }
         let number = |at: usize| fields[at..at + 8].try_into().map(u64::from_le_bytes).ok();
@@ -67,27 +80,38 @@ impl Manifest {
             bytes: number(24)?,
             chain_before: hash(32)?,
             chain_after: hash(64)?,
-            hash: hash(96)?,
         })
     }
 
-    /// Whether the file at `path` is the segment that was sealed.
+    /// Whether the segment in `dir` is the one that was sealed: whole, and with its lines. Their MACs are for those who
+    /// have the keys.
     ///
     /// # Errors
     /// When it can't be read.
-    pub fn describes(&self, path: &Path) -> io::Result<bool> {
-        let mut file = File::open(path)?;
-        if file.metadata()?.len() != self.bytes {
+    pub fn describes(&self, dir: &Path) -> Result<bool, SegmentError> {
+        let path = segment_path(dir, self.first);
+        let length = fs::metadata(&path).map_err(SegmentError::io("read", &path))?;
+        if length.len() != self.bytes {
             return Ok(false);
         }
-        let mut hash = Context::new(&SHA256);
-        let mut buffer = vec![0; 256 << 10];
-        loop {
-            match file.read(&mut buffer)? {
-                0 => return Ok(hash.finish().as_ref() == self.hash.0),
-                n => hash.update(&buffer[..n]),
-            }
+        match self.walk(dir) {
+            Ok(walked) => Ok(walked == (self.count, self.bytes, self.chain_after)),
+            Err(SegmentError::Damaged { .. }) => Ok(false),
+            Err(error) => Err(error),
         }
+    }
+
+    /// Number of records of the segment in `dir`, where the last of them ends, and the chain hash after it.
+    fn walk(&self, dir: &Path) -> Result<(u64, u64, Hash), SegmentError> {
+        let mut records = Records::of_segment(dir, self.first..self.end(), &self.chain_before)?;
+        let (mut count, mut bytes) = (0, HEADER_BYTES);
+        let mut chain = self.chain_before;
+        while let Some(record) = records.next()? {
+            count += 1;
+            bytes += PREFIX_BYTES + record.line.len();
+            chain = chain::link(&chain, record.seq, &leaf_hash(record.line));
+        }
+        Ok((count, bytes as u64, chain))
     }
 
     /// Reads the manifest at `path`.
@@ -148,18 +172,41 @@ pub(super) fn sync_dir(dir: &Path) -> Result<(), SegmentError> {
 mod tests {
     use super::*;
 
+    const MANIFEST: Manifest = Manifest {
+        first: 65_536,
+        count: 9,
+        chain_before: Hash([1; 32]),
+        chain_after: Hash([2; 32]),
+        bytes: 4711,
+    };
+
+    /// What stands between the magic and the chain hashes.
+    const NUMBERS: [u8; 24] = [
+        0, 0, 1, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0x67, 0x12, 0, 0, 0, 0, 0, 0,
+    ];
+
+    #[test]
+    fn a_manifest_keeps_its_bytes() {
+        let fields = [&MAGIC[..], &NUMBERS, &[1; 32], &[2; 32]].concat();
+        let bytes = MANIFEST.to_bytes();
+        assert_eq!(bytes[..bytes.len() - 4], fields);
+        // By Python's `zlib.crc32`.
+        assert_eq!(bytes[bytes.len() - 4..], 0xf1ab_0022_u32.to_le_bytes());
+    }
+
+    #[test]
+    fn a_manifest_of_the_first_version_is_read() {
+        let mut bytes = [&MAGIC_1[..], &NUMBERS, &[1; 32], &[2; 32], &[3; 32]].concat();
+        bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
+        assert_eq!(Manifest::from_bytes(&bytes), Some(MANIFEST));
+        bytes[7] = b'2';
+        assert_eq!(Manifest::from_bytes(&bytes), None);
+    }
+
     #[test]
     fn a_manifest_comes_back_and_no_changed_one() {
-        let manifest = Manifest {
-            first: 65_536,
-            count: 9,
-            chain_before: Hash([1; 32]),
-            chain_after: Hash([2; 32]),
-            bytes: 4711,
-            hash: Hash([3; 32]),
-        };
-        let mut bytes = manifest.to_bytes();
-        assert_eq!(Manifest::from_bytes(&bytes), Some(manifest));
+        let mut bytes = MANIFEST.to_bytes();
+        assert_eq!(Manifest::from_bytes(&bytes), Some(MANIFEST));
         for at in 0..bytes.len() {
             assert_eq!(Manifest::from_bytes(&bytes[..at]), None);
             bytes[at] ^= 1;

@@ -7,8 +7,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use aws_lc_rs::digest::{self, SHA256};
-
 use super::error::SegmentError;
 use super::frame;
 use super::journal::Journal;
@@ -211,8 +209,6 @@ impl Scan {
             offsets.extend_from_slice(&offset.to_le_bytes());
             at += length;
         }
-        let mut hash = digest::Context::new(&SHA256);
-        hash.update(&bytes[..at]);
         let cut = file
             .set_len(at as u64)
             .and_then(|()| file.seek(SeekFrom::Start(at as u64)));
@@ -223,7 +219,6 @@ impl Scan {
             first,
             chain_before: chain,
             bytes: at as u64,
-            hash,
         };
         Ok(Some(Self {
             active,

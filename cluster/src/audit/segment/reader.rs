@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -133,12 +134,7 @@ impl SegmentReader {
         if let Some(before) = before {
             return Ok(before.chain_after);
         }
-        let path = segment_path(&self.dir, first);
-        let mut header = [0; HEADER_BYTES];
-        let read = File::open(&path).and_then(|file| file.read_exact_at(&mut header, 0));
-        read.map_err(SegmentError::io("read", &path))?;
-        let header = frame::read_header(&header);
-        let (_, chain) = header.map_err(|what| SegmentError::damaged(&path, 0, what))?;
+        let (_, chain) = read_header(&segment_path(&self.dir, first))?;
         Ok(chain)
     }
 
@@ -236,6 +232,26 @@ impl Records {
             firsts,
             next: start,
             end,
+            segment: None,
+        })
+    }
+
+    /// Records of the one segment of `range`, also while those before it are missing.
+    pub(super) fn of_segment(
+        dir: &Path,
+        range: Range<u64>,
+        chain_before: &Hash,
+    ) -> Result<Self, SegmentError> {
+        let path = segment_path(dir, range.start);
+        if read_header(&path)? != (range.start, *chain_before) {
+            let what = "it does not follow the segment before it";
+            return Err(SegmentError::damaged(&path, 0, what));
+        }
+        Ok(Self {
+            dir: dir.to_owned(),
+            firsts: vec![range.start],
+            next: range.start,
+            end: range.end,
             segment: None,
         })
     }
@@ -359,6 +375,14 @@ impl Segment {
         self.is_at_end = n_read < CHUNK_BYTES;
         Ok(())
     }
+}
+
+/// First record of a segment, and the chain hash before it.
+fn read_header(path: &Path) -> Result<(u64, Hash), SegmentError> {
+    let mut header = [0; HEADER_BYTES];
+    let read = File::open(path).and_then(|file| file.read_exact_at(&mut header, 0));
+    read.map_err(SegmentError::io("read", path))?;
+    frame::read_header(&header).map_err(|what| SegmentError::damaged(path, 0, what))
 }
 
 /// File that says what the log is.

@@ -7,8 +7,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use aws_lc_rs::digest::{self, SHA256};
-
 use super::error::SegmentError;
 use super::frame::{self, Frame};
 use super::journal::Journal;
@@ -63,8 +61,6 @@ pub(super) struct Active {
     pub(super) first: u64,
     pub(super) chain_before: Hash,
     pub(super) bytes: u64,
-    /// SHA-256 of the file so far.
-    pub(super) hash: digest::Context,
 }
 
 impl std::fmt::Debug for Active {
@@ -224,7 +220,6 @@ impl SegmentStore {
             chain_before: active.chain_before,
             chain_after: self.chain,
             bytes: active.bytes,
-            hash: Hash::from_slice(active.hash.finish().as_ref()).unwrap_or_default(),
         };
         manifest.write(&self.dir)
     }
@@ -269,7 +264,6 @@ impl Active {
             first,
             chain_before: chain,
             bytes: 0,
-            hash: digest::Context::new(&SHA256),
         };
         let mut header = Vec::new();
         frame::write_header(&mut header, first, &chain);
@@ -282,7 +276,6 @@ impl Active {
         self.file
             .write_all(bytes)
             .map_err(SegmentError::io("write", &self.path))?;
-        self.hash.update(bytes);
         self.bytes += bytes.len() as u64;
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Segments across restarts: cut back to what was applied, refused when that is not there.
 
 use lockgate_cluster::audit::filter::{Filter, tail};
-use lockgate_cluster::audit::segment::{SegmentError, SegmentReader};
+use lockgate_cluster::audit::segment::{Manifest, SegmentError, SegmentReader};
 use lockgate_cluster::audit::verify::Verdict;
 use lockgate_cluster::audit::{AuditEffect, AuditLog, Chained};
 
@@ -111,6 +111,35 @@ fn records_that_were_applied_and_are_gone_are_refused() {
         std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
     });
     assert!(shorter.to_string().contains("was sealed with"), "{shorter}");
+}
+
+#[test]
+fn a_manifest_describes_its_segment_and_no_other() {
+    let log = Fixture::eventful();
+    let dir = tempfile::tempdir().unwrap();
+    let manifests = log.store(dir.path()).reader().manifests().unwrap();
+    assert!(manifests.len() > 1);
+    for manifest in &manifests {
+        let path = dir.path().join(format!("{:020}.seg", manifest.first));
+        assert!(manifest.describes(dir.path()).unwrap());
+        let whole = std::fs::read(&path).unwrap();
+        // Header, frame, the end of the last line, and a frame that is cut off.
+        for at in [0, 9, 20, 50, 52, 56, 60, 64, 100, whole.len() - 1] {
+            let mut changed = whole.clone();
+            changed[at] ^= 1;
+            std::fs::write(&path, &changed).unwrap();
+            assert!(!manifest.describes(dir.path()).unwrap(), "{at}");
+        }
+        let end = whole.len() - 1;
+        std::fs::write(&path, &whole[..end]).unwrap();
+        assert!(!manifest.describes(dir.path()).unwrap());
+        let shorter = Manifest {
+            count: manifest.count - 1,
+            ..manifest.clone()
+        };
+        std::fs::write(&path, &whole).unwrap();
+        assert!(!shorter.describes(dir.path()).unwrap());
+    }
 }
 
 #[test]
