@@ -13,7 +13,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tracing::error;
 
-use super::{State, encode, lock};
+use super::body::encode;
+use super::{State, lock};
 use crate::raft::metrics::LogMetrics;
 use crate::raft::types::{Entry, LogId, TypeConfig, Vote};
 use crate::store::{Change, DurableLog, Note, StoreError};

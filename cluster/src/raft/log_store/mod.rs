@@ -4,6 +4,7 @@
 //! overtakes anything and one sync covers all that waits: a vote that became durable before an earlier entry could lose
 //! what was committed.
 
+mod body;
 mod flush;
 mod tail;
 
@@ -21,6 +22,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
+use self::body::{decode, encode};
 use self::flush::{Flusher, Job};
 use self::tail::Tail;
 use super::metrics::LogMetrics;
@@ -316,25 +318,6 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 
 fn stopped() -> io::Error {
     io::Error::other("the log takes no more writes")
-}
-
-/// Only this node reads it: bincode behind a version byte.
-const VERSION: u8 = 1;
-
-fn encode<T: Serialize>(value: &T) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![VERSION];
-    bincode::serde::encode_into_std_write(value, &mut bytes, bincode::config::standard())
-        .map_err(io::Error::other)?;
-    Ok(bytes)
-}
-
-fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
-    let (&VERSION, body) = bytes.split_first()? else {
-        return None;
-    };
-    let (value, used) =
-        bincode::serde::decode_from_slice(body, bincode::config::standard()).ok()?;
-    (used == body.len()).then_some(value)
 }
 
 fn read_note<T: DeserializeOwned>(log: &DurableLog, note: Note) -> Result<Option<T>, StoreError> {
