@@ -26,7 +26,7 @@ pub(super) struct Envelope {
 
 impl Envelope {
     /// The same with every span moved.
-    pub(super) fn moved(self, moved: impl Fn(Span) -> Span) -> Self {
+    pub(super) fn moved(&self, moved: impl Fn(Span) -> Span) -> Self {
         Self {
             kind: self.kind,
             id: self.id.map(&moved),
@@ -34,7 +34,10 @@ impl Envelope {
             method_is_plain: self.method_is_plain,
             params: self.params.map(&moved),
             body: self.body.map(&moved),
-            index: self.index.map(|index| Arc::new(index.moved(&moved))),
+            index: self
+                .index
+                .as_ref()
+                .map(|index| Arc::new(index.moved(&moved))),
         }
     }
 }
@@ -135,7 +138,7 @@ impl<'a> Found<'a> {
         }
     }
 
-    fn judge(&self, text: &str) -> Result<Envelope, ParseError> {
+    fn judge(self, text: &str) -> Result<Envelope, ParseError> {
         if let Some(what) = self.duplicate {
             return Err(ParseError::Envelope { what });
         }
@@ -169,11 +172,14 @@ impl<'a> Found<'a> {
         }
     }
 
-    fn judge_call(&self, text: &str, method: Span) -> Result<Envelope, ParseError> {
-        ensure(
-            decode_str(method.of(text)).is_some(),
-            "`method` must be a string of whole characters",
-        )?;
+    fn judge_call(self, text: &str, method: Span) -> Result<Envelope, ParseError> {
+        let raw = method.of(text);
+        // Without an escape, a string is its own text.
+        let is_text = match self.method_is_plain {
+            true => raw.starts_with('"'),
+            false => decode_str(raw).is_some(),
+        };
+        ensure(is_text, "`method` must be a string of whole characters")?;
         let kind = match self.id {
             Some(id) => {
                 check_id(id.of(text))?;
@@ -181,10 +187,11 @@ impl<'a> Found<'a> {
             }
             None => Kind::Notification,
         };
-        Ok(self.envelope(kind, self.id, None))
+        let id = self.id;
+        Ok(self.envelope(kind, id, None))
     }
 
-    fn judge_error(&self, text: &str, error: Span) -> Result<Envelope, ParseError> {
+    fn judge_error(self, text: &str, error: Span) -> Result<Envelope, ParseError> {
         ensure(error.of(text).starts_with('{'), "`error` must be an object")?;
         let id = self.id.filter(|id| id.of(text) != "null");
         if let Some(id) = id {
@@ -193,7 +200,7 @@ impl<'a> Found<'a> {
         Ok(self.envelope(Kind::Error, id, Some(error)))
     }
 
-    fn envelope(&self, kind: Kind, id: Option<Span>, body: Option<Span>) -> Envelope {
+    fn envelope(self, kind: Kind, id: Option<Span>, body: Option<Span>) -> Envelope {
         Envelope {
             kind,
             id,
@@ -201,7 +208,7 @@ impl<'a> Found<'a> {
             method_is_plain: self.method_is_plain,
             params: self.params,
             body,
-            index: self.index.clone(),
+            index: self.index,
         }
     }
 }

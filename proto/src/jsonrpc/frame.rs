@@ -9,6 +9,7 @@ use bytestring::ByteString;
 use super::envelope::{self, Envelope};
 use super::index::{Index, unquoted};
 use super::scanner::Scanner;
+use super::string::push_encoded;
 use super::{Limits, ParseError, Span, Splice};
 
 /// What a message is, by its members (JSON-RPC 2.0 section 4 and 5).
@@ -171,7 +172,7 @@ impl Frame {
     #[must_use]
     pub fn with_id(&self, raw: &str) -> Self {
         match self.id_span() {
-            Some(id) => self.with_value(id, raw),
+            Some(id) => self.with_value(id, raw.len(), |out| out.push_str(raw)),
             None => self.clone(),
         }
     }
@@ -179,7 +180,8 @@ impl Frame {
     /// The same message with the string `text` in place of the value at `at`, which must be a value's place in it.
     #[must_use]
     pub fn with_string(&self, at: Span, text: &str) -> Self {
-        self.with_value(at, &super::encode_str(text))
+        // Nearly every name is written without an escape.
+        self.with_value(at, text.len() + 2, |out| push_encoded(out, text))
     }
 
     /// The same answer with `member` (raw key, colon and value) as the first of its body. A body that is no object stays
@@ -215,20 +217,24 @@ impl Frame {
         frame
     }
 
-    /// One value for another leaves JSON that is as valid as before, so that nothing has to be read again.
-    fn with_value(&self, at: Span, raw: &str) -> Self {
-        let mut splice = Splice::new(self.text());
-        splice.replace(at, raw);
-        let new_end = at.range().start + raw.len();
+    /// One value for another leaves JSON that is as valid as before, so that nothing has to be read again. `write` writes
+    /// the other, of about `len` bytes.
+    fn with_value(&self, at: Span, len: usize, write: impl FnOnce(&mut String)) -> Self {
+        let range = at.range();
+        let (before, behind) = (&self.text()[..range.start], &self.text()[range.end..]);
+        let mut text = String::with_capacity(before.len() + len + behind.len());
+        text.push_str(before);
+        write(&mut text);
+        let new_end = text.len();
+        text.push_str(behind);
         let moved = |offset: u32| match offset.checked_sub(at.end) {
             Some(behind) => new_end + behind as usize,
             None => offset as usize,
         };
         let frame = Self {
-            text: splice.finish_text().into(),
+            text: text.into(),
             envelope: self
                 .envelope
-                .clone()
                 .moved(|span| Span::new(moved(span.start), moved(span.end))),
         };
         debug_assert!(Self::read(frame.text.clone(), &Limits::WIDEST).is_ok());

@@ -81,18 +81,23 @@ fn hex4(text: &str) -> Option<(u32, &str)> {
 /// Encodes `text` as a JSON string with quotes.
 pub fn encode_str(text: &str) -> String {
     let mut raw = String::with_capacity(text.len() + 2);
+    push_encoded(&mut raw, text);
+    raw
+}
+
+/// Writes what [`encode_str`] makes.
+pub(super) fn push_encoded(raw: &mut String, text: &str) {
     raw.push('"');
     let mut rest = text;
     while let Some((plain, special)) = rest.split_at_checked(plain_run(rest.as_bytes(), 0)) {
         let mut chars = special.chars();
         let Some(c) = chars.next() else { break };
         raw.push_str(plain);
-        push_escape(&mut raw, c);
+        push_escape(raw, c);
         rest = chars.as_str();
     }
     raw.push_str(rest);
     raw.push('"');
-    raw
 }
 
 fn push_escape(raw: &mut String, special: char) {
