@@ -43,13 +43,15 @@ impl Hash {
     /// 64 lower-case hex digits.
     #[must_use]
     pub fn to_hex(&self) -> [u8; 64] {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        const BEHIND_NINE: u8 = b'a' - b'9' - 1;
         let mut text = [0; 64];
         for (pair, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(self.0) {
-            *pair = [
-                DIGITS[usize::from(byte >> 4)],
-                DIGITS[usize::from(byte & 15)],
-            ];
+            *pair = [byte >> 4, byte & 15];
+        }
+        // Without a table, so that many digits are made at once.
+        for digit in &mut text {
+            let letter = if *digit > 9 { BEHIND_NINE } else { 0 };
+            *digit += b'0' + letter;
         }
         text
     }

@@ -2,7 +2,7 @@
 
 use super::hash::Hash;
 use super::text::{digits, quoted};
-use super::time::stamp_bytes;
+use super::time::push_stamp;
 
 /// Longest name of a node, in bytes.
 pub(crate) const NODE_BYTES_MAX: usize = 64;
@@ -212,7 +212,7 @@ impl<'a> Record<'a> {
         // As long as nearly all of them are, so that the buffer grows once if it has to.
         out.reserve(LINE_BYTES_USUAL);
         out.extend_from_slice(b"{\"v\":1,\"at\":\"");
-        out.extend_from_slice(&stamp_bytes(self.at_ms));
+        push_stamp(out, self.at_ms);
         out.extend_from_slice(b"\",\"node\":");
         quoted(out, self.origin.node, NODE_BYTES_MAX);
         count(out, b",\"boot\":", Some(self.origin.boot));

@@ -32,19 +32,16 @@ pub(crate) fn quoted(out: &mut Vec<u8>, value: &str, limit: usize) {
 
 /// Writes a number alone.
 pub(crate) fn digits(out: &mut Vec<u8>, value: u64) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
+    let length = value.checked_ilog10().map_or(1, |log| log as usize + 1);
+    let start = out.len();
+    // In their place: to copy digits that were stored one by one is to wait until each of them has arrived.
+    out.resize(start + length, b'0');
     let mut rest = value;
-    loop {
-        at -= 1;
+    for digit in out.iter_mut().skip(start).rev() {
         // Below 10, so that it fits.
-        digits[at] = b'0' + (rest % 10) as u8;
+        *digit = b'0' + (rest % 10) as u8;
         rest /= 10;
-        if rest == 0 {
-            break;
-        }
     }
-    out.extend_from_slice(&digits[at..]);
 }
 
 /// Whether nothing in `text` needs an escape, as in nearly every name: what JSON demands (RFC 8259, section 7), and DEL,

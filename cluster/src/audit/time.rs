@@ -15,10 +15,26 @@ pub fn stamp(ms: u64) -> String {
 
 /// As [`stamp`], in ASCII.
 pub(crate) fn stamp_bytes(ms: u64) -> [u8; STAMP_BYTES] {
+    let mut text = *FORM;
+    fill(&mut text, ms);
+    text
+}
+
+/// As [`stamp`], at the end of `out`.
+pub(crate) fn push_stamp(out: &mut Vec<u8>, ms: u64) {
+    out.extend_from_slice(FORM);
+    if let Some(text) = out.last_chunk_mut() {
+        fill(text, ms);
+    }
+}
+
+/// What is the same in all stamps, with room for the rest.
+const FORM: &[u8; STAMP_BYTES] = b"0000-00-00T00:00:00.000Z";
+
+fn fill(text: &mut [u8; STAMP_BYTES], ms: u64) {
     let (secs, millis) = (ms / 1000, ms % 1000);
     let (year, month, day) = civil(secs / SECS_PER_DAY);
     let of_day = secs % SECS_PER_DAY;
-    let mut text = *b"0000-00-00T00:00:00.000Z";
     put(&mut text[0..4], year);
     put(&mut text[5..7], month);
     put(&mut text[8..10], day);
@@ -26,7 +42,6 @@ pub(crate) fn stamp_bytes(ms: u64) -> [u8; STAMP_BYTES] {
     put(&mut text[14..16], of_day / 60 % 60);
     put(&mut text[17..19], of_day % 60);
     put(&mut text[20..23], millis);
-    text
 }
 
 /// Milliseconds since 1970 of a stamp. `None` for any other text.
