@@ -96,11 +96,11 @@ pub struct Incoming<'a> {
 
 /// Which connection a call goes out on.
 #[derive(Debug)]
-pub enum Link {
+pub enum Link<'a> {
     /// Any connection to the server.
     Stateless,
     /// The session's own.
-    Session(BoundSession),
+    Session(&'a BoundSession),
 }
 
 /// How a call goes on.
@@ -177,14 +177,14 @@ impl Pipeline {
     /// # Errors
     ///
     /// Fails when a stage refuses or the server gives no answer. An answer that is a JSON-RPC error is an answer.
-    pub async fn call<L>(
+    pub async fn call<'l, L>(
         &self,
         incoming: Incoming<'_>,
         tasks: TaskOwner<'_>,
         link: L,
     ) -> Result<Outcome, CallError>
     where
-        L: AsyncFnOnce(usize) -> Result<Link, CallError>,
+        L: AsyncFnOnce(usize) -> Result<Link<'l>, CallError>,
     {
         let planned = route::plan(
             incoming.table,
@@ -223,10 +223,7 @@ impl Pipeline {
                 send(&incoming, entry, &plan, link, &trail).await
             });
             // Only when the answer does not stand there at once.
-            let lost = pin!(async {
-                let mut standing = self.identities.standing(incoming.who);
-                question.lost(&mut standing).await
-            });
+            let lost = pin!(question.lost(&self.identities, incoming.who));
             either(asked, lost).await.unwrap_or_else(Err)
         };
         answered(reply, &incoming, entry, trail, |messages, trail| {
@@ -372,7 +369,7 @@ async fn send(
     incoming: &Incoming<'_>,
     entry: &Entry,
     plan: &Plan<'_>,
-    link: Link,
+    link: Link<'_>,
     trail: &Trail,
 ) -> Result<Reply, CallError> {
     let out = outgoing(incoming, entry, plan, trail.context().or(incoming.trace))?;

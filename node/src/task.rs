@@ -6,8 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use tokio::time::error::Elapsed;
-use tokio::time::timeout;
+use tokio::time::sleep;
 use tracing::Instrument;
 
 /// Starts `future` under `name`, which shows in logs. The caller owns the handle: dropping it detaches the task,
@@ -21,19 +20,18 @@ where
     tokio::spawn(future.instrument(tracing::debug_span!("task", name)))
 }
 
-/// As [`timeout`], for a future that is often ready at once: no timer is armed before it has been polled.
-///
-/// # Errors
-///
-/// Fails when `limit` is over first.
-pub async fn within<F: Future>(
-    limit: Duration,
-    mut future: Pin<&mut F>,
-) -> Result<F::Output, Elapsed> {
-    if let Poll::Ready(output) = poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await {
-        return Ok(output);
-    }
-    timeout(limit, future).await
+/// What `future` gives, or `None` when it is not ready within `limit`. For a future that is often ready at once: no timer
+/// is made before it has been polled.
+pub async fn within<F: Future>(limit: Duration, mut future: Pin<&mut F>) -> Option<F::Output> {
+    let mut late = None;
+    poll_fn(|cx| {
+        if let Poll::Ready(output) = future.as_mut().poll(cx) {
+            return Poll::Ready(Some(output));
+        }
+        let late = late.get_or_insert_with(|| Box::pin(sleep(limit)));
+        late.as_mut().poll(cx).map(|()| None)
+    })
+    .await
 }
 
 /// What `first` gives, or what `second` gives where that comes sooner; `first` is asked first. `select!` moves what it
@@ -51,4 +49,27 @@ pub async fn either<A: Future, B: Future>(
         Poll::Pending => second.as_mut().poll(cx).map(Err),
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+    use std::pin::pin;
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_ready_is_given_up_at_the_limit() {
+        let (limit, started) = (Duration::from_secs(3), Instant::now());
+        assert_eq!(within(limit, pin!(ready(7))).await, Some(7));
+        assert_eq!(within(limit, pin!(pending::<()>())).await, None);
+        assert_eq!(started.elapsed(), limit);
+        let later = pin!(async {
+            sleep(limit / 2).await;
+            7
+        });
+        assert_eq!(within(limit, later).await, Some(7));
+    }
 }

@@ -6,6 +6,7 @@
 //! deadline is later than the last.
 
 use std::future::poll_fn;
+use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -27,10 +28,10 @@ pub struct Timers {
 /// A running timer. Ready once its time is over.
 #[derive(Debug)]
 #[must_use = "a timer does nothing unless it is polled"]
-pub struct Timer {
+pub struct Timer<H: Deref<Target = Timers> = Arc<Timers>> {
     /// `None` once it has fired.
     sleep: Option<Pin<Box<Sleep>>>,
-    home: Arc<Timers>,
+    home: H,
 }
 
 impl Timers {
@@ -44,6 +45,10 @@ impl Timers {
 
     /// Starts one.
     pub fn start(self: &Arc<Self>) -> Timer {
+        self.start_in(Arc::clone(self))
+    }
+
+    fn start_in<H: Deref<Target = Self>>(&self, home: H) -> Timer<H> {
         let deadline = Instant::now() + self.limit;
         let kept = self.kept.lock().pop();
         let sleep = match kept {
@@ -55,25 +60,25 @@ impl Timers {
         };
         Timer {
             sleep: Some(sleep),
-            home: Arc::clone(self),
+            home,
         }
     }
 
     /// What `future` gives, or `None` when it is not ready in time. It is polled before a timer is started.
-    pub async fn limit<F: Future>(self: &Arc<Self>, mut future: Pin<&mut F>) -> Option<F::Output> {
+    pub async fn limit<F: Future>(&self, mut future: Pin<&mut F>) -> Option<F::Output> {
         let mut timer = None;
         poll_fn(|context| {
             if let Poll::Ready(output) = future.as_mut().poll(context) {
                 return Poll::Ready(Some(output));
             }
-            let timer = timer.get_or_insert_with(|| self.start());
+            let timer = timer.get_or_insert_with(|| self.start_in(self));
             Pin::new(timer).poll(context).map(|()| None)
         })
         .await
     }
 }
 
-impl Future for Timer {
+impl<H: Deref<Target = Timers> + Unpin> Future for Timer<H> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
@@ -85,7 +90,7 @@ impl Future for Timer {
     }
 }
 
-impl Drop for Timer {
+impl<H: Deref<Target = Timers>> Drop for Timer<H> {
     fn drop(&mut self) {
         let Some(sleep) = self.sleep.take() else {
             return;

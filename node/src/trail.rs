@@ -151,8 +151,7 @@ impl Trail {
             _ if self.method == method::TOOLS_CALL && is_tool_error(answer) => "tool_error",
             _ => "ok",
         });
-        let audit = Arc::clone(&self.audit);
-        async move { audit.settled(told).await }
+        async move { self.audit.settled(told).await }
     }
 
     /// The gateway answered.
@@ -165,9 +164,8 @@ impl Trail {
     pub fn ended(mut self, error: &CallError) -> impl Future<Output = ()> + Send + use<> {
         self.accuse(error);
         let told = self.close(error.wire().verdict);
-        let audit = Arc::clone(&self.audit);
         async move {
-            let _late = audit.settled(told).await;
+            let _late = self.audit.settled(told).await;
         }
     }
 

@@ -1,7 +1,7 @@
 //! What one connection has shown of its credential.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{Digest, SHA256, digest};
@@ -12,12 +12,31 @@ use super::authenticate::{Authenticated, Identity};
 use super::credential;
 use crate::error::CallError;
 
-/// The credential that a connection showed last, and whose it is. Clients send the same one with every request; to
+/// The credentials that a connection showed first and last, and whose they are. Clients send the same one with every request; to
 /// recognise it costs one plain hash, where to look it up costs a keyed one.
 ///
 /// Of the credential nothing is kept but its SHA-256.
 #[derive(Default)]
-pub struct Shown(Mutex<Option<(Digest, Arc<Authenticated>)>>);
+pub struct Shown {
+    /// Nearly always the only one, and read without a lock.
+    first: OnceLock<Known>,
+    last: Mutex<Option<Known>>,
+}
+
+/// One credential.
+struct Known {
+    hash: Digest,
+    who: Arc<Authenticated>,
+}
+
+impl Known {
+    /// Whose it is, if it is the one with this hash and good under `identity`.
+    fn is(&self, hash: &Digest, identity: &Identity) -> Option<Arc<Authenticated>> {
+        let same = self.who.version() == identity.version()
+            && verify_slices_are_equal(self.hash.as_ref(), hash.as_ref()).is_ok();
+        same.then(|| Arc::clone(&self.who))
+    }
+}
 
 impl Shown {
     /// As [`Identity::authenticate`].
@@ -34,14 +53,20 @@ impl Shown {
             return identity.authenticate(headers);
         };
         let hash = digest(&SHA256, key.as_bytes());
-        if let Some((known, who)) = &*self.0.lock()
-            && who.version() == identity.version()
-            && verify_slices_are_equal(known.as_ref(), hash.as_ref()).is_ok()
-        {
-            return Ok(Arc::clone(who));
+        let is = |known: &Known| known.is(&hash, identity);
+        let known = self.first.get().and_then(is);
+        let known = known.or_else(|| self.last.lock().as_ref().and_then(is));
+        if let Some(who) = known {
+            return Ok(who);
         }
         let who = identity.authenticate(headers)?;
-        *self.0.lock() = Some((hash, Arc::clone(&who)));
+        let shown = Known {
+            hash,
+            who: Arc::clone(&who),
+        };
+        if let Err(another) = self.first.set(shown) {
+            *self.last.lock() = Some(another);
+        }
         Ok(who)
     }
 }

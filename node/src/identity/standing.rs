@@ -1,6 +1,7 @@
 //! The identity in force, and whether those who came in under an earlier one may still be here.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::watch;
@@ -12,17 +13,19 @@ use crate::error::CallError;
 #[derive(Debug)]
 pub struct Identities {
     current: ArcSwap<Identity>,
-    /// Version of `current`; follows it.
-    version: watch::Sender<u64>,
+    /// Of `current`; follows it.
+    version: AtomicU64,
+    /// Tells of every new `version`.
+    changes: watch::Sender<()>,
 }
 
 impl Identities {
     /// Begins with `first`.
     pub fn new(first: Identity) -> Self {
-        let version = watch::Sender::new(first.version());
         Self {
+            version: AtomicU64::new(first.version()),
             current: ArcSwap::from_pointee(first),
-            version,
+            changes: watch::Sender::default(),
         }
     }
 
@@ -35,8 +38,9 @@ impl Identities {
     pub fn swap(&self, next: Arc<Identity>) -> Arc<Identity> {
         let version = next.version();
         let before = self.current.swap(next);
-        // After the identity itself: whoever is woken must find it.
-        self.version.send_replace(version);
+        // After the identity itself: whoever sees it, or is woken, must find that.
+        self.version.store(version, Ordering::Release);
+        self.changes.send_replace(());
         before
     }
 
@@ -46,21 +50,47 @@ impl Identities {
     ///
     /// [`CallError::Unauthenticated`] when the credential is not good any more.
     pub fn renew(&self, who: Arc<Authenticated>) -> Result<Arc<Authenticated>, CallError> {
-        let identity = self.load();
-        if identity.version() == who.version() {
+        if self.is_current(&who) {
             return Ok(who);
         }
-        let renewed = identity.renewed(&who).map(Arc::clone);
+        let renewed = self.load().renewed(&who).map(Arc::clone);
         renewed.ok_or(CallError::Unauthenticated { what: WITHDRAWN })
+    }
+
+    /// Waits for an identity after the one that `who` came in under, and says who the caller is under it; `None` when the
+    /// credential is not good any more.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn changed(&self, who: &Authenticated) -> Option<Arc<Authenticated>> {
+        // Before the look, so that no change goes unseen between.
+        let mut changes = self.changes.subscribe();
+        loop {
+            if !self.is_current(who) {
+                let identity = self.load();
+                // The same for the moment in which an identity is in force and its version not yet stored.
+                if identity.version() != who.version() {
+                    return identity.renewed(who).map(Arc::clone);
+                }
+            }
+            if changes.changed().await.is_err() {
+                // The sender is ours: never.
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
     /// Follows what `who` may do from here on.
     pub fn standing(self: &Arc<Self>, who: &Arc<Authenticated>) -> Standing {
         Standing {
-            changes: self.version.subscribe(),
             identities: Arc::clone(self),
             who: Arc::clone(who),
         }
+    }
+
+    fn is_current(&self, who: &Authenticated) -> bool {
+        self.version.load(Ordering::Acquire) == who.version()
     }
 }
 
@@ -72,7 +102,6 @@ pub const WITHDRAWN: &str = "the credential is not valid any more";
 pub struct Standing {
     identities: Arc<Identities>,
     who: Arc<Authenticated>,
-    changes: watch::Receiver<u64>,
 }
 
 impl Standing {
@@ -83,12 +112,7 @@ impl Standing {
     ///
     /// Cancel safe.
     pub async fn changed(&mut self) -> Option<Arc<Authenticated>> {
-        let known = self.who.version();
-        if self.changes.wait_for(|now| *now != known).await.is_err() {
-            // The sender is ours: never.
-            std::future::pending::<()>().await;
-        }
-        self.who = Arc::clone(self.identities.load().renewed(&self.who)?);
+        self.who = self.identities.changed(&self.who).await?;
         Some(Arc::clone(&self.who))
     }
 

@@ -30,12 +30,11 @@ pub(super) async fn read(
         .into());
     }
     let reading = pin!(collect(body, bytes_max, announced));
-    match within(timeout, reading).await {
-        Ok(read) => read,
-        Err(_elapsed) => Err(CallError::InvalidRequest {
+    within(timeout, reading).await.unwrap_or_else(|| {
+        Err(CallError::InvalidRequest {
             what: "the request body came too slowly".into(),
-        }),
-    }
+        })
+    })
 }
 
 async fn collect(

@@ -1,12 +1,13 @@
 //! Rights that are taken away while a call runs: it ends with the refusal that it would meet now.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use lockgate_proto::id::ServerName;
 use lockgate_proto::mcp::method;
 
 use crate::error::{CallError, Object};
-use crate::identity::{Identities, Standing, WITHDRAWN};
+use crate::identity::{Authenticated, Identities, WITHDRAWN};
 use crate::policy::{Access, Verdict};
 use crate::route::{Entry, Plan};
 
@@ -75,20 +76,22 @@ impl<'a> Question<'a> {
         }
     }
 
-    /// Waits until the caller may not do this any more, and says why.
+    /// Waits until `who` may not do this any more, and says why. `who` is what the caller was found to be last.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe.
-    pub(super) async fn lost(self, standing: &mut Standing) -> CallError {
+    pub(super) async fn lost(self, identities: &Identities, who: &Arc<Authenticated>) -> CallError {
+        let mut who = Cow::Borrowed(who);
         loop {
-            let Some(who) = standing.changed().await else {
+            let Some(now) = identities.changed(&who).await else {
                 return CallError::Unauthenticated { what: WITHDRAWN };
             };
-            let verdict = self.verdict(&who.access);
+            let verdict = self.verdict(&now.access);
             if !verdict.allowed {
                 return self.denied(verdict);
             }
+            who = Cow::Owned(now);
         }
     }
 }
@@ -96,7 +99,8 @@ impl<'a> Question<'a> {
 /// The same for a call that streams: it outlives the request that asked.
 #[derive(Debug)]
 pub(super) struct Rights {
-    standing: Standing,
+    identities: Arc<Identities>,
+    who: Arc<Authenticated>,
     object: Object,
     shown: Box<str>,
     server: ServerName,
@@ -111,7 +115,8 @@ impl Rights {
         question: Question<'_>,
     ) -> Self {
         Self {
-            standing: identities.standing(incoming.who),
+            identities: Arc::clone(identities),
+            who: Arc::clone(incoming.who),
             object: question.object,
             shown: question.shown.into(),
             server: question.server.clone(),
@@ -121,7 +126,7 @@ impl Rights {
     }
 
     /// See [`Question::lost`].
-    pub(super) async fn lost(&mut self) -> CallError {
+    pub(super) async fn lost(&self) -> CallError {
         let question = Question {
             object: self.object,
             shown: &self.shown,
@@ -129,6 +134,6 @@ impl Rights {
             tool: self.tool.as_deref(),
             method: self.method,
         };
-        question.lost(&mut self.standing).await
+        question.lost(&self.identities, &self.who).await
     }
 }

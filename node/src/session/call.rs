@@ -182,11 +182,10 @@ async fn finish(mut driving: Undropped, log: Arc<StreamLog>) {
 
 /// Drives a call to its first message, its answer, or its end for another reason.
 async fn drive(inner: Arc<Inner>, ask: Ask, held: Held) -> Step {
-    let cancel = Arc::clone(&held.claim.cancel);
     let sent_on = OnceLock::new();
     let started = {
         let starting = pin!(start(&inner, &ask, &held, &sent_on));
-        either(starting, pin!(cancel.signal.fired())).await
+        either(starting, pin!(held.claim.cancel.signal.fired())).await
     };
     let Ok(started) = started else {
         return match Box::pin(give_up(&ask, &held, sent_on.get())).await {
@@ -257,8 +256,7 @@ async fn start(
     let link = async |server: usize| {
         let session = inner.bound(cell, &ask.table.servers[server]).await?;
         // A call goes out on one session: it is set once.
-        let _only_once = sent_on.set(session.clone());
-        Ok(Link::Session(session))
+        Ok(Link::Session(sent_on.get_or_init(|| session)))
     };
     let outcome = inner.pipeline.call(incoming, &owner, link).await?;
     let mut stream = match outcome {

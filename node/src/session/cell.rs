@@ -42,6 +42,8 @@ pub struct Cell {
     pub ended: CancellationToken,
     /// Serialisable knowledge.
     pub state: Mutex<State>,
+    /// Whether servers may offer it something else than other sessions: they are told what its client can do.
+    pub(super) sees_own: bool,
     pub(super) actor: SessionRef,
     /// What servers offer to this session, for clients whose capabilities change that.
     pub(super) own: Mutex<OwnLists>,
@@ -78,6 +80,7 @@ impl Cell {
             route: seed.route,
             caller: seed.caller,
             ended: CancellationToken::new(),
+            sees_own: seed.state.hard.capability_bits != 0,
             state: Mutex::new(seed.state),
             actor,
             own: Mutex::default(),
@@ -267,6 +270,18 @@ impl Cell {
             }
             released.await;
         }
+    }
+
+    /// The session's far end at a server, if it is open and nothing is to be done before it is used.
+    pub(super) fn open_at(&self, handle: &UpstreamHandle) -> Option<BoundSession> {
+        let server = &handle.settings().name;
+        let bound = self.bound.lock();
+        if self.ended.is_cancelled() {
+            return None;
+        }
+        let (_, slot) = bound.iter().find(|(name, _)| name == server)?;
+        let session = slot.get()?;
+        (!session.is_outlived_by(handle)).then(|| session.clone())
     }
 
     /// The session's slot for a server, and the session that it held until now, when that belongs to a handle which

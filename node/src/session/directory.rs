@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
 use lockgate_proto::id::ServerName;
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -20,10 +21,13 @@ use super::state::State;
 /// Locks of the directory; requests of different sessions rarely meet.
 const LOCKS: usize = 64;
 
+/// Looked into by every message. Keys are random, and nobody but this node makes them.
+type Sessions = HashMap<SessionKey, Slot, RandomState>;
+
 /// All sessions of this node.
 #[derive(Debug)]
 pub struct Directory {
-    shards: Vec<Mutex<HashMap<SessionKey, Slot>>>,
+    shards: Vec<Mutex<Sessions>>,
     active: AtomicUsize,
     passive: AtomicUsize,
     ended_bytes: Arc<EndedBytes>,
@@ -90,7 +94,7 @@ impl Default for Directory {
 }
 
 impl Directory {
-    fn shard(&self, key: &SessionKey) -> &Mutex<HashMap<SessionKey, Slot>> {
+    fn shard(&self, key: &SessionKey) -> &Mutex<Sessions> {
         &self.shards[key[2] as usize % LOCKS]
     }
 

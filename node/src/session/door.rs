@@ -365,7 +365,7 @@ impl Door {
             let asked = incoming(cell, &frame, &shared, &who, trace.as_ref());
             inner.pipeline.keep_cursor(&asked, &inner.sealer)?;
         }
-        let known = scope != Scope::All || route::is_known(&shared, &frame);
+        let known = scope != Scope::All || !cell.sees_own || route::is_known(&shared, &frame);
         let (table, asked_at) = if known {
             (shared, now)
         } else {

@@ -1,6 +1,6 @@
 //! What one connection has shown of its session.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
@@ -8,12 +8,16 @@ use crate::call::Caller;
 
 use super::id::SessionKey;
 
-/// The session id that a connection named last. Clients name the same one with every message, and to decipher it costs
+/// The session ids that a connection named first and last. Clients name the same one with every message, and to decipher it costs
 /// more than to compare it.
 ///
 /// It says which session that was, not that there still is one.
 #[derive(Debug, Default)]
-pub struct Seen(Mutex<Option<Opened>>);
+pub struct Seen {
+    /// Nearly always the only one, and read without a lock.
+    first: OnceLock<Opened>,
+    last: Mutex<Option<Opened>>,
+}
 
 /// An id that was opened, with all that it is bound to.
 #[derive(Debug)]
@@ -34,20 +38,27 @@ impl Seen {
         text: &str,
         open: impl FnOnce() -> Option<SessionKey>,
     ) -> Option<SessionKey> {
-        if let Some(opened) = &*self.0.lock()
-            && *opened.text == *text
-            && *opened.route == *route
-            && Arc::ptr_eq(&opened.caller, caller)
-        {
-            return Some(opened.key);
+        let known = |opened: &Opened| {
+            let same = *opened.text == *text
+                && *opened.route == *route
+                && Arc::ptr_eq(&opened.caller, caller);
+            same.then_some(opened.key)
+        };
+        let key = self.first.get().and_then(known);
+        let key = key.or_else(|| self.last.lock().as_ref().and_then(known));
+        if key.is_some() {
+            return key;
         }
         let key = open()?;
-        *self.0.lock() = Some(Opened {
+        let opened = Opened {
             text: text.into(),
             route: route.into(),
             caller: Arc::clone(caller),
             key,
-        });
+        };
+        if let Err(another) = self.first.set(opened) {
+            *self.last.lock() = Some(another);
+        }
         Some(key)
     }
 }
@@ -90,6 +101,10 @@ mod tests {
         assert_eq!(ask(&ours, "/mcp", "a", None), (one, 0));
         assert_eq!(ask(&ours, "/mcp", "b", other), (other, 1));
         assert_eq!(ask(&ours, "/mcp", "b", None), (other, 0));
-        assert_eq!(ask(&ours, "/mcp", "a", one), (one, 1));
+        // The first is kept beside the last.
+        assert_eq!(ask(&ours, "/mcp", "a", None), (one, 0));
+        assert_eq!(ask(&ours, "/mcp", "c", one), (one, 1));
+        assert_eq!(ask(&ours, "/mcp", "b", other), (other, 1));
+        assert_eq!(ask(&ours, "/mcp", "a", None), (one, 0));
     }
 }

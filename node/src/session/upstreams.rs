@@ -44,6 +44,9 @@ impl Inner {
         cell: &InUse,
         entry: &Entry,
     ) -> Result<BoundSession, CallError> {
+        if let Some(session) = cell.open_at(&entry.handle) {
+            return Ok(session);
+        }
         loop {
             let (slot, outlived) = cell.slot(&entry.handle)?;
             if let Some(outlived) = outlived {
@@ -125,7 +128,7 @@ impl Inner {
         need: Need,
     ) -> Arc<Table> {
         let shared = self.pipeline.router.table(Era::Session);
-        if cell.state.lock().hard.capability_bits == 0 {
+        if !cell.sees_own {
             return shared;
         }
         let seen = {

@@ -8,7 +8,7 @@ use std::error::Error;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWrite};
@@ -271,9 +271,7 @@ impl Connection {
 
     /// Whether a resting connection is still open, and has said nothing.
     pub(super) fn is_alive(&mut self) -> bool {
-        // Nobody is to be woken by what a resting connection does.
-        let mut cx = Context::from_waker(Waker::noop());
-        self.poll_read(READ_BYTES, &mut cx).is_pending()
+        self.io.is_silent()
     }
 
     fn set_timer(&mut self, deadline: Instant) {

@@ -148,7 +148,7 @@ impl HttpEndpoint {
         let reading = pin!(Heard::read(head, exchange, &self.0.limits, self.blame()));
         within(limit, reading)
             .await
-            .unwrap_or_else(|_| Err(self.blame().timeout(limit)))
+            .unwrap_or_else(|| Err(self.blame().timeout(limit)))
     }
 
     /// A message of the gateway itself, with the endpoint's own timeout.

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -54,6 +54,21 @@ impl Io {
         match &self.0 {
             Stream::Plain(stream) => stream.written,
             Stream::Tls(stream) => stream.get_ref().0.written,
+        }
+    }
+
+    /// Whether the peer has neither said anything nor closed, as far as the reactor has seen. Nobody is woken by what
+    /// comes later.
+    pub(super) fn is_silent(&mut self) -> bool {
+        let would_block = |error: io::Error| error.kind() == io::ErrorKind::WouldBlock;
+        match &mut self.0 {
+            Stream::Plain(stream) => stream.stream.try_read(&mut [0]).is_err_and(would_block),
+            Stream::Tls(stream) => {
+                let mut context = Context::from_waker(Waker::noop());
+                let mut room = [0];
+                let read = Pin::new(stream).poll_read(&mut context, &mut ReadBuf::new(&mut room));
+                read.is_pending()
+            }
         }
     }
 
