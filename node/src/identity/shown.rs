@@ -12,8 +12,8 @@ use super::authenticate::{Authenticated, Identity};
 use super::credential;
 use crate::error::CallError;
 
-/// The credentials that a connection showed first and last, and whose they are. Clients send the same one with every request; to
-/// recognise it costs one plain hash, where to look it up costs a keyed one.
+/// The credentials that a connection showed first and last, and whose they are. Clients send the same one with every
+/// request; to recognise it costs one plain hash, where to look it up costs a keyed one.
 ///
 /// Of the credential nothing is kept but its SHA-256.
 #[derive(Default)]

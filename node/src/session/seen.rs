@@ -8,8 +8,8 @@ use crate::call::Caller;
 
 use super::id::SessionKey;
 
-/// The session ids that a connection named first and last. Clients name the same one with every message, and to decipher it costs
-/// more than to compare it.
+/// The session ids that a connection named first and last. Clients name the same one with every message, and to
+/// decipher it costs more than to compare it.
 ///
 /// It says which session that was, not that there still is one.
 #[derive(Debug, Default)]
