@@ -185,7 +185,7 @@ async fn a_session_id_is_of_use_to_its_caller_on_its_route_until_it_ends() {
 }
 
 #[tokio::test]
-async fn a_state_is_of_no_use_in_another_tenant_or_a_second_time() {
+async fn a_state_is_of_no_use_in_another_tenant_or_another_round() {
     let upstream = Upstream::start().await;
     let gateway = gateway(&[("up", &upstream)]).await;
     let call = async |who: usize, path: &str, more: &Value| {
@@ -208,13 +208,24 @@ async fn a_state_is_of_no_use_in_another_tenant_or_a_second_time() {
         let refused = call(who, path, &right).await;
         assert_eq!(code(refused).await, (400, -32602), "{what}");
     }
+    say.send(Push::Raw(ELICIT)).await.unwrap();
+    let asked = call(0, "/s/up/mcp", &right).await.message().await;
+    let mut next = right.clone();
+    next["requestState"] = asked["result"]["requestState"].clone();
+    next["inputResponses"] = json!({"ask-2": {"action": "accept", "content": {}}});
     say.send(Push::Answer("thanks")).await.unwrap();
-    let done = call(0, "/s/up/mcp", &right).await.message().await;
+    // Before its call is over, and after.
+    let refused = call(0, "/s/up/mcp", &right).await;
+    assert_eq!(code(refused).await, (400, -32602), "the round before");
+    let done = call(0, "/s/up/mcp", &next).await.message().await;
     assert_eq!(done["result"]["content"][0]["text"], "thanks");
-    assert_eq!(
-        code(call(0, "/s/up/mcp", &right).await).await,
-        (400, -32602)
-    );
-    let expected = ["ann@acme", "ann@other", "bob@acme"];
+    for (what, who, state) in [
+        ("the round before", 0, &right),
+        ("another principal", 2, &next),
+    ] {
+        let refused = call(who, "/s/up/mcp", state).await;
+        assert_eq!(code(refused).await, (400, -32602), "{what}");
+    }
+    let expected = ["ann@acme", "ann@acme", "ann@other", "bob@acme", "bob@acme"];
     accused(gateway, "state_refused", &expected).await;
 }

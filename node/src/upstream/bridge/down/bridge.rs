@@ -295,6 +295,7 @@ impl Bridge {
         let found = found.map_err(|why| state_refused(shared, why))?;
         let (running, answers) = match found {
             Found::Again(frame) => return Ok(Reply::Single { status: 200, frame }),
+            Found::Over { status, frame } => return Ok(Reply::Single { status, frame }),
             Found::On(running, answers) => (running, answers),
         };
         for answer in answers {
@@ -327,6 +328,18 @@ impl Bridge {
         let question = self.shelf.park(running, bearer, &shared.settings.name)?;
         self.keep_swept(shared);
         Ok(question)
+    }
+
+    /// A call that had been parked is over: its client was given this answer, with an HTTP status, and may have lost it.
+    pub(super) fn answered(
+        &self,
+        shared: &Arc<Shared>,
+        call: &Call,
+        bearer: Bearer,
+        answer: (u16, &Frame),
+    ) {
+        self.shelf.answered(call, bearer, answer);
+        self.keep_swept(shared);
     }
 
     /// A place for what is kept for a session of the session era.

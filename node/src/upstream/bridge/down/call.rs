@@ -59,6 +59,8 @@ pub(super) struct Call {
     pub(super) round: u32,
     /// Number under which it was parked.
     pub(super) parked: Option<u64>,
+    /// Until when its last question can be answered, by the clock of those who park it.
+    pub(super) expires_ms: u64,
     /// Whether the server was asked to make a task of it.
     pub(super) as_task: bool,
 }
@@ -95,6 +97,7 @@ impl Call {
             allowance,
             round: 0,
             parked: None,
+            expires_ms: 0,
             as_task: false,
         }
     }

@@ -11,12 +11,14 @@
 //!                ├── tasks                          what goes on without a call
 //!                └── stream ── call                  one call, as data
 //!                       └── shelf ── parking ── ticket, digest   calls that wait for their clients, as data
+//!                                ├── answered                   what their clients may have lost
 //!                                └── room                       how many, and how much
 //! ```
 
 mod abilities;
 mod acquire;
 mod answer;
+mod answered;
 mod asked;
 mod bridge;
 mod call;

@@ -1,12 +1,14 @@
 //! Calls that wait for their clients, as data: who may continue which call, and until when. No channel, no clock.
 //!
-//! Every parked call ends in exactly one way: it is taken out by a retry that brings all answers, or by its expiry.
+//! Every parked call ends in exactly one way: it is taken out by a retry that brings all answers, or by its expiry. What
+//! became of one that went on and is over is kept until its last ticket expires.
 
 use std::collections::BTreeMap;
 
 use lockgate_proto::jsonrpc::Frame;
 use serde::{Deserialize, Serialize};
 
+use super::answered::{Answered, LastRound};
 use super::asked::WrongShape;
 use super::call::Call;
 use super::digest::Digest;
@@ -22,14 +24,13 @@ pub(super) struct Parking {
     /// How long each waits for its client, in milliseconds.
     wait_ms: u64,
     calls: BTreeMap<u64, Parked>,
+    answered: Answered,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Parked {
     call: Call,
-    owner: Digest,
-    request: Digest,
-    expires_ms: u64,
+    bearer: Bearer,
 }
 
 /// What a client brings to go on with a parked call.
@@ -42,7 +43,7 @@ pub(super) struct Retry<'a> {
 }
 
 /// Whoever brings a ticket, and with which request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Bearer {
     pub(super) owner: Digest,
     pub(super) request: Digest,
@@ -59,7 +60,7 @@ pub(super) enum Refused {
     Expired,
     /// Of calls that were parked before a restart, or elsewhere: they have ended with what kept them.
     OtherLife,
-    /// Its round is over, or its call is.
+    /// Its round is over and its call is not, or the answer is not kept any more.
     Used,
     /// The state is right, the answers are not.
     Shape(WrongShape),
@@ -76,6 +77,8 @@ pub(super) enum Resumed {
     },
     /// Answers are missing: the same question again, under the same ticket.
     Again(Frame),
+    /// The call is over: what its client got already, with the HTTP status.
+    Over { status: u16, frame: Frame },
 }
 
 impl Parking {
@@ -86,6 +89,7 @@ impl Parking {
             last: 0,
             wait_ms,
             calls: BTreeMap::new(),
+            answered: Answered::default(),
         }
     }
 
@@ -107,12 +111,8 @@ impl Parking {
             self.last += 1;
             self.last
         });
-        let parked = Parked {
-            call,
-            owner: bearer.owner,
-            request: bearer.request,
-            expires_ms: now_ms.saturating_add(self.wait_ms),
-        };
+        call.expires_ms = now_ms.saturating_add(self.wait_ms);
+        let parked = Parked { call, bearer };
         let question = question(&parked.call, &self.ticket(id, &parked));
         self.calls.insert(id, parked);
         (id, question)
@@ -123,9 +123,9 @@ impl Parking {
             life: self.life,
             call: id,
             round: parked.call.round,
-            expires_ms: parked.expires_ms,
-            owner: parked.owner,
-            request: parked.request,
+            expires_ms: parked.call.expires_ms,
+            owner: parked.bearer.owner,
+            request: parked.bearer.request,
         }
     }
 
@@ -161,11 +161,13 @@ impl Parking {
         let known = self.calls.get_mut(&ticket.call);
         let known = known.filter(|parked| {
             // The seal says as much already; a call must never depend on one check alone.
-            parked.call.round == ticket.round
-                && parked.owner == bearer.owner
-                && parked.request == bearer.request
+            parked.call.round == ticket.round && parked.bearer == bearer
         });
-        let parked = known.ok_or(Refused::Used)?;
+        let Some(parked) = known else {
+            let over = self.answered.again(ticket, &bearer, &turn.id);
+            let (status, frame) = over.ok_or(Refused::Used)?;
+            return Ok(Resumed::Over { status, frame });
+        };
         let id = turn.id.clone();
         match parked.call.on_responses(responses, turn) {
             Err(wrong) => Err(Refused::Shape(wrong)),
@@ -181,11 +183,32 @@ impl Parking {
         }
     }
 
+    /// `call` is over, and its client was given this answer, with an HTTP status. `bearer`: who went on with it last.
+    pub(super) fn answered(&mut self, call: &Call, bearer: Bearer, answer: (u16, &Frame)) {
+        if let Some(id) = call.parked
+            && let Some(round) = call.round.checked_sub(1)
+        {
+            let of = LastRound {
+                call: id,
+                round,
+                expires_ms: call.expires_ms,
+                bearer,
+            };
+            self.answered.keep(of, answer.0, answer.1);
+        }
+    }
+
+    /// Whether answers are kept.
+    pub(super) fn keeps_answers(&self) -> bool {
+        !self.answered.is_empty()
+    }
+
     /// Takes out the calls whose time is over.
     pub(super) fn expire(&mut self, now_ms: u64) -> Vec<(u64, Call)> {
+        self.answered.expire(now_ms);
         let over = self.calls.iter();
         let over: Vec<u64> = over
-            .filter(|(_, parked)| parked.expires_ms <= now_ms)
+            .filter(|(_, parked)| parked.call.expires_ms <= now_ms)
             .map(|(id, _)| *id)
             .collect();
         over.into_iter()
@@ -200,7 +223,7 @@ impl Parking {
 
     /// The one of `ids` that was parked first.
     pub(super) fn oldest(&self, ids: impl Iterator<Item = u64>) -> Option<u64> {
-        ids.filter_map(|id| Some((self.calls.get(&id)?.expires_ms, id)))
+        ids.filter_map(|id| Some((self.calls.get(&id)?.call.expires_ms, id)))
             .min()
             .map(|(_, id)| id)
     }

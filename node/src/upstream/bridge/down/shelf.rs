@@ -42,6 +42,8 @@ pub(super) enum Found {
     On(Running, Vec<Frame>),
     /// Answers are missing: the same question again.
     Again(Frame),
+    /// It is over: what its client got already, with the HTTP status.
+    Over { status: u16, frame: Frame },
 }
 
 /// The parked calls of one server.
@@ -186,6 +188,7 @@ impl Shelf {
         let resumed = resumed.map_err(Some)?;
         match resumed {
             Resumed::Again(question) => Ok(Found::Again(question)),
+            Resumed::Over { status, frame } => Ok(Found::Over { status, frame }),
             Resumed::On { id, call, answers } => {
                 let (mut line, _seat) = lines.remove(&id).ok_or(Some(Refused::Used))?;
                 line.source.restart_silence();
@@ -194,6 +197,11 @@ impl Shelf {
                 Ok(Found::On(Running { call, line }, answers))
             }
         }
+    }
+
+    /// A call that had been parked is over: its client was given this answer, with an HTTP status, and may have lost it.
+    pub(super) fn answered(&self, call: &Call, bearer: Bearer, answer: (u16, &Frame)) {
+        self.state.lock().parking.answered(call, bearer, answer);
     }
 
     /// Takes out the longest parked call on a session of the caller and capabilities of `key`.
@@ -251,5 +259,11 @@ impl Shelf {
     /// Whether nothing is parked.
     pub(super) fn is_empty(&self) -> bool {
         self.state.lock().parking.len() == 0
+    }
+
+    /// Whether nothing is parked, and no answer kept.
+    pub(super) fn is_swept(&self) -> bool {
+        let parking = &self.state.lock().parking;
+        parking.len() == 0 && !parking.keeps_answers()
     }
 }

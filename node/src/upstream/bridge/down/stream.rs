@@ -203,8 +203,7 @@ impl CallStream {
                 None
             }
             Step::Finish { status, frame } => {
-                self.status = status;
-                self.end();
+                self.answer(status, &frame);
                 Some(frame)
             }
             Step::Task(frame) => {
@@ -212,8 +211,7 @@ impl CallStream {
                 let hold = &mut running.line.hold;
                 let created = down.created(&self.shared, &running.call, hold, &frame);
                 let (status, frame) = created.unwrap_or((200, frame));
-                self.status = status;
-                self.end();
+                self.answer(status, &frame);
                 Some(frame)
             }
             Step::News(frame) => {
@@ -228,10 +226,7 @@ impl CallStream {
     fn park(&mut self) -> Option<Frame> {
         self.gather_until = None;
         let running = self.running.take()?;
-        let bearer = Bearer {
-            owner: digest::of_owner(&running.line.hold.owned.key.owner()),
-            request: digest::of_request(&self.request),
-        };
+        let bearer = self.bearer(&running);
         let server = &self.shared.settings.name;
         match self.shared.down.park(&self.shared, running, bearer) {
             Ok(question) => Some(question),
@@ -244,6 +239,29 @@ impl CallStream {
                 None
             }
         }
+    }
+
+    /// Who goes on with the call when it is parked.
+    fn bearer(&self, running: &Running) -> Bearer {
+        Bearer {
+            owner: digest::of_owner(&running.line.hold.owned.key.owner()),
+            request: digest::of_request(&self.request),
+        }
+    }
+
+    /// The call ends with this answer.
+    fn answer(&mut self, status: u16, frame: &Frame) {
+        self.status = status;
+        if let Some(running) = self
+            .running
+            .as_ref()
+            .filter(|running| running.call.parked.is_some())
+        {
+            let bearer = self.bearer(running);
+            let down = &self.shared.down;
+            down.answered(&self.shared, &running.call, bearer, (status, frame));
+        }
+        self.end();
     }
 
     fn end(&mut self) {

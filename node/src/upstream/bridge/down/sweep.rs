@@ -46,7 +46,7 @@ impl Bridge {
         give_up(self.shelf.expire(), "the client did not answer in time");
         self.desk.expire();
         close_all(self.registry.idle(Instant::now()));
-        let is_done = || self.shelf.is_empty() && self.registry.is_empty() && self.desk.is_empty();
+        let is_done = || self.shelf.is_swept() && self.registry.is_empty() && self.desk.is_empty();
         if !is_done() {
             return false;
         }

@@ -192,6 +192,8 @@ struct Side {
     running: Option<Box<Call>>,
     parked: Option<Ticket>,
     used: Vec<Ticket>,
+    /// Those of them that were the last of calls with an answer.
+    over: Vec<Ticket>,
     /// Ids of the server that wait for an answer.
     open: Vec<u64>,
     n_asked: usize,
@@ -270,10 +272,14 @@ impl World {
             }
             Event::Answer => {
                 let text = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
-                assert!(matches!(
-                    call.on_message(frame(text), None),
-                    Step::Finish { .. }
-                ));
+                let step = call.on_message(frame(text), None);
+                let Step::Finish { status, frame } = step else {
+                    panic!("{step:?}");
+                };
+                self.parking.answered(&call, bearer(at), (status, &frame));
+                if call.parked.is_some() {
+                    side.over.extend(side.used.last());
+                }
                 side.ended += 1;
                 side.open.clear();
                 return;
@@ -296,8 +302,16 @@ impl World {
             ..
         } = self;
         for used in &sides[at].used {
-            let seen = resume(parking, *now_ms, used, retry(at, "{}"));
-            assert!(seen.is_err(), "a used ticket leads nowhere");
+            let seen = resume(parking, *now_ms, used, retry(by, "{}"));
+            let is_over = sides[at].over.contains(used) && used.expires_ms > *now_ms;
+            match seen {
+                Ok(Resumed::Over { frame, .. }) => {
+                    assert!(is_over && by == at, "an answer for who had it already");
+                    assert_eq!(frame.id(), Some("2"));
+                }
+                Ok(other) => panic!("a used ticket leads to no call: {other:?}"),
+                Err(_) => assert!(!is_over || by != at, "an answer that is kept is given"),
+            }
         }
         let side = &mut sides[at];
         let Some(ticket) = side.parked else { return };
@@ -321,6 +335,7 @@ impl World {
                 side.running = Some(call);
             }
             Ok(Resumed::Again(_)) => assert!(by == at && !whole),
+            Ok(Resumed::Over { .. }) => panic!("a call that waits is not over"),
             Err(refused) => assert!(by != at && refused == Refused::OtherOwner),
         }
     }
