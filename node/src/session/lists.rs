@@ -2,6 +2,7 @@
 
 use crate::route::{Table, changed_method, changes};
 
+use super::cell::Cell;
 use super::door::Inner;
 
 impl Inner {
@@ -25,12 +26,17 @@ impl Inner {
                     continue;
                 }
                 told.push(capability);
-                let text = format!(
-                    r#"{{"jsonrpc":"2.0","method":"{}"}}"#,
-                    changed_method(capability)
-                );
-                cell.get_stream().push_lossy(bytes::Bytes::from(text));
+                tell_changed(&cell, capability);
             }
         }
     }
+}
+
+/// Tells one session that lists of a capability have changed.
+pub(super) fn tell_changed(cell: &Cell, capability: &str) {
+    let text = format!(
+        r#"{{"jsonrpc":"2.0","method":"{}"}}"#,
+        changed_method(capability)
+    );
+    cell.get_stream().push_lossy(bytes::Bytes::from(text));
 }

@@ -79,6 +79,11 @@ impl OwnLists {
         });
     }
 
+    /// A server that a table was made without has answered since.
+    pub(super) fn forget_part(&mut self) {
+        self.table.take_if(|table| !table.is_whole);
+    }
+
     /// A server said that its lists have changed.
     pub(super) fn changed(&mut self, server: &ServerName) {
         self.generation += 1;
@@ -124,5 +129,10 @@ mod tests {
         assert!(own.table(1, true).is_some());
         assert!(own.table(1, false).is_none());
         assert!(own.table(2, true).is_none());
+        own.forget_part();
+        assert!(own.table(1, true).is_none());
+        own.keep_table(own.generation(), table(1, true));
+        own.forget_part();
+        assert!(own.table(1, true).is_some());
     }
 }

@@ -10,7 +10,7 @@ use lockgate_proto::mcp::{Era, method};
 
 use crate::error::CallError;
 use crate::identity::Authenticated;
-use crate::route::{Entry, Table};
+use crate::route::{Entry, ListKind, Table};
 use crate::task::spawn_named;
 use crate::upstream::catalog::{self, Catalog};
 use crate::upstream::link::{Outgoing, Reply, SessionInit};
@@ -19,6 +19,7 @@ use crate::upstream::{BoundSession, CallClass, DRAIN_LIMIT, SessionKey};
 use super::cell::Cell;
 use super::directory::InUse;
 use super::door::Inner;
+use super::lists::tell_changed;
 use super::own::OwnTable;
 
 /// Longest wait for one server when lists are collected: a slow one is left out, not waited for.
@@ -149,7 +150,8 @@ impl Inner {
         let entries = shared.servers.iter().zip(catalogs);
         let entries = entries
             .map(|(entry, catalog)| Entry {
-                catalog: catalog.unwrap_or_default(),
+                // What it offers to everybody, as far as that is known, is better than nothing.
+                catalog: catalog.unwrap_or_else(|_missing| entry.catalog.clone()),
                 ..entry.clone()
             })
             .collect();
@@ -184,28 +186,66 @@ impl Inner {
         if known.is_some() {
             return Ok(known);
         }
-        let fetch = async {
-            let session = self.bound(cell, entry).await?;
-            let ask = Asking {
-                session: &session,
-                server: name,
-            };
-            let found = catalog::fetch(&ask, &session.initialize_result(), Era::Session).await?;
-            Ok::<_, CallError>(entry.handle.intern(found))
-        };
-        match tokio::time::timeout(LIST_WAIT, fetch).await {
-            Ok(Ok(found)) => {
-                let mut own = cell.own.lock();
-                own.keep_catalog(seen, &entry.handle, &found);
-                Ok(Some(found))
-            }
-            Ok(Err(error)) => {
+        let fetch = Arc::clone(self).fetch_own(cell.clone(), entry.clone(), seen);
+        // Goes on when nobody waits any more: a server that takes long to start would never have started otherwise.
+        let mut fetch = spawn_named("what a server offers to a session", fetch);
+        match tokio::time::timeout(LIST_WAIT, &mut fetch).await {
+            Ok(Ok(Ok(found))) => Ok(Some(found)),
+            Ok(Ok(Err(error))) => {
                 tracing::warn!(server = %name, %error, "list is missing a server");
                 Err(Missing)
             }
+            Ok(Err(_aborted)) => Err(Missing),
             Err(_elapsed) => {
                 tracing::warn!(server = %name, waited = ?LIST_WAIT, "list is missing a slow server");
+                let inner = Arc::clone(self);
+                let (cell, shown) = (cell.clone(), entry.catalog.clone());
+                // Ends with the opening, which has limits of its own.
+                drop(spawn_named("list of a slow server", async move {
+                    if let Ok(Ok(found)) = fetch.await {
+                        inner.tell_late(&cell, shown.as_deref(), &found);
+                    }
+                }));
                 Err(Missing)
+            }
+        }
+    }
+
+    /// Asks one server what it offers to this session, and keeps it.
+    async fn fetch_own(
+        self: Arc<Self>,
+        cell: InUse,
+        entry: Entry,
+        seen: u64,
+    ) -> Result<Arc<Catalog>, CallError> {
+        let session = self.bound(&cell, &entry).await?;
+        let ask = Asking {
+            session: &session,
+            server: &entry.settings.name,
+        };
+        let found = catalog::fetch(&ask, &session.initialize_result(), Era::Session).await?;
+        let found = entry.handle.intern(found);
+        let mut own = cell.own.lock();
+        own.keep_catalog(seen, &entry.handle, &found);
+        Ok(found)
+    }
+
+    /// Tells a session that a server, of which it has seen `shown` so far, has said at last what it offers.
+    fn tell_late(&self, cell: &InUse, shown: Option<&Catalog>, found: &Catalog) {
+        cell.own.lock().forget_part();
+        if !cell.is_listening() {
+            return;
+        }
+        let mut told: Vec<&str> = Vec::new();
+        for kind in ListKind::ALL {
+            let list = found.list(kind);
+            let is_same = match shown {
+                Some(shown) => Arc::ptr_eq(shown.list(kind), list),
+                None => list.is_empty(),
+            };
+            if !is_same && !told.contains(&kind.capability()) {
+                told.push(kind.capability());
+                tell_changed(cell, kind.capability());
             }
         }
     }

@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::support::{Client, DEMO, Gateway, Process, eventually, within};
+use crate::support::{BINARY, Client, DEMO, Gateway, Process, eventually, within};
 
 /// All children, one of which answers `client`.
 async fn children(gateway: &Gateway, client: &Client) -> Vec<Process> {
@@ -88,4 +88,41 @@ async fn children_end_with_the_gateway() {
     let running = children(&gateway, &gateway.client().open().await).await;
     gateway.stop().await;
     have_ended(&running).await;
+}
+
+#[tokio::test]
+async fn a_child_that_is_slow_to_start_is_listed_when_it_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let gate = dir.path().join("gate");
+    let slow = format!(
+        "while [ ! -e {} ]; do /bin/sleep 0.05; done; exec {BINARY} demo-server",
+        gate.display()
+    );
+    let gateway = Gateway::start(&format!(
+        "identity: {{ anonymous: [all] }}\nroles: {{ all: {{ allow: [\"*\"] }} }}\n\
+         servers:\n  demo: {{ command: /bin/sh, args: [-c, \"{slow}\"] }}\n"
+    ))
+    .await;
+    let shared = gateway.process().children();
+    // A client that can be asked has a child of its own, as servers offer it other things.
+    let client = gateway.client();
+    let client = client
+        .open_with("2025-11-25", json!({"elicitation": {}}))
+        .await;
+    let mut heard = client.listen(None).await;
+    assert_eq!(client.tools().await, [""; 0]);
+    let mut own = gateway.process().children();
+    own.retain(|child| !shared.contains(child));
+    assert_eq!(own.len(), 1);
+    assert_eq!(client.tools().await, [""; 0]);
+    std::fs::File::create(&gate).unwrap();
+    let changed = within("news of the lists", heard.message()).await;
+    let changed = changed.unwrap().json();
+    assert_eq!(changed["method"], "notifications/tools/list_changed");
+    eventually("its tools are listed", async || {
+        client.tools().await.contains(&"demo_echo".to_owned())
+    })
+    .await;
+    assert!(own[0].state().is_some(), "{}", gateway.log());
+    gateway.stop().await;
 }

@@ -3,7 +3,7 @@
 use std::fs;
 
 /// A process by its id.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Process(pub(crate) u32);
 
 /// What a process holds.
