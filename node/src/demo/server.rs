@@ -178,9 +178,13 @@ impl Server {
                 said("lift-off")
             }
             "ask" => {
-                let params = json!({"message": "What is your name?", "requestedSchema": {
+                let mut params = json!({"message": "What is your name?", "requestedSchema": {
                     "type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]
                 }});
+                if is_stateless(frame) {
+                    params["mode"] = json!("form");
+                    return Ok(asked_in_result(frame, &params));
+                }
                 said(&self.ask(method::ELICITATION, &params).await.to_string())
             }
             other => return Err((code::INVALID_PARAMS, format!("unknown tool `{other}`"))),
@@ -232,6 +236,24 @@ fn tools() -> Value {
     ])
 }
 
+/// 2026-07-28 has no requests of servers: the question is a result, and the answer comes with the retry.
+fn asked_in_result(frame: &Frame, params: &Value) -> Value {
+    if let Some(answer) = frame.param(&["inputResponses", "name"]) {
+        return said(answer.of(frame.text()));
+    }
+    let can_be_asked = [
+        "_meta",
+        "io.modelcontextprotocol/clientCapabilities",
+        "elicitation",
+    ];
+    if frame.param(&can_be_asked).is_none() {
+        return failed("this client cannot ask its user");
+    }
+    json!({"resultType": "input_required", "inputRequests": {
+        "name": {"method": method::ELICITATION, "params": params}
+    }})
+}
+
 fn said(text: &str) -> Value {
     json!({"content": [{"type": "text", "text": text}]})
 }
@@ -263,7 +285,9 @@ fn complete(result: &mut Value, method: &str) {
     let Some(result) = result.as_object_mut() else {
         return;
     };
-    result.insert("resultType".to_owned(), json!("complete"));
+    result
+        .entry("resultType")
+        .or_insert_with(|| json!("complete"));
     if method == method::DISCOVER || method == method::RESOURCES_READ || method.ends_with("/list") {
         result.insert("ttlMs".to_owned(), json!(60_000));
         result.insert("cacheScope".to_owned(), json!("public"));

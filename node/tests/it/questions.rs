@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, Events, Gateway, Push, Upstream, eventually};
+use crate::support::{Client, DEMO, Events, Gateway, Push, Upstream, eventually};
 
 /// Both servers count for themselves, and so use the same id and the same token.
 const QUESTION: &str = r#"{"jsonrpc":"2.0","id":1,"method":"sampling/createMessage","params":{"messages":[],"maxTokens":1,"_meta":{"progressToken":"t"}}}"#;
@@ -124,5 +124,29 @@ async fn what_belongs_to_a_call_on_a_replaced_server_goes_to_the_old_session() {
     script.send(Push::Answer("end")).await.unwrap();
     let answer = events.message().await.unwrap().json();
     assert_eq!(answer["result"]["content"][0]["text"], "end");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn the_demo_asks_clients_of_either_era() {
+    let gateway = Gateway::start(DEMO).await;
+    let client = gateway.client();
+    let ask = async |more: Value| {
+        let mut params = json!({"name": "demo_ask", "arguments": {}});
+        for (key, value) in more.as_object().unwrap() {
+            params[key] = value.clone();
+        }
+        let capabilities = json!({"elicitation": {}});
+        let answer = client.ask(capabilities, "tools/call", params).await;
+        answer.message().await["result"].clone()
+    };
+    let asked = ask(json!({})).await;
+    assert_eq!(asked["resultType"], "input_required", "{asked}");
+    assert_eq!(asked["inputRequests"]["name"]["params"]["mode"], "form");
+    let answer = json!({"action": "accept", "content": {"name": "Ada"}});
+    let done = ask(json!({"inputResponses": {"name": answer}})).await;
+    assert_eq!(done["resultType"], "complete");
+    let text = done["content"][0]["text"].as_str().unwrap();
+    assert_eq!(serde_json::from_str::<Value>(text).unwrap(), answer);
     gateway.stop().await;
 }
