@@ -91,7 +91,7 @@ impl Manifest {
     pub fn describes(&self, dir: &Path) -> Result<bool, SegmentError> {
         let path = segment_path(dir, self.first);
         let length = fs::metadata(&path).map_err(SegmentError::io("read", &path))?;
-        if length.len() != self.bytes {
+        if length.len() != self.bytes || self.bytes < HEADER_BYTES as u64 {
             return Ok(false);
         }
         match self.walk(dir) {
