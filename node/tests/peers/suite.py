@@ -18,6 +18,10 @@ SUITES = {
     "2026-07-28": ["--requirements", "2026-07-28"],
 }
 RESULT = re.compile(r"^(server-)?(?P<scenario>.+)-\d{4}-\d\d-\d\dT[\d-]+Z$")
+# What the suite says of itself; a scenario that throws leaves nothing else behind.
+COUNTED = re.compile(r"^Running .* \((\d+) scenarios\) against ", re.MULTILINE)
+BEGUN = re.compile(r"^=== Running scenario: (\S+) ===$", re.MULTILINE)
+THROWN = re.compile(r"^Failed to run scenario (\S+): ?(.*)$", re.MULTILINE)
 # From good to bad. A check that occurs several times in a scenario counts as its worst.
 ORDER = ["INFO", "SUCCESS", "SKIPPED", "WARNING", "FAILURE"]
 SUITE_SECONDS_MAX = 420
@@ -40,7 +44,25 @@ def run_server(suite: str, url: str, out: Path, only: list[str] | None = None) -
         for command in commands:
             subprocess.run(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                            timeout=SUITE_SECONDS_MAX, check=False)
-    return read(suite, out)
+    return {**read(suite, out), **without_result(suite, out, only)}
+
+
+def without_result(suite: str, out: Path, only: list[str] | None) -> Checks:
+    """Scenarios of a run that left no result, each as a check that fails."""
+    log = (out / "log.txt").read_text()
+    expected = only
+    if expected is None:
+        expected = BEGUN.findall(log)
+        counted = COUNTED.search(log)
+        if counted is None or int(counted[1]) != len(expected):
+            raise RuntimeError(f"suite {suite} ended after {len(expected)} scenarios: see {out / 'log.txt'}")
+    thrown = dict(THROWN.findall(log))
+    left = {match["scenario"] for folder in out.iterdir() if (match := RESULT.match(folder.name))}
+    return {
+        (suite, scenario, scenario, ""): {"status": "FAILURE", "message": thrown.get(scenario, "it left no result")}
+        for scenario in expected
+        if scenario not in left
+    }
 
 
 def run_client(revision: str, scenario: str, client: list[str], out: Path) -> tuple[Checks, int]:
