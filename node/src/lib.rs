@@ -18,6 +18,9 @@ pub mod identity;
 pub mod ingress;
 pub mod pipeline;
 pub mod policy;
+#[cfg(test)]
+#[path = "../tests/it/support/port.rs"]
+mod port;
 pub mod route;
 pub mod seal;
 pub mod session;

@@ -9,13 +9,14 @@ mod node;
 mod process;
 mod tool;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use tempfile::TempDir;
+use tokio::net::TcpSocket;
 
 pub(crate) use self::counter::Counter;
 pub(crate) use self::liar::Liar;
@@ -29,6 +30,8 @@ pub(crate) use self::process::Process;
 pub(crate) struct World {
     dir: TempDir,
     upstream_address: SocketAddr,
+    /// Keeps its port from everybody else while it is down.
+    _upstream_port: TcpSocket,
     pub(crate) upstream: Process,
     gateway: Process,
     /// Data plane of the gateway.
@@ -40,7 +43,10 @@ impl World {
     pub(crate) async fn start(gateway: &Path) -> anyhow::Result<Self> {
         let dir = tempfile::tempdir().context("no temporary directory")?;
         // The server keeps its port when it is started again: somebody has to know it before.
-        let upstream_address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let upstream_port = TcpSocket::new_v4()?;
+        upstream_port.set_reuseaddr(true)?;
+        upstream_port.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+        let upstream_address = upstream_port.local_addr()?;
         let upstream = start_upstream(dir.path(), upstream_address).await?;
         let config = dir.path().join("lockgate.yaml");
         std::fs::write(&config, config_text(dir.path(), upstream_address))?;
@@ -59,6 +65,7 @@ impl World {
             address: address.parse()?,
             dir,
             upstream_address,
+            _upstream_port: upstream_port,
             upstream,
             gateway,
         })

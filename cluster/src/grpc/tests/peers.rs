@@ -73,9 +73,10 @@ async fn a_stranger_is_refused_and_knows_that_nothing_was_done() {
 #[tokio::test]
 async fn a_node_that_is_down_has_certainly_done_nothing() {
     let world = World::new();
-    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = socket.local_addr().unwrap().to_string();
-    drop(socket);
+    // Held, but nobody listens: connections are refused.
+    let held = tokio::net::TcpSocket::new_v4().unwrap();
+    held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = held.local_addr().unwrap().to_string();
     let down = member("n2", &address);
     let peers = Peers::new(world.links());
     let asked = peers.read_index(2, &down).await;

@@ -282,6 +282,7 @@ fn key(tls: &Tls) -> Check {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::port::Port;
 
     fn check(result: Verdict) -> Check {
         Check::new("a", result, "", "")
@@ -303,8 +304,9 @@ mod tests {
 
     #[test]
     fn a_port_that_others_hold_is_told_from_our_own() {
-        let holder = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = holder.local_addr().unwrap();
+        let reserved = Port::reserve();
+        let address = reserved.address;
+        let holder = TcpListener::bind(address).unwrap();
         assert_eq!(port("listen", address, None).result, Verdict::Failed);
         assert_eq!(
             port("listen", address, Some(&address.to_string())).result,

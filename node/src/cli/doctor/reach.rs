@@ -98,6 +98,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::port::Port;
 
     #[test]
     fn programs_are_looked_up_as_the_system_does() {
@@ -124,10 +125,9 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_that_nobody_holds_is_a_failure() {
-        let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let url: http::Uri = format!("http://{}/mcp", holder.local_addr().unwrap())
-            .parse()
-            .unwrap();
+        let port = Port::reserve();
+        let holder = port.listen();
+        let url: http::Uri = format!("http://{}/mcp", port.address).parse().unwrap();
         let at = Endpoint { url, weight: 1 };
         let limit = Duration::from_secs(5);
         assert_eq!(endpoint("a", &at, limit).await.result, Verdict::Good);

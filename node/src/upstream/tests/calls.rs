@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lockgate_proto::jsonrpc::Kind;
 
-use super::fake::{Fake, Mode, World, nowhere, url};
+use super::fake::{Fake, Mode, Port, World, url};
 use super::*;
 use crate::task::spawn_named;
 
@@ -151,7 +151,7 @@ async fn a_call_outlasts_a_restart_of_the_server() {
     let fake = Fake::start(&world).await;
     let handle = spawn(server("jira", &[fake.url()])).await;
     call(&handle, CallClass::Effect).await.unwrap();
-    let address = fake.stop().await;
+    let port = fake.stop().await;
     let calling = {
         let handle = handle.clone();
         spawn_named(
@@ -160,7 +160,7 @@ async fn a_call_outlasts_a_restart_of_the_server() {
         )
     };
     until(&handle, |handle| !handle.status().endpoints[0].healthy).await;
-    let _back = Fake::start_at(address, &world).await;
+    let _back = Fake::start_at(port, &world);
     calling.await.unwrap().unwrap();
     assert_eq!(world.executed(), 2);
 }
@@ -170,11 +170,11 @@ async fn the_first_call_after_a_restart_succeeds_though_the_breaker_was_open() {
     let world = World::new(false, true);
     let fake = Fake::start(&world).await;
     let handle = spawn(server("jira", &[fake.url()])).await;
-    let address = fake.stop().await;
+    let port = fake.stop().await;
     while handle.status().endpoints[0].breaker != "open" {
         call(&handle, CallClass::Effect).await.unwrap_err();
     }
-    let _back = Fake::start_at(address, &world).await;
+    let _back = Fake::start_at(port, &world);
     // What a check has said just now holds for a moment, which passes at once.
     tokio::time::pause();
     tokio::time::advance(Duration::from_millis(120)).await;
@@ -186,8 +186,8 @@ async fn the_first_call_after_a_restart_succeeds_though_the_breaker_was_open() {
 async fn a_dead_endpoint_costs_no_call() {
     let world = World::new(false, true);
     let fake = Fake::start(&world).await;
-    let dead = nowhere().await;
-    let handle = spawn(server("jira", &[url(dead), fake.url()])).await;
+    let dead = Port::reserve();
+    let handle = spawn(server("jira", &[url(&dead), fake.url()])).await;
     for _ in 0..20 {
         call(&handle, CallClass::Effect).await.unwrap();
     }
@@ -197,12 +197,12 @@ async fn a_dead_endpoint_costs_no_call() {
 #[tokio::test]
 async fn the_first_endpoint_is_used_again_when_it_is_back() {
     let (first, second) = (World::new(false, true), World::new(false, true));
-    let dead = nowhere().await;
+    let dead = Port::reserve();
     let fake = Fake::start(&second).await;
-    let handle = spawn(server("jira", &[url(dead), fake.url()])).await;
+    let handle = spawn(server("jira", &[url(&dead), fake.url()])).await;
     call(&handle, CallClass::Effect).await.unwrap();
     assert_eq!(second.executed(), 1);
-    let _back = Fake::start_at(dead, &first).await;
+    let _back = Fake::start_at(dead, &first);
     until(&handle, |handle| handle.status().endpoints[0].healthy).await;
     call(&handle, CallClass::Effect).await.unwrap();
     assert_eq!((first.executed(), second.executed()), (1, 1));

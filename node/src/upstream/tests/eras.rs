@@ -1,6 +1,6 @@
 //! What is known of a server's eras, how, and for how long.
 
-use super::fake::{Fake, World, nowhere, url};
+use super::fake::{Fake, Port, World, url};
 use super::*;
 
 #[tokio::test]
@@ -24,7 +24,8 @@ async fn a_verdict_is_dated_and_says_where_it_comes_from() {
     );
     assert_eq!(decreed.endpoints[0].transport, Some("http"));
 
-    let nobody = spawn(server("nobody", &[url(nowhere().await)])).await;
+    let dead = Port::reserve();
+    let nobody = spawn(server("nobody", &[url(&dead)])).await;
     assert_eq!(nobody.status().eras.origin, None);
     assert_eq!(nobody.status().endpoints[0].transport, None);
 }
@@ -56,8 +57,8 @@ async fn an_era_that_a_server_learned_in_silence_is_found_in_time() {
     assert_eq!(handle.speaks(Era::Stateless), Some(false));
     // Looked at again and again, beside the session in use.
     until(&handle, |_| old.count("server/discover") >= 3).await;
-    let address = fake.stop().await;
-    let _newer = Fake::start_at(address, &World::new(true, true)).await;
+    let port = fake.stop().await;
+    let _newer = Fake::start_at(port, &World::new(true, true));
     until(&handle, |handle| {
         handle.speaks(Era::Stateless) == Some(true) && handle.catalog(Era::Stateless).is_some()
     })

@@ -1,7 +1,6 @@
 //! A small MCP server over HTTP that does as it is told.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -21,6 +20,7 @@ use tokio::sync::{Notify, broadcast, watch};
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
+pub(super) use crate::port::Port;
 use crate::task::spawn_named;
 
 /// What a server asks in [`Mode::Ask`] and [`Mode::AskApart`].
@@ -120,46 +120,39 @@ impl World {
 /// A running server. Dropping it breaks all its connections.
 #[derive(Debug)]
 pub(super) struct Fake {
-    pub(super) address: SocketAddr,
+    port: Port,
     task: AbortOnDropHandle<()>,
 }
 
 impl Fake {
+    #[expect(clippy::unused_async, reason = "sockets are bound in a runtime only")]
     pub(super) async fn start(world: &Arc<World>) -> Self {
-        Self::start_at("127.0.0.1:0".parse().unwrap(), world).await
+        Self::start_at(Port::reserve(), world)
     }
 
-    /// Starts at a given address, as a server does that comes back.
-    pub(super) async fn start_at(address: SocketAddr, world: &Arc<World>) -> Self {
-        let listener = TcpListener::bind(address).await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let task = spawn_named("fake server", serve(listener, Arc::clone(world)));
+    /// Starts on a given port, as a server does that comes back.
+    pub(super) fn start_at(port: Port, world: &Arc<World>) -> Self {
+        let task = spawn_named("fake server", serve(port.listen(), Arc::clone(world)));
         Self {
-            address,
+            port,
             task: AbortOnDropHandle::new(task),
         }
     }
 
-    /// Ends it and all its connections; returns its address when both are gone.
-    pub(super) async fn stop(self) -> SocketAddr {
+    /// Ends it and all its connections; gives back its port when both are gone.
+    pub(super) async fn stop(self) -> Port {
         self.task.abort();
         let _aborted = self.task.await;
-        self.address
+        self.port
     }
 
     pub(super) fn url(&self) -> http::Uri {
-        url(self.address)
+        url(&self.port)
     }
 }
 
-pub(super) fn url(address: SocketAddr) -> http::Uri {
-    format!("http://{address}/mcp").parse().unwrap()
-}
-
-/// An address where nobody listens.
-pub(super) async fn nowhere() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    listener.local_addr().unwrap()
+pub(super) fn url(port: &Port) -> http::Uri {
+    format!("http://{}/mcp", port.address).parse().unwrap()
 }
 
 async fn serve(listener: TcpListener, world: Arc<World>) {

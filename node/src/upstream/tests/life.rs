@@ -1,6 +1,6 @@
 //! Eras, catalogs, health and crashes.
 
-use super::fake::{Fake, World, nowhere, url};
+use super::fake::{Fake, Port, World, url};
 use super::*;
 use crate::upstream::actor::Message;
 
@@ -41,11 +41,11 @@ async fn a_catalog_survives_an_outage_and_is_renewed_after_it() {
     let fake = Fake::start(&world).await;
     let handle = spawn(watched("jira", &[fake.url()])).await;
     until(&handle, |_| world.count("listening") > 0).await;
-    let address = fake.stop().await;
+    let port = fake.stop().await;
     until(&handle, |handle| !handle.is_up()).await;
     assert_eq!(tools(&handle, Era::Session).unwrap().len(), 3);
     *world.tools.lock() = vec!["new".to_owned()];
-    let _back = Fake::start_at(address, &world).await;
+    let _back = Fake::start_at(port, &world);
     until(&handle, |handle| {
         tools(handle, Era::Session) == Some(vec!["new".to_owned()])
     })
@@ -61,10 +61,10 @@ async fn a_restart_that_nobody_saw_renews_the_catalog() {
     settings.health.interval = Duration::from_secs(1);
     let handle = spawn(settings).await;
     until(&handle, |_| world.count("listening") > 0).await;
-    let address = fake.stop().await;
+    let port = fake.stop().await;
     "s-2".clone_into(&mut world.session_id.lock());
     *world.tools.lock() = vec!["new".to_owned()];
-    let _back = Fake::start_at(address, &world).await;
+    let _back = Fake::start_at(port, &world);
     until(&handle, |handle| {
         tools(handle, Era::Session) == Some(vec!["new".to_owned()])
     })
@@ -74,8 +74,8 @@ async fn a_restart_that_nobody_saw_renews_the_catalog() {
 
 #[tokio::test]
 async fn a_server_that_is_away_at_the_start_is_found_later() {
-    let dead = nowhere().await;
-    let handle = spawn(server("jira", &[url(dead)])).await;
+    let dead = Port::reserve();
+    let handle = spawn(server("jira", &[url(&dead)])).await;
     let status = handle.status();
     assert!(!status.up && status.settled);
     assert!(
@@ -84,7 +84,7 @@ async fn a_server_that_is_away_at_the_start_is_found_later() {
     );
     assert_eq!(handle.speaks(Era::Session), None);
     let world = World::new(true, false);
-    let _back = Fake::start_at(dead, &world).await;
+    let _back = Fake::start_at(dead, &world);
     until(&handle, |handle| {
         handle.is_up() && tools(handle, Era::Session).is_some()
     })
@@ -111,9 +111,9 @@ async fn a_server_that_lost_an_era_is_probed_again() {
     let fake = Fake::start(&both).await;
     let handle = spawn(server("jira", &[fake.url()])).await;
     assert_eq!(handle.speaks(Era::Stateless), Some(true));
-    let address = fake.stop().await;
+    let port = fake.stop().await;
     let old = World::new(true, false);
-    let _other = Fake::start_at(address, &old).await;
+    let _other = Fake::start_at(port, &old);
     // Its refusals count as evidence once the first verdict is some seconds old.
     until(&handle, |handle| {
         handle.speaks(Era::Stateless) == Some(false)

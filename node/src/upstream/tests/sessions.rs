@@ -46,11 +46,11 @@ async fn a_session_outlasts_a_restart_of_its_only_server() {
     let fake = Fake::start(&world).await;
     let handle = spawn(server("jira", &[fake.url()])).await;
     let session = handle.open(init(), &key()).await.unwrap();
-    let address = fake.stop().await;
+    let port = fake.stop().await;
     let call = request("tools/call", r#""name":"a""#);
     let (answer, _back) = tokio::join!(session.call(&call, CallClass::Effect), async {
         until(&handle, |handle| !handle.status().endpoints[0].healthy).await;
-        Fake::start_at(address, &world).await
+        Fake::start_at(port, &world)
     });
     answer.unwrap();
     assert_eq!(world.executed(), 1);

@@ -11,6 +11,7 @@ use tokio::sync::Barrier;
 use super::client::{endpoint, out, single, tool_call};
 use super::server::{Server, bare, json, result_for};
 use crate::error::UpstreamError;
+use crate::port::Port;
 use crate::task::spawn_named;
 use crate::upstream::link::Reply;
 
@@ -240,9 +241,8 @@ async fn a_server_that_begins_its_events_early_still_gets_the_whole_request() {
 
 #[tokio::test]
 async fn a_refused_connection_means_nothing_was_sent() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/mcp", listener.local_addr().unwrap());
-    drop(listener);
+    let port = Port::reserve();
+    let url = format!("http://{}/mcp", port.address);
     let error = endpoint(&url).call(&tool_call(1)).await.unwrap_err();
     assert!(
         matches!(error, UpstreamError::Unreachable { .. }),
