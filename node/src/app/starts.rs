@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use crate::cli::{DemoOptions, Failure, RestoreArgs, ServeOptions, Starts, StdioOptions};
+use crate::cli::{
+    DemoOptions, DemoShape, Failure, RestoreArgs, ServeOptions, Starts, StdioOptions,
+};
 use crate::config;
 use crate::demo;
 
@@ -34,10 +36,12 @@ impl Starts for Node {
     }
 
     fn demo(&self, options: DemoOptions) -> Result<(), Failure> {
+        let shape = options.shape()?;
+        let ready_json = options.ready_json;
         block_on(async {
-            match options.nodes {
-                1 => run_demo(&options).await,
-                n => run_fleet(&options, usize::from(n)).await,
+            match shape {
+                DemoShape::Node { listen, admin } => run_demo(listen, admin, ready_json).await,
+                DemoShape::Fleet(n_nodes) => run_fleet(n_nodes, ready_json).await,
             }
         })
     }
@@ -91,10 +95,10 @@ impl Starts for Node {
     }
 }
 
-async fn run_demo(options: &DemoOptions) -> anyhow::Result<()> {
+async fn run_demo(listen: SocketAddr, admin: SocketAddr, ready_json: bool) -> anyhow::Result<()> {
     let program = std::env::current_exe().context("this program does not know its own path")?;
     let data_dir = std::env::temp_dir().join(format!("lockgate-demo-{}", std::process::id()));
-    let (listen, admin) = (options.listen.to_string(), options.admin_listen.to_string());
+    let (listen, admin) = (listen.to_string(), admin.to_string());
     let text = demo::config(&program, &data_dir, &listen, &admin);
     let loaded = config::parse(
         &text,
@@ -105,7 +109,7 @@ async fn run_demo(options: &DemoOptions) -> anyhow::Result<()> {
     let here = std::env::current_dir().ok();
     let typed = demo::typed(&program, here.as_deref());
     let ready = |listen: SocketAddr, admin: SocketAddr| {
-        if options.ready_json {
+        if ready_json {
             print_ready(listen, admin);
         } else {
             let (listen, admin) = (listen.to_string(), admin.to_string());
@@ -118,12 +122,12 @@ async fn run_demo(options: &DemoOptions) -> anyhow::Result<()> {
     served
 }
 
-async fn run_fleet(options: &DemoOptions, n_nodes: usize) -> anyhow::Result<()> {
+async fn run_fleet(n_nodes: usize, ready_json: bool) -> anyhow::Result<()> {
     let program = std::env::current_exe().context("this program does not know its own path")?;
     let dir = std::env::temp_dir().join(format!("lockgate-demo-{}", std::process::id()));
     let fleet = DemoFleet::start(&program, dir.clone(), n_nodes).await?;
     let called = fleet.call_round_robin().await?;
-    if options.ready_json {
+    if ready_json {
         let nodes = fleet.nodes.iter().map(|node| {
             serde_json::json!({ "name": node.name, "listen": node.listen, "admin": node.admin })
         });

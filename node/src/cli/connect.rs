@@ -33,14 +33,18 @@ pub(super) struct Answer {
     pub body: Bytes,
 }
 
-/// Reads an address of HTTP or HTTPS.
+/// Reads an address of HTTP or HTTPS. Without a scheme, as configurations write `listen`, it is one of HTTP.
 pub(super) fn address(text: &str) -> Result<Uri, Failure> {
     let wrong = || Failure {
         exit: super::Exit::Usage,
         message: format!("{text:?} is not an HTTP address"),
         remedy: "write for example http://127.0.0.1:7778".to_owned(),
     };
-    let uri: Uri = text.parse().map_err(|_| wrong())?;
+    let uri: Uri = match text.contains("://") {
+        true => text.parse(),
+        false => format!("http://{text}").parse(),
+    }
+    .map_err(|_| wrong())?;
     if uri.host().is_none() || !matches!(uri.scheme_str(), Some("http" | "https")) {
         return Err(wrong());
     }
@@ -222,4 +226,25 @@ fn unreachable(origin: &str, cause: &str) -> Failure {
         format!("no answer from {origin}: {cause}"),
         "start the gateway with `lockgate serve`, or name its address (--admin or LOCKGATE_ADMIN)",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_may_leave_out_http() {
+        for (text, read) in [
+            ("http://a:1", Some("http://a:1/")),
+            ("https://a", Some("https://a/")),
+            ("127.0.0.1:7778", Some("http://127.0.0.1:7778/")),
+            ("[::1]:7778", Some("http://[::1]:7778/")),
+            ("ftp://a", None),
+            ("/only/a/path", None),
+            ("", None),
+        ] {
+            let found = address(text).ok().map(|uri| uri.to_string());
+            assert_eq!(found.as_deref(), read, "{text}");
+        }
+    }
 }

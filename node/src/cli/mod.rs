@@ -35,7 +35,7 @@ use clap::{Parser, Subcommand};
 
 use self::client::Client;
 pub use self::config_file::ConfigFile;
-pub use self::demo::DemoOptions;
+pub use self::demo::{DemoOptions, DemoShape};
 pub use self::exit::{Exit, Failure};
 use self::out::Out;
 pub use self::serve::ServeOptions;

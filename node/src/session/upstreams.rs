@@ -192,12 +192,12 @@ impl Inner {
         match tokio::time::timeout(LIST_WAIT, &mut fetch).await {
             Ok(Ok(Ok(found))) => Ok(Some(found)),
             Ok(Ok(Err(error))) => {
-                tracing::warn!(server = %name, %error, "list is missing a server");
+                tracing::warn!(server = %name, %error, "list lacks what a server offers to this session");
                 Err(Missing)
             }
             Ok(Err(_aborted)) => Err(Missing),
             Err(_elapsed) => {
-                tracing::warn!(server = %name, waited = ?LIST_WAIT, "list is missing a slow server");
+                tracing::warn!(server = %name, waited = ?LIST_WAIT, "list lacks what a slow server offers to this session");
                 let inner = Arc::clone(self);
                 let (cell, shown) = (cell.clone(), entry.catalog.clone());
                 // Ends with the opening, which has limits of its own.

@@ -122,7 +122,7 @@ fn verbs_that_start_a_gateway_get_their_options() {
     assert_eq!(ran.exit, Exit::Failed);
     insta::assert_snapshot!(ran.err, @r#"error: ServeOptions { config: ConfigFile { file: None, config: Some("a.yaml") }, ready_json: true, unsafe_no_auth: false }"#);
     insta::assert_snapshot!(lockgate(&["stdio"]).err, @"error: StdioOptions { config: ConfigFile { file: None, config: None } }");
-    insta::assert_snapshot!(lockgate(&["demo", "--listen", "127.0.0.1:0"]).err, @"error: DemoOptions { listen: 127.0.0.1:0, admin_listen: 127.0.0.1:7778, nodes: 1, ready_json: false }");
+    insta::assert_snapshot!(lockgate(&["demo", "--listen", "127.0.0.1:0"]).err, @"error: DemoOptions { listen: Some(127.0.0.1:0), admin_listen: None, nodes: 1, ready_json: false }");
 }
 
 #[test]
