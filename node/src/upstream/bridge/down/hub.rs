@@ -8,13 +8,14 @@ use lockgate_proto::jsonrpc::{Frame, Kind};
 use lockgate_proto::mcp::{code, method};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, broadcast, watch};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
 
 use super::abilities::{Abilities, Refusal};
 use super::answer;
-use super::floor::Floor;
+use super::clock::{Clock, as_ms};
 use super::inbox::Inbox;
+use super::inboxes::Inboxes;
 use super::tasks::Following;
 
 /// News that wait for a slow listener. One that misses some is told that everything may have changed.
@@ -40,11 +41,13 @@ pub(super) struct Hub {
     changes: AtomicU64,
     /// What the client can be asked.
     abilities: Abilities,
+    /// What time it is in the session.
+    pub(super) clock: Clock,
     /// How long a question waits until it is known whose it is.
-    hold: Duration,
-    /// Calls that run and may be asked about.
-    floor: Mutex<Floor>,
-    /// Tells of what happens on the floor.
+    hold_ms: u64,
+    /// Of the calls that run and may be asked about.
+    inboxes: Mutex<Inboxes>,
+    /// Tells that calls and questions have come or gone.
     moved: Notify,
     /// Tasks that go on in the session.
     tasks: Mutex<Vec<Arc<Following>>>,
@@ -61,8 +64,9 @@ impl Hub {
             following: AtomicBool::new(false),
             changes: AtomicU64::new(0),
             abilities,
-            hold,
-            floor: Mutex::default(),
+            clock: Clock::new(),
+            hold_ms: as_ms(hold),
+            inboxes: Mutex::default(),
             moved: Notify::new(),
             tasks: Mutex::default(),
             ended: CancellationToken::new(),
@@ -117,13 +121,13 @@ impl Hub {
 
     /// The call runs: what belongs to no stream may be about it.
     pub(super) fn enter(&self, inbox: &Arc<Inbox>) {
-        self.floor.lock().enter(inbox, Instant::now());
+        self.inboxes.lock().enter(inbox, self.clock.now_ms());
         self.moved.notify_one();
     }
 
     /// The call has ended, or waits for its client.
-    pub(super) fn leave(&self, inbox: &Arc<Inbox>) {
-        self.floor.lock().leave(inbox, Instant::now());
+    pub(super) fn leave(&self, inbox: &Inbox) {
+        self.inboxes.lock().leave(inbox, self.clock.now_ms());
         self.moved.notify_one();
     }
 
@@ -135,16 +139,16 @@ impl Hub {
     pub(super) async fn refusals(&self) -> Vec<Frame> {
         loop {
             let next = {
-                let mut floor = self.floor.lock();
-                let nobodys = floor.take_nobodys(Instant::now());
+                let mut inboxes = self.inboxes.lock();
+                let nobodys = inboxes.take_nobodys(self.clock.now_ms());
                 if !nobodys.is_empty() {
                     return nobodys.iter().map(refuse_nobodys).collect();
                 }
-                floor.next_late()
+                inboxes.next_late()
             };
             // Keeps a wake that came in between: there is one reader.
             let moved = self.moved.notified();
-            match next {
+            match next.and_then(|late| self.clock.at(late)) {
                 // Either way the floor is looked at again.
                 Some(late) => drop(timeout_at(late, moved).await),
                 None => moved.await,
@@ -205,7 +209,8 @@ impl Hub {
         if let Some(task) = self.task_of(&frame) {
             return task.hear(&frame);
         }
-        let asked = self.floor.lock().ask(frame, Instant::now() + self.hold);
+        let until_ms = self.clock.now_ms().saturating_add(self.hold_ms);
+        let asked = self.inboxes.lock().ask(frame, until_ms);
         self.moved.notify_one();
         asked.err().as_ref().map(refuse_nobodys)
     }
@@ -216,28 +221,12 @@ impl Hub {
             | method::PROMPTS_CHANGED
             | method::RESOURCES_CHANGED
             | method::RESOURCE_UPDATED => self.tell(News::Told(frame)),
-            method::PROGRESS => {
-                let token = frame.param(&["progressToken"]);
-                let token = token.map_or("", |span| span.of(frame.text()));
-                let floor = self.floor.lock();
-                let call = floor.running().iter().find(|inbox| inbox.has_token(token));
-                // A slow reader misses some of its progress.
-                let _full = call.is_some_and(|inbox| inbox.put(frame));
-            }
+            method::PROGRESS => self.inboxes.lock().tell_progress(frame),
             method::CANCELLED => {
                 self.take_back(&frame);
-                let id = frame.param(&["requestId"]);
-                let mut floor = self.floor.lock();
-                floor.withdraw(id.map_or("", |span| span.of(frame.text())));
-                for inbox in floor.running() {
-                    let _full = inbox.put(frame.clone());
-                }
+                self.inboxes.lock().withdraw(&frame);
             }
-            // Nothing says whose it is, unless one call runs alone.
-            _ => {
-                let floor = self.floor.lock();
-                let _unheard = floor.only_call().is_some_and(|inbox| inbox.put(frame));
-            }
+            _ => self.inboxes.lock().tell_only(frame),
         }
     }
 }
@@ -251,6 +240,7 @@ fn refuse_nobodys(question: &Frame) -> Frame {
 #[cfg(test)]
 mod tests {
     use lockgate_proto::jsonrpc::Limits;
+    use tokio::time::Instant;
 
     use super::super::inbox::INBOX_MAX;
     use super::*;
@@ -260,9 +250,11 @@ mod tests {
         Frame::parse(text.into(), &Limits::default()).unwrap()
     }
 
+    const HOLD: Duration = Duration::from_secs(5);
+
     fn hub() -> Hub {
         let abilities = Abilities::of(r#"{"elicitation":{},"roots":{}}"#);
-        Hub::new(abilities, Duration::from_secs(5))
+        Hub::new(abilities, HOLD)
     }
 
     const ELICIT: &str = r#""id":1,"method":"elicitation/create""#;
@@ -293,7 +285,7 @@ mod tests {
         assert!(hub.hear(frame(ELICIT)).is_none());
         let began = Instant::now();
         let refused = hub.refusals().await;
-        assert_eq!(began.elapsed(), hub.hold);
+        assert_eq!(began.elapsed(), HOLD);
         assert_eq!((refused.len(), a.len(), b.len()), (1, 0, 1));
     }
 
@@ -307,7 +299,7 @@ mod tests {
         let cancel = r#""method":"notifications/cancelled","params":{"requestId":1}"#;
         assert!(hub.hear(frame(cancel)).is_none());
         let began = Instant::now();
-        let none = timeout_at(began + hub.hold * 2, hub.refusals()).await;
+        let none = timeout_at(began + HOLD * 2, hub.refusals()).await;
         assert!(none.is_err(), "{none:?}");
     }
 

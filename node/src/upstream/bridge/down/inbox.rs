@@ -7,15 +7,14 @@ use lockgate_proto::jsonrpc::Frame;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::call::is_number;
-
 /// Messages that wait for one call.
 pub(super) const INBOX_MAX: usize = 64;
 
 /// Messages for one running call that came on the session's own stream.
 #[derive(Debug)]
 pub(super) struct Inbox {
-    n: u64,
+    /// Number of the call.
+    pub(super) n: u64,
     /// Whether the call can be answered with a question.
     pub(super) can_ask: bool,
     frames: Mutex<VecDeque<Frame>>,
@@ -33,21 +32,20 @@ impl Inbox {
         })
     }
 
-    /// Whether a raw progress token is the call's.
-    pub(super) fn has_token(&self, raw: &str) -> bool {
-        is_number(raw, self.n)
-    }
-
-    /// Adds a message. `false` when too many wait already.
-    pub(super) fn put(&self, frame: Frame) -> bool {
+    /// Adds a message.
+    ///
+    /// # Errors
+    ///
+    /// Gives it back when too many wait already.
+    pub(super) fn put(&self, frame: Frame) -> Result<(), Frame> {
         let mut frames = self.frames.lock();
         if frames.len() >= INBOX_MAX {
-            return false;
+            return Err(frame);
         }
         frames.push_back(frame);
         drop(frames);
         self.wake.notify_one();
-        true
+        Ok(())
     }
 
     /// Next message.

@@ -6,7 +6,7 @@
 //!                │        └── abilities, asked, level
 //!                ├── registry ── owned               sessions: whose, how many, whose turn
 //!                │        ├── hub, listen           what comes beside the calls
-//!                │        │    └── floor, inbox     whose question it is
+//!                │        │    └── inboxes ── floor  whose question it is, as data
 //!                │        └── own_catalog           what a caller's capabilities change
 //!                ├── tasks                          what goes on without a call
 //!                └── stream ── call                  one call, as data
@@ -23,12 +23,15 @@ mod asked;
 mod bridge;
 mod call;
 mod catalog;
+mod clock;
 mod digest;
 mod discover;
 mod floor;
 mod hold;
 mod hub;
 mod inbox;
+mod inboxes;
+mod kept;
 mod level;
 mod listen;
 mod own_catalog;

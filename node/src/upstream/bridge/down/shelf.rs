@@ -8,11 +8,11 @@ use lockgate_proto::id::ServerName;
 use lockgate_proto::jsonrpc::Frame;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
 use crate::upstream::shared::Shared;
 
 use super::call::{Allowance, Call};
+use super::clock::{Clock, as_ms};
 use super::digest;
 use super::hold::Hold;
 use super::owned::Key;
@@ -54,7 +54,7 @@ pub(super) struct Shelf {
     /// What one call may ask.
     pub(super) allowance: Allowance,
     life: u64,
-    epoch: Instant,
+    clock: Clock,
     state: Mutex<State>,
     /// Tells of every call that is taken out.
     taken: Notify,
@@ -72,13 +72,13 @@ impl Shelf {
         // Without randomness no state of ours may be believed: then none is sealed either.
         let room = room.filter(|_| rand::fill(&mut life).is_ok());
         let limits = room.as_ref().map(|room| room.limits).unwrap_or_default();
-        let wait_ms = u64::try_from(limits.wait.as_millis()).unwrap_or(u64::MAX);
+        let wait_ms = as_ms(limits.wait);
         let life = u64::from_be_bytes(life);
         Self {
             room,
             life,
             allowance: Allowance::from(&limits),
-            epoch: Instant::now(),
+            clock: Clock::new(),
             state: Mutex::new(State {
                 parking: Parking::new(life, wait_ms),
                 lines: HashMap::new(),
@@ -125,10 +125,6 @@ impl Shelf {
         room.server(ticket.life)
     }
 
-    fn now_ms(&self) -> u64 {
-        u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-
     /// Parks a call that asks its client, and makes the question.
     ///
     /// # Errors
@@ -157,7 +153,7 @@ impl Shelf {
         };
         let mut state = self.state.lock();
         let State { parking, lines } = &mut *state;
-        let (id, question) = parking.park(self.now_ms(), *call, bearer, question);
+        let (id, question) = parking.park(self.clock.now_ms(), *call, bearer, question);
         // From here on it is the client who is waited for: neither a call in flight nor a measure of the server.
         source.settle_early();
         hold.pause();
@@ -184,7 +180,7 @@ impl Shelf {
             .get(&ticket.call)
             .and_then(|(line, _)| line.hold.owned.server_info.clone());
         let question = |call: &Call, id: &str| call.input_required(id, text, info.as_deref());
-        let resumed = parking.resume(self.now_ms(), &ticket, retry, question);
+        let resumed = parking.resume(self.clock.now_ms(), &ticket, retry, question);
         let resumed = resumed.map_err(Some)?;
         match resumed {
             Resumed::Again(question) => Ok(Found::Again(question)),
@@ -220,7 +216,7 @@ impl Shelf {
 
     /// Takes out the calls whose clients did not come back.
     pub(super) fn expire(&self) -> Vec<Running> {
-        let now_ms = self.now_ms();
+        let now_ms = self.clock.now_ms();
         self.take(|parking| parking.expire(now_ms))
     }
 
