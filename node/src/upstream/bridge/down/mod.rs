@@ -5,8 +5,9 @@
 //! dispatch ── bridge ── turn, answer, discover      one message to another
 //!                │        └── abilities, asked, level
 //!                ├── registry ── owned               sessions: whose, how many, whose turn
-//!                │        ├── hub, listen           what comes beside the calls
+//!                │        ├── hub                   what comes beside the calls
 //!                │        │    └── inboxes ── floor  whose question it is, as data
+//!                │        ├── listen ── listening   one listen, as data
 //!                │        └── own_catalog           what a caller's capabilities change
 //!                ├── tasks                          what goes on without a call
 //!                └── stream ── call                  one call, as data
@@ -34,6 +35,7 @@ mod inboxes;
 mod kept;
 mod level;
 mod listen;
+mod listening;
 mod own_catalog;
 mod owned;
 mod parking;
