@@ -23,9 +23,10 @@ pub(super) fn translate(frame: &Frame, meta: &Meta) -> Frame {
         }
         Some(params) => {
             let found: Vec<_> = members(params.of(text)).collect();
-            let has_task = |member: &Member<'_>| member.key == "task";
-            let kept = if frame.method() == method::TOOLS_CALL && found.iter().any(has_task) {
-                strip::remove(&mut splice, params, &found, has_task)
+            let called = frame.method();
+            let means_else = |member: &Member<'_>| means_else(&called, &member.key);
+            let kept = if found.iter().any(means_else) {
+                strip::remove(&mut splice, params, &found, means_else)
             } else {
                 found.len()
             };
@@ -41,6 +42,20 @@ pub(super) fn translate(frame: &Frame, meta: &Meta) -> Frame {
     }
     // Cannot fail: valid JSON was put between members of valid JSON, and the widest limits hold for edits.
     Frame::edited(splice).unwrap_or_else(|_| frame.clone())
+}
+
+/// Whether a member of `params` says what its client did not mean: a wish for a task is one of the session era alone,
+/// and to a client of that era the names of a retry are names like any other. With them it could go on with a call that
+/// is not its own.
+fn means_else(called: &str, key: &str) -> bool {
+    match key {
+        "task" => called == method::TOOLS_CALL,
+        "inputResponses" | "requestState" => matches!(
+            called,
+            method::TOOLS_CALL | method::PROMPTS_GET | method::RESOURCES_READ
+        ),
+        _ => false,
+    }
 }
 
 /// A translated request with another `meta`.
@@ -229,6 +244,24 @@ mod tests {
         check(
             r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"task":{"ttl":1}}}"#,
             r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"_meta":{M}}}"#,
+        );
+    }
+
+    #[test]
+    fn no_client_with_a_session_writes_a_retry() {
+        for called in ["tools/call", "prompts/get", "resources/read"] {
+            check(
+                &format!(
+                    r#"{{"jsonrpc":"2.0","id":1,"method":"{called}","params":{{"inputResponses":{{}},"v":1,"requestState":"s"}}}}"#
+                ),
+                &format!(
+                    r#"{{"jsonrpc":"2.0","id":1,"method":"{called}","params":{{"_meta":{{M}},"v":1}}}}"#
+                ),
+            );
+        }
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"vendor/x","params":{"requestState":"s"}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"vendor/x","params":{"_meta":{M},"requestState":"s"}}"#,
         );
     }
 
