@@ -36,8 +36,9 @@ pub fn page(
         });
     }
     let list = table.list(kind, Scope::All, &who.access);
+    let of = || cursor::Subject::of(&who.caller, table.era, kind);
     let from = match frame.param_str(&["cursor"]) {
-        Some(cursor) => cursor::open(sealer, &who.caller, table.era, kind, &list, &cursor)?,
+        Some(cursor) => cursor::open(sealer, &of(), &list, &cursor)?,
         None => 0,
     };
     let (items, to) = list.page(from);
@@ -47,7 +48,7 @@ pub fn page(
         kind.member()
     );
     let next = if to < list.len() {
-        let cursor = cursor::seal(sealer, &who.caller, table.era, kind, &list, to);
+        let cursor = cursor::seal(sealer, of(), &list, to);
         format!(r#","nextCursor":"{cursor}""#)
     } else {
         String::new()

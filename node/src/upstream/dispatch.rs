@@ -30,7 +30,7 @@ pub(super) async fn call(
     owner: &Owner<'_>,
 ) -> Result<Reply, UpstreamError> {
     let server = &shared.settings.name;
-    if shared.is_bridged(Era::Stateless) || shared.down.has_call_of(&out.frame, server) {
+    if shared.is_bridged(Era::Stateless) || shared.down.takes(&out.frame, server) {
         // A type of its own, so that futures do not grow with the bridge.
         let bridged: BoxFuture<'_, _> =
             Box::pin(shared.down.call(shared, out.clone(), class, owner));

@@ -5,17 +5,27 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::audit_log::records;
-use crate::bridge_down::{ELICIT, accept, code};
+use crate::bridge_down::{ELICIT, SESSION_ONLY, accept, code};
+use crate::session_ids::is_unknown;
 use crate::support::{Client, Gateway, Push, Upstream, eventually};
 
 /// Ann of one tenant, somebody of the same name in another, and a colleague of the first.
-const KEYS: [(&str, &str); 3] = [
+pub(crate) const KEYS: [(&str, &str); 3] = [
     ("ANN", "lg_0000000000000000000000000000000000000000ann"),
     ("HER", "lg_0000000000000000000000000000000000000000her"),
     ("BOB", "lg_0000000000000000000000000000000000000000bob"),
 ];
 
 async fn gateway(servers: &[(&str, &Upstream)]) -> Gateway {
+    let servers = servers.iter();
+    let servers: Vec<_> = servers
+        .map(|(name, upstream)| (*name, *upstream, SESSION_ONLY))
+        .collect();
+    gateway_with(&servers, "").await
+}
+
+/// In front of servers with more settings each, and with more in its configuration.
+pub(crate) async fn gateway_with(servers: &[(&str, &Upstream, &str)], more: &str) -> Gateway {
     let key = |(id, principal, tenant): (&str, &str, &str)| {
         format!(
             "    - {{ id: {id}, key_env: {id}, principal: {principal}, tenant: {tenant}, roles: [all] }}\n"
@@ -27,25 +37,25 @@ async fn gateway(servers: &[(&str, &Upstream)]) -> Gateway {
         ("BOB", "bob", "acme"),
     ];
     let keys = callers.map(key).concat();
-    let names: Vec<&str> = servers.iter().map(|(name, _)| *name).collect();
+    let names: Vec<&str> = servers.iter().map(|(name, ..)| *name).collect();
     let names = names.join(", ");
     let entries = servers
         .iter()
-        .map(|(name, upstream)| upstream.entry(name, ", era: session"));
+        .map(|(name, upstream, settings)| upstream.entry(name, settings));
     let entries: String = entries.collect();
     let config = format!(
         "identity:\n  api_keys:\n{keys}roles: {{ all: {{ allow: [\"*\"] }} }}\n\
-         tenants: {{ acme: {{ servers: [{names}] }}, other: {{ servers: [{names}] }} }}\nservers:\n{entries}"
+         tenants: {{ acme: {{ servers: [{names}] }}, other: {{ servers: [{names}] }} }}\nservers:\n{entries}{more}"
     );
     Gateway::start_with(&config, &KEYS).await
 }
 
-fn client(gateway: &Gateway, who: usize) -> Client {
+pub(crate) fn client(gateway: &Gateway, who: usize) -> Client {
     gateway.client().key(KEYS[who].1)
 }
 
 /// The same text with one letter changed in the middle.
-fn forged(text: &str) -> String {
+pub(crate) fn forged(text: &str) -> String {
     let at = text.len() / 2;
     let other = if text.as_bytes()[at] == b'A' {
         "B"
@@ -60,7 +70,7 @@ fn cut(text: &str) -> String {
 }
 
 /// Waits until the log of `gateway` has just this against these principals, with their tenants, in any order.
-async fn accused(gateway: Gateway, of: &str, expected: &[&str]) {
+pub(crate) async fn accused(gateway: Gateway, of: &str, expected: &[&str]) {
     let data = gateway.data_dir();
     let who = |record: &Value| {
         let [principal, tenant] = ["principal", "tenant"].map(|key| record[key].as_str().unwrap());
@@ -153,6 +163,81 @@ async fn a_cursor_is_of_use_to_its_caller_for_its_list_alone() {
 }
 
 #[tokio::test]
+async fn a_cursor_of_all_servers_is_shown_to_none_of_them() {
+    let [one, two] = large().await;
+    let gateway = gateway(&[("one", &one), ("two", &two)]).await;
+    let stateless = client(&gateway, 0).stateless("tools/list", json!({})).await;
+    let session = client(&gateway, 0).open().await;
+    for first in [
+        stateless.message().await,
+        session.request("tools/list", json!({})).await,
+    ] {
+        let cursor = first["result"]["nextCursor"].as_str().unwrap();
+        for who in 0..3 {
+            for method in ["tools/list", "prompts/list"] {
+                let alone = client(&gateway, who).at("/s/one/mcp");
+                let params = json!({"cursor": cursor});
+                let refused = alone.stateless(method, params.clone()).await;
+                assert_eq!(code(refused).await, (400, -32602), "{who}: {method}");
+                let refused = alone.open().await.request(method, params).await;
+                assert_eq!(refused["error"]["code"], -32602, "{who}: {method}");
+                let last = one.last_body(method).unwrap();
+                assert!(!String::from_utf8_lossy(&last).contains(cursor));
+            }
+        }
+    }
+    let others = [["ann@other"; 8], ["bob@acme"; 8]].concat();
+    let expected = [["ann@acme"; 8].as_slice(), &others].concat();
+    accused(gateway, "cursor_refused", &expected).await;
+}
+
+#[tokio::test]
+async fn a_cursor_given_to_a_session_is_its_callers_for_that_list() {
+    let [one, two] = large().await;
+    let gateway = gateway(&[("one", &one), ("two", &two)]).await;
+    let mut sessions = Vec::new();
+    for who in 0..3 {
+        sessions.push(client(&gateway, who).open().await);
+    }
+    let [ann, her, bob] = &sessions[..] else {
+        panic!("three callers")
+    };
+    let first = ann.request("tools/list", json!({})).await;
+    let cursor = first["result"]["nextCursor"].as_str().unwrap().to_owned();
+    for (what, session, method, cursor) in [
+        ("another tenant", her, "tools/list", cursor.clone()),
+        ("another principal", bob, "tools/list", cursor.clone()),
+        ("another list", ann, "prompts/list", cursor.clone()),
+        ("another list", ann, "resources/list", cursor.clone()),
+        ("forged", ann, "tools/list", forged(&cursor)),
+        ("cut", ann, "tools/list", cut(&cursor)),
+        ("empty", ann, "tools/list", String::new()),
+        (
+            "a session id",
+            ann,
+            "tools/list",
+            ann.session_id().to_owned(),
+        ),
+    ] {
+        let refused = session.request(method, json!({"cursor": cursor})).await;
+        assert_eq!(refused["error"]["code"], -32602, "{what}");
+    }
+    // It says a place in the list, which her other sessions see, too, under any name of their endpoint.
+    let second = client(&gateway, 0).open().await;
+    let tenants = client(&gateway, 0).at("/t/acme/mcp").open().await;
+    for session in [ann, &second, &tenants] {
+        let next = session
+            .request("tools/list", json!({"cursor": cursor}))
+            .await;
+        assert_eq!(next["result"]["tools"][0]["name"], "two_t");
+    }
+    // Where a session id is wanted it is nothing either.
+    is_unknown(&client(&gateway, 0), &cursor).await;
+    let expected = [["ann@acme"; 6].as_slice(), &["ann@other", "bob@acme"]].concat();
+    accused(gateway, "cursor_refused", &expected).await;
+}
+
+#[tokio::test]
 async fn a_session_id_is_of_use_to_its_caller_on_its_route_until_it_ends() {
     let upstream = Upstream::start().await;
     let gateway = gateway(&[("up", &upstream)]).await;
@@ -164,23 +249,24 @@ async fn a_session_id_is_of_use_to_its_caller_on_its_route_until_it_ends() {
         let header = [("mcp-session-id", id)];
         client.send(Method::POST, &header, ping).await.status
     };
-    for (what, who, path, id) in [
-        ("another tenant", 1, "/mcp", id.clone()),
-        ("another principal", 2, "/mcp", id.clone()),
-        ("a server's own route", 0, "/s/up/mcp", id.clone()),
-        ("a tenant's own route", 0, "/t/acme/mcp", id.clone()),
-        ("forged", 0, "/mcp", forged(&id)),
-        ("cut", 0, "/mcp", cut(&id)),
+    for (who, path, id) in [
+        (1, "/mcp", &id),
+        (2, "/mcp", &id),
+        (0, "/s/up/mcp", &id),
+        (0, "/t/acme/mcp", &id),
+        (0, "/mcp", &forged(&id)),
+        (0, "/mcp", &cut(&id)),
     ] {
-        assert_eq!(refused(who, path, &id).await, 404, "{what}");
+        is_unknown(&client(&gateway, who).at(path), id).await;
     }
     assert_eq!(refused(0, "/mcp", &id).await, 200);
     assert_eq!(ann.delete().await, 200);
     // Ann may have missed the end of her own session; for Bob it never was one.
     assert_eq!(refused(0, "/mcp", &id).await, 404, "ended");
     assert_eq!(refused(2, "/mcp", &id).await, 404, "ended, and of another");
-    let others = ["ann@other", "bob@acme", "bob@acme"];
-    let expected = [["ann@acme"; 4].as_slice(), &others].concat();
+    // Each of the others came with three methods of HTTP.
+    let others = [["ann@other"; 3].as_slice(), &["bob@acme"; 4]].concat();
+    let expected = [["ann@acme"; 12].as_slice(), &others].concat();
     accused(gateway, "session_id_refused", &expected).await;
 }
 

@@ -49,10 +49,10 @@ async fn a_question_in_mid_call_is_answered_by_the_retry() {
             "result": {"action": "accept", "content": {}}})
         );
         // A client that has lost the answer gets it again, and nothing runs again.
-        let n_calls = upstream.executions("tools/call");
+        let n_calls = upstream.received("tools/call");
         let again = script(&client, retry).await.message().await;
         assert_eq!(again["result"], done["result"]);
-        assert_eq!(upstream.executions("tools/call"), n_calls);
+        assert_eq!(upstream.received("tools/call"), n_calls);
     }
     gateway.stop().await;
 }

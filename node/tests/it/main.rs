@@ -35,6 +35,7 @@ mod roles;
 mod session_ids;
 mod shutdown;
 mod skills;
+mod state_attacks;
 mod stdio;
 mod subscriptions;
 mod support;

@@ -11,7 +11,7 @@ async fn gateway() -> Gateway {
 }
 
 /// The id is unknown for every method of HTTP, and nothing says why.
-async fn is_unknown(client: &Client, id: &str) {
+pub(crate) async fn is_unknown(client: &Client, id: &str) {
     let header = [("mcp-session-id", id)];
     let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"}).to_string();
     let answer = client.send(Method::POST, &header, ping).await;
@@ -75,6 +75,46 @@ async fn a_forged_or_cut_id_is_unknown() {
         is_unknown(&stranger, forged).await;
     }
     assert_eq!(client.request("ping", json!({})).await["result"], json!({}));
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_has_shown_a_session_shows_it_to_nobody_else() {
+    let gateway = gateway().await;
+    let ann = gateway.client().key(ANN).open().await;
+    let id = ann.session_id().to_owned();
+    // One after the other on the same connection, as behind a proxy that pools them.
+    let bob = format!("Bearer {BOB}");
+    let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"}).to_string();
+    for _ in 0..2 {
+        assert_eq!(ann.request("ping", json!({})).await["result"], json!({}));
+        let header = [("authorization", bob.as_str())];
+        let refused = ann.send(Method::POST, &header, ping.clone()).await;
+        assert_eq!(refused.status, 404);
+        let refused = refused.json().await;
+        assert_eq!(refused["error"]["message"], "session not found");
+    }
+    let mut elsewhere = ann.at("/s/demo/mcp");
+    is_unknown(&elsewhere, &id).await;
+    elsewhere.set("authorization", &bob);
+    is_unknown(&elsewhere, &id).await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_stateless_request_takes_no_notice_of_an_id() {
+    let gateway = gateway().await;
+    let ann = gateway.client().key(ANN).open().await;
+    let id = ann.session_id().to_owned();
+    let bob = gateway.client().key(BOB).with("mcp-session-id", &id);
+    let listed = bob.stateless("tools/list", json!({})).await;
+    assert_eq!(
+        (listed.status, listed.header("mcp-session-id")),
+        (200, None)
+    );
+    let listed = listed.message().await;
+    assert_eq!(listed["result"]["resultType"], "complete");
+    assert_eq!(ann.request("ping", json!({})).await["result"], json!({}));
     gateway.stop().await;
 }
 

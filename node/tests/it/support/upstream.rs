@@ -96,6 +96,11 @@ impl Upstream {
         self.world.executed.lock().get(key).copied().unwrap_or(0)
     }
 
+    /// How many messages of this method have come in. Answers have no method.
+    pub(crate) fn received(&self, method: &str) -> usize {
+        self.world.received.lock().get(method).copied().unwrap_or(0)
+    }
+
     /// Sessions that were opened since the start.
     pub(crate) fn sessions_opened(&self) -> usize {
         self.world.sessions_opened()

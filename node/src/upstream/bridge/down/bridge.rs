@@ -77,15 +77,19 @@ impl Bridge {
         self.shelf.open(server);
     }
 
-    /// Whether a request goes on with a call that waits on this node, or is about a task: at this server, or at one
-    /// that it has replaced.
-    pub(in crate::upstream) fn has_call_of(&self, request: &Frame, server: &ServerName) -> bool {
+    /// Whether a request is for the bridge, though the server needs none: because it is about a task of a server that
+    /// this one has replaced, or brings a `requestState` of the gateway's. The call of that may wait at a replaced
+    /// server, too; where it does not, no server is to see it.
+    pub(in crate::upstream) fn takes(&self, request: &Frame, server: &ServerName) -> bool {
         if is_about_task(&request.method()) {
             let task = request.param_str(&["taskId"]);
             return task.is_some_and(|task| self.keeper_of_task(server, &task).is_some());
         }
+        if !Call::can_ask(&request.method()) {
+            return false;
+        }
         let state = request.param_str(&["requestState"]);
-        state.is_some_and(|state| self.shelf.keeper(server, &state).is_some())
+        state.is_some_and(|state| self.shelf.is_sealed(&state))
     }
 
     /// Where the task runs that one of `server`'s clients knows by this id.

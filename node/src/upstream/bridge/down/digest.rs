@@ -26,7 +26,8 @@ pub(super) fn of_caller(owner: &Owner<'_>) -> Digest {
 }
 
 /// Of method and parameters, without what differs from round to round. Two spellings of one request (order of
-/// members, blanks, escapes) have one digest.
+/// members, blanks, escapes) have one digest, and so have two calls that are the same to the letter: which of a caller's
+/// like calls goes on, the state that it brings says alone.
 pub(super) fn of_request(frame: &Frame) -> Digest {
     let mut sink = Sink::new();
     sink.piece(b'm', &frame.method());

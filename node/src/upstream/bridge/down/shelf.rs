@@ -125,6 +125,13 @@ impl Shelf {
         room.server(ticket.life)
     }
 
+    /// Whether `text`, a `requestState`, was sealed by this cluster, for whatever server and whomever. Where that may be
+    /// of use is a question of its own; to a server it says nothing.
+    pub(super) fn is_sealed(&self, text: &str) -> bool {
+        let room = self.room.as_ref();
+        room.is_some_and(|room| Ticket::is_one(&room.sealer, text))
+    }
+
     /// Parks a call that asks its client, and makes the question.
     ///
     /// # Errors

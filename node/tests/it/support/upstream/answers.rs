@@ -89,6 +89,7 @@ pub(super) async fn post(
     let id = head.id.map(|raw| raw.get().to_owned());
     let method = message["method"].as_str().unwrap_or_default().to_owned();
     world.bodies.lock().insert(method.clone(), body);
+    *world.received.lock().entry(method.clone()).or_default() += 1;
     let session = headers
         .get("mcp-session-id")
         .and_then(|id| id.to_str().ok())

@@ -61,6 +61,8 @@ pub(super) struct World {
     /// Raw members of answers, by method; the last stays.
     pub(super) replies: Mutex<HashMap<String, VecDeque<Box<str>>>>,
     pub(super) bodies: Mutex<HashMap<String, Bytes>>,
+    /// Messages by method, whether they were executed or not.
+    pub(super) received: Mutex<HashMap<String, usize>>,
     /// Those of the last request of each method.
     pub(super) headers: Mutex<HashMap<String, http::HeaderMap>>,
 }
