@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use super::Owner;
 
 /// Log levels of MCP (RFC 5424), most verbose first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(in super::super) enum Level {
     Debug,
     Info,
@@ -41,14 +43,14 @@ impl Level {
 }
 
 /// What each attached session wants.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Wants {
     level: Option<Level>,
     listening: bool,
 }
 
 /// Wants of all attached sessions.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Ledger {
     owners: BTreeMap<Owner, Wants>,
     /// Who has which resource. Only what the server confirmed.

@@ -10,16 +10,21 @@
 //! ```
 //!
 //! Caller's ids of one owner are unique among its calls in flight; whoever owns the session sees to that.
+//!
+//! The state can be written down and read back, in text and in bytes, and goes on as if nothing had happened. Equal
+//! states are written equally.
 
 mod ledger;
+mod pairs;
 mod rewrite;
 mod route;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use lockgate_proto::jsonrpc::{Frame, Kind, decode_str, encode_str, find_path};
 use lockgate_proto::mcp::method;
+use serde::{Deserialize, Serialize};
 
 use self::ledger::Ledger;
 pub(super) use self::ledger::Level;
@@ -34,7 +39,7 @@ const TASKS_MAX: usize = 256;
 const ASKED_MAX: usize = 256;
 
 /// A session attached to a child. Stateless callers are one owner, [`Owner::NOBODY`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct Owner(u32);
 
 impl Owner {
@@ -43,7 +48,7 @@ impl Owner {
 }
 
 /// Who has the child.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Sharing {
     /// Stateless era: requests of anybody, and no request of the server.
     Stateless,
@@ -91,7 +96,7 @@ pub(super) struct Farewell {
     pub(super) lines: Vec<Bytes>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Call {
     owner: Owner,
     /// Raw id of the caller.
@@ -104,7 +109,7 @@ struct Call {
     left: bool,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Purpose {
     Plain,
     /// Stateless request that asked for log messages.
@@ -119,7 +124,7 @@ enum Purpose {
 }
 
 /// A request of the server that its owner has not answered.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Asked {
     id: Box<str>,
     owner: Owner,
@@ -130,7 +135,7 @@ struct Asked {
 }
 
 /// A task that goes on after its call was answered (2025-11-25): so does its progress.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Task {
     n: u64,
     owner: Owner,
@@ -138,7 +143,7 @@ struct Task {
 }
 
 /// The state of one child's channel.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Mux {
     sharing: Sharing,
     last_call: u64,
@@ -146,7 +151,8 @@ pub(super) struct Mux {
     /// Oldest first.
     calls: BTreeMap<u64, Call>,
     /// Session era only: stateless callers never name a request again.
-    by_id: HashMap<(Owner, Box<str>), u64>,
+    #[serde(with = "pairs")]
+    by_id: BTreeMap<(Owner, Box<str>), u64>,
     left: VecDeque<u64>,
     /// Oldest first.
     asked: VecDeque<Asked>,
@@ -161,7 +167,7 @@ impl Mux {
             last_call: 0,
             last_owner: 0,
             calls: BTreeMap::new(),
-            by_id: HashMap::new(),
+            by_id: BTreeMap::new(),
             left: VecDeque::new(),
             asked: VecDeque::new(),
             tasks: VecDeque::new(),

@@ -1,4 +1,5 @@
 mod calls;
+mod copy;
 mod property;
 mod questions;
 mod sharing;

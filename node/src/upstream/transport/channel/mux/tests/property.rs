@@ -126,7 +126,7 @@ proptest! {
 }
 
 /// Messages with members of the wrong kind, or none.
-fn odd_message() -> impl Strategy<Value = String> {
+pub(super) fn odd_message() -> impl Strategy<Value = String> {
     let value = prop::sample::select(vec![
         "null",
         "1",
