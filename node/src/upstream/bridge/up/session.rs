@@ -1,6 +1,6 @@
 //! A session of the session era at a server that knows none: everything that it is, the gateway remembers.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -22,7 +22,7 @@ use crate::upstream::shared::Shared;
 use crate::upstream::{dispatch, errand};
 
 use super::answer::{self, Answered, Asked, message_of};
-use super::listen::{Ear, Refusal, UpListener};
+use super::listen::{Ear, Refusal, UpListener, Wants};
 use super::profile::{Metas, Profile, severity};
 use super::rounds::{Next, Rounds, Serial};
 use super::stream::{Call, UpStream};
@@ -46,7 +46,7 @@ struct Inner {
     introduction: Arc<str>,
     /// What goes with every request; follows the log level.
     metas: ArcSwap<Metas>,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
     /// Place of the tasks that the state remembers.
     seat: Mutex<Option<Seat>>,
     /// Woken when something has happened to a call.
@@ -64,8 +64,8 @@ pub(super) struct State {
     pub(super) profile: Profile,
     /// Level of the client's last `logging/setLevel`.
     pub(super) log_level: Option<String>,
-    /// Resources that the client wants to hear of.
-    pub(super) subscriptions: BTreeSet<String>,
+    /// What it hears outside of calls; the streams of that are made again from here.
+    pub(super) wants: Wants,
     pub(super) rounds: Rounds,
     pub(super) tasks: Tasks,
 }
@@ -95,22 +95,24 @@ impl Session {
         let capabilities = server.capabilities.as_deref().unwrap_or("{}");
         let may_be_tasks = offers_extension(capabilities);
         let metas = profile.metas(None);
+        let revision = profile.revision;
+        let state = Arc::new(Mutex::new(State {
+            profile,
+            log_level: None,
+            wants: Wants::new(capabilities),
+            rounds: Rounds::new(shared.down.limits()),
+            tasks: Tasks::default(),
+        }));
         Ok(Self {
             inner: Arc::new(Inner {
-                revision: profile.revision,
+                revision,
                 may_be_tasks,
                 introduction,
                 metas: ArcSwap::from_pointee(metas),
-                state: Mutex::new(State {
-                    profile,
-                    log_level: None,
-                    subscriptions: BTreeSet::new(),
-                    rounds: Rounds::new(shared.down.limits()),
-                    tasks: Tasks::default(),
-                }),
+                ear: Ear::new(Arc::clone(&state)),
+                state,
                 seat: Mutex::default(),
                 wakers: Mutex::default(),
-                ear: Ear::default(),
                 began: Instant::now(),
                 began_ms: init.now_ms,
                 shared,
@@ -205,9 +207,7 @@ impl Session {
     /// Opens the stream of what the server says outside of calls. `None` when it announces nothing of that kind.
     pub(in crate::upstream) fn listen(&self) -> Option<UpListener> {
         let inner = &self.inner;
-        inner
-            .ear
-            .listen(&inner.shared, &inner.key, self.capabilities())
+        inner.ear.listen(&inner.shared, &inner.key)
     }
 
     /// Ends it: its calls are cancelled, its subscriptions given up.
@@ -403,7 +403,7 @@ impl Session {
         let inner = &self.inner;
         // Held to the end: the state is what is followed.
         let mut turn = inner.ear.turn().await;
-        let mut uris = inner.state.lock().subscriptions.clone();
+        let mut uris = inner.state.lock().wants.resources.clone();
         let is_new = if wanted {
             uris.insert(uri.clone().into_owned())
         } else {
@@ -416,7 +416,7 @@ impl Session {
         let refusal = turn.follow(&inner.shared, &inner.key, &uris, added).await?;
         Ok(match refusal {
             None => {
-                inner.state.lock().subscriptions = uris;
+                inner.state.lock().wants.resources = uris;
                 Ok(())
             }
             Some(Refusal::NotOffered) => Err(Refused::no_method(&frame.method())),

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use lockgate_proto::jsonrpc::{encode_str, find_path};
+use lockgate_proto::jsonrpc::encode_str;
 use lockgate_proto::mcp::method;
 
 /// Kinds of lists: capability, member of the filter, notification.
-const LISTS: [(&str, &str, &str); 3] = [
+pub(super) const LISTS: [(&str, &str, &str); 3] = [
     ("tools", "toolsListChanged", method::TOOLS_CHANGED),
     ("prompts", "promptsListChanged", method::PROMPTS_CHANGED),
     (
@@ -26,14 +26,11 @@ pub(super) struct Filter {
 }
 
 impl Filter {
-    /// Changes of the lists that the server announces. `None` when it announces none.
-    pub(super) fn lists(capabilities: &str) -> Option<Self> {
-        let announced = LISTS.iter().filter(|(kind, ..)| {
-            find_path(capabilities, &[kind, "listChanged"])
-                .is_some_and(|span| span.of(capabilities) == "true")
-        });
+    /// Changes of these of the [`LISTS`]. `None` when it is none of them.
+    pub(super) fn lists(wanted: [bool; LISTS.len()]) -> Option<Self> {
+        let wanted = LISTS.iter().zip(wanted).filter(|(_, wanted)| *wanted);
         let (mut flags, mut missed) = (Vec::new(), Vec::new());
-        for (_, flag, changed) in announced {
+        for ((_, flag, changed), _) in wanted {
             flags.push(format!(r#""{flag}":true"#));
             missed.push(format!(r#"{{"jsonrpc":"2.0","method":"{changed}"}}"#));
         }

@@ -1,44 +1,47 @@
-//! What one session is to hear, until somebody reads it.
+//! Where one session reads its news, and where others leave it.
 
-use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lockgate_proto::jsonrpc::Frame;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::SUBSCRIPTIONS_MAX;
+use super::super::session::State;
 
-/// Messages kept for a session that does not read. Equal ones are kept once, so that only a server that says more
-/// than it was asked for can pass it.
-const MAILBOX_MAX: usize = SUBSCRIPTIONS_MAX + 16;
-
-/// What one session is to hear.
-#[derive(Debug, Default)]
+/// The door to the news in a session's state.
+#[derive(Debug)]
 pub(super) struct Mailbox {
-    waiting: Mutex<VecDeque<Frame>>,
-    news: Notify,
+    state: Arc<Mutex<State>>,
+    posted: Notify,
     /// Counts those who came to read; the last one reads.
     readers: AtomicU64,
 }
 
 impl Mailbox {
+    pub(super) fn new(state: Arc<Mutex<State>>) -> Self {
+        Self {
+            state,
+            posted: Notify::new(),
+            readers: AtomicU64::new(0),
+        }
+    }
+
+    /// The state that the news is part of.
+    pub(super) fn state(&self) -> &Mutex<State> {
+        &self.state
+    }
+
     /// Takes a message, unless an equal one waits already.
     pub(super) fn post(&self, frame: &Frame) {
-        let mut waiting = self.waiting.lock();
-        // It says that something is new, and says it once however often that happens.
-        let is_known = waiting.iter().any(|known| known.text() == frame.text());
-        if !is_known && waiting.len() < MAILBOX_MAX {
-            waiting.push_back(frame.clone());
-        }
-        drop(waiting);
-        self.news.notify_one();
+        self.state.lock().wants.news.post(frame);
+        self.posted.notify_one();
     }
 
     /// Begins to read; whoever read before hears nothing any more. Returns the reader's number.
     pub(super) fn read(&self) -> u64 {
         let reader = self.readers.fetch_add(1, Ordering::AcqRel) + 1;
-        self.news.notify_one();
+        self.posted.notify_one();
         reader
     }
 
@@ -51,14 +54,14 @@ impl Mailbox {
         loop {
             if self.readers.load(Ordering::Acquire) != reader {
                 // Whoever reads now may have waited for the news that ended this one.
-                self.news.notify_one();
+                self.posted.notify_one();
                 return None;
             }
-            let frame = self.waiting.lock().pop_front();
+            let frame = self.state.lock().wants.news.take();
             if frame.is_some() {
                 return frame;
             }
-            self.news.notified().await;
+            self.posted.notified().await;
         }
     }
 }

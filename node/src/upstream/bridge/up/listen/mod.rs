@@ -4,16 +4,22 @@
 //! A session has up to two: one for the lists, and one for the resources that it has subscribed to. The filter of a
 //! stream cannot be changed: with every subscription another stream takes its place, and is there before the old one
 //! goes.
+//!
+//! What a session wants to hear, and what it has not read yet, is part of its state ([`Wants`]); the streams are made from
+//! there.
 
 mod filter;
 mod mailbox;
+mod news;
 mod shared;
+mod wants;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lockgate_proto::jsonrpc::{Frame, decode_str, elements, find_path};
+use parking_lot::Mutex;
 use tokio::sync::MutexGuard;
 
 use crate::error::UpstreamError;
@@ -24,6 +30,8 @@ use self::filter::Filter;
 use self::mailbox::Mailbox;
 pub(in crate::upstream) use self::shared::Listens;
 use self::shared::{Membership, Standing};
+pub(super) use self::wants::Wants;
+use super::session::State;
 
 /// Resources that one session may subscribe to. Each stands in every request to listen.
 const SUBSCRIPTIONS_MAX: usize = 1024;
@@ -42,7 +50,7 @@ pub(super) enum Refusal {
 }
 
 /// What one session hears.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Ear {
     mailbox: Arc<Mailbox>,
     /// The stream of its resources. Held while it is changed.
@@ -50,20 +58,24 @@ pub(super) struct Ear {
 }
 
 impl Ear {
-    /// Begins to read; whoever read before hears nothing any more.
-    pub(super) fn listen(
-        &self,
-        shared: &Arc<Shared>,
-        key: &SessionKey,
-        capabilities: &str,
-    ) -> Option<UpListener> {
-        let lists = Filter::lists(capabilities);
-        let subscribes = find_path(capabilities, &["resources", "subscribe"])
-            .is_some_and(|span| span.of(capabilities) == "true");
-        if lists.is_none() && !subscribes {
-            return None;
+    /// The ear of the session with this state.
+    pub(super) fn new(state: Arc<Mutex<State>>) -> Self {
+        Self {
+            mailbox: Arc::new(Mailbox::new(state)),
+            resources: tokio::sync::Mutex::default(),
         }
+    }
+
+    /// Begins to read; whoever read before hears nothing any more.
+    pub(super) fn listen(&self, shared: &Arc<Shared>, key: &SessionKey) -> Option<UpListener> {
         let mailbox = &self.mailbox;
+        let lists = {
+            let state = mailbox.state().lock();
+            if state.wants.is_deaf() {
+                return None;
+            }
+            state.wants.lists()
+        };
         Some(UpListener {
             reader: mailbox.read(),
             mailbox: Arc::clone(mailbox),

@@ -113,7 +113,11 @@ fn come_of(mux: &mut Mux, event: &Event) -> Vec<String> {
             Vec::new()
         }
         Event::Request(owner, raw) => vec![line(mux, Owner(*owner), &frame(raw))],
-        Event::Send(owner, raw) => mux.on_send(Owner(*owner), &frame(raw)).iter().map(text).collect(),
+        Event::Send(owner, raw) => mux
+            .on_send(Owner(*owner), &frame(raw))
+            .iter()
+            .map(text)
+            .collect(),
         Event::Frame(raw) => hear(mux, &frame(raw)),
         Event::Undelivered(raw) => mux.on_undelivered(&frame(raw)).iter().map(show).collect(),
         Event::Left(n) => mux.on_left(*n).iter().map(text).collect(),
