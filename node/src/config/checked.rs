@@ -141,7 +141,8 @@ pub struct Bridge {
     /// A call waits so long for its client, in each round. Default 10 min: people answer forms, and visit pages, in
     /// minutes. The official SDKs give each leg the same time.
     pub wait: Duration,
-    /// Rounds of questions in one call. Default 64.
+    /// Rounds of questions in one call. Default 8, as in the official TypeScript SDK where it puts a stateless server's
+    /// questions to a client with a session.
     pub rounds_max: u32,
     /// What one call asks at once. Default 1 MiB: a sample may come with a picture.
     pub question_bytes_max: usize,
@@ -159,7 +160,7 @@ impl Default for Bridge {
     fn default() -> Self {
         Self {
             wait: Duration::from_mins(10),
-            rounds_max: 64,
+            rounds_max: 8,
             question_bytes_max: 1 << 20,
             waiting_max: 4_096,
             waiting_principal_max: 1_024,

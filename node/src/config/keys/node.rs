@@ -236,7 +236,7 @@ const BRIDGE: &[Key] = &[
     with(
         "rounds_max",
         Int(1, 1_000),
-        "64",
+        "8",
         "Most rounds of questions in one call. A question beyond is refused to its server.",
     ),
     with(

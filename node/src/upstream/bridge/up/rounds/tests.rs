@@ -5,7 +5,7 @@ use super::*;
 use crate::upstream::link::SessionInit;
 
 /// As configured by default.
-const ROUNDS_MAX: u32 = 64;
+const ROUNDS_MAX: u32 = 8;
 const ROUND_MS_MAX: u64 = 600_000;
 
 fn frame(text: &str) -> Frame {
@@ -167,7 +167,7 @@ fn patience_ends() {
         rounds,
         serial,
         0,
-        "the server asked for input more than 64 times",
+        "the server asked for input more than 8 times",
     );
 }
 
