@@ -7,7 +7,7 @@ FILE holds what `serve_peers.py --twin` printed; the direct side uses the twins.
 gateway's endpoint with prefixed names, `--merged-dual` that of a gateway whose servers all speak the
 stateless era, `--scoped` that of one server, with `{server}` where its
 name goes. `--self-test` compares the servers with their twins, without a gateway, which shows that
-only what is listed in masks.py differs by itself. Exit status: 0 equal, 1 something differs.
+only what is listed in masks.py differs by itself. Exit status: 0 equal, 1 something differs, or nothing was compared.
 """
 
 import argparse
@@ -298,8 +298,8 @@ def main() -> int:
     print(f"{n_compared} exchanges compared, {len(problems)} differ")
     if args.out:
         args.out.write_text(json.dumps({"compared": n_compared, "problems": problems}, indent=1))
-    if n_compared < EXCHANGES_MIN and not args.leg:
-        print(f"fewer than {EXCHANGES_MIN} exchanges")
+    if n_compared < (1 if args.leg else EXCHANGES_MIN):
+        print("nothing was compared" if args.leg else f"fewer than {EXCHANGES_MIN} exchanges")
         return 1
     return 1 if problems else 0
 

@@ -6,7 +6,8 @@
 FILE holds what `serve_fixtures.py --twins` printed; `--scoped` is the endpoint of one server, with `{server}` where
 its name goes. What no translation has to touch has to be the same to the byte: results without what only one of the
 eras puts into them, and the questions of a server. All that the client gets is judged by the schema of its revision,
-and with `--records` what the servers got by theirs. Exit status: 0 as it should be, 1 something is not.
+and with `--records` what the servers got by theirs. Exit status: 0 as it should be, 1 something is not, or was neither
+compared nor judged.
 """
 
 import argparse
@@ -193,6 +194,20 @@ class Leg:
         """How reports call this leg."""
         return f"{self.revision} to {self.era} {self.over}"
 
+    @property
+    def server(self) -> str:
+        """Name of its server, and of the record that this keeps."""
+        return f"{self.era}_{self.over}"
+
+    def verdict(self) -> list[str]:
+        """What is wrong with this leg. One that said nothing proves nothing."""
+        silent = []
+        if not self.n_compared:
+            silent.append(f"{self.label}: nothing was compared")
+        if not self.n_judged:
+            silent.append(f"{self.label}: nothing was judged: no message came through the gateway")
+        return self.problems + silent
+
     def run(self, direct: Way, through: Way) -> None:
         """Plays everything on both ways and compares."""
         for way in (direct, through):
@@ -223,15 +238,24 @@ class Leg:
             )
 
 
-def judged_records(folder: Path) -> list[str]:
-    """What is wrong with what the servers got, by the schema of their revision."""
+def judged_records(folder: Path, legs: list[Leg]) -> list[str]:
+    """What is wrong with what the servers of the legs got, by the schema of their revision."""
     problems: list[str] = []
-    for era, revision in (("session", SESSION), ("stateless", MODERN)):
-        for record in sorted(folder.glob(f"{era}_*.jsonl")):
-            judged, found = judge_record(revision, record)
-            counted: Counter[str] = judged
-            print(f"{record.stem:28} {counted.total():4} messages judged, {len(found)} invalid")
-            problems += found
+    for server, era in sorted({(leg.server, leg.era) for leg in legs}):
+        judged, found = judge_record(SESSION if era == "session" else MODERN, folder / f"{server}.jsonl")
+        counted: Counter[str] = judged
+        print(f"{server:28} {counted.total():4} messages judged, {len(found)} problems")
+        problems += found
+    return problems
+
+
+def verdict(legs: list[Leg], records: Path | None) -> list[str]:
+    """All that is wrong."""
+    problems = [problem for leg in legs for problem in leg.verdict()]
+    if not legs:
+        problems.append("nothing was compared: no leg has such a name")
+    if records:
+        problems += judged_records(records, legs)
     return problems
 
 
@@ -250,10 +274,9 @@ def main() -> int:
     def run(leg: Leg) -> None:
         # In its own era the server is asked directly; its twin, so that neither side sees the other's state.
         own = SESSION if leg.era == "session" else MODERN
-        name = f"{leg.era}_{leg.over}"
-        through = {"url": args.scoped.replace("{server}", name)}
+        through = {"url": args.scoped.replace("{server}", leg.server)}
         try:
-            leg.run(Way(twins[name], "", own), Way(through, args.token, leg.revision))
+            leg.run(Way(twins[leg.server], "", own), Way(through, args.token, leg.revision))
         except Exception as error:  # noqa: BLE001 - a side that does not open is a finding
             leg.problems.append(f"{leg.label}: {type(error).__name__}: {error}")
 
@@ -261,10 +284,8 @@ def main() -> int:
         list(pool.map(run, legs))
     for leg in legs:
         counts = f"{leg.n_compared:4} compared, {leg.n_judged:4} messages judged"
-        print(f"{leg.label:28} {counts}, {len(leg.problems)} problems")
-    problems = [problem for leg in legs for problem in leg.problems]
-    if args.records:
-        problems += judged_records(args.records)
+        print(f"{leg.label:28} {counts}, {len(leg.verdict())} problems")
+    problems = verdict(legs, args.records)
     print("\n".join(problems))
     n_compared = sum(leg.n_compared for leg in legs)
     print(f"{n_compared} compared, {len(problems)} problems")

@@ -4,7 +4,7 @@
     wire_schema.py REVISION=RECORD...
 
 A record is what `record.py` writes; what the client sent is judged, which is what a gateway made of its own clients'
-messages. Exit status: 0 all are valid, 1 some are not.
+messages. Exit status: 0 all are valid, 1 some are not, or there was nothing to judge.
 """
 
 import functools
@@ -131,11 +131,11 @@ class Channel:
 
 
 def judge_record(revision: str, record: Path) -> tuple[Counter[str], list[str]]:
-    """How many messages of which kind were judged, and every complaint."""
+    """How many messages of which kind were judged, and every complaint. A record with nothing to judge is one."""
     channels: dict[str, Channel] = {}
     judged: Counter[str] = Counter()
     found: list[str] = []
-    for line in record.read_text().splitlines():
+    for line in record.read_text().splitlines() if record.exists() else []:
         kept = json.loads(line)
         try:
             message = json.loads(kept["text"])
@@ -148,6 +148,8 @@ def judge_record(revision: str, record: Path) -> tuple[Counter[str], list[str]]:
         judged[message.get("method") or f"answer to {asked}"] += 1
         for complaint in judge(revision).complaints(message, asked):
             found.append(f"{record.name}: {complaint}\n    {kept['text'][:400]}")
+    if not judged:
+        found.append(f"{record.name}: nothing was judged: it holds no message of a client in {revision}")
     return judged, found
 
 
@@ -159,6 +161,9 @@ def foreign(revision: str, message: Any) -> bool:
 
 def main() -> int:
     """Reads the command line, judges, reports."""
+    if not sys.argv[1:]:
+        print("nothing was judged: no record was named")
+        return 1
     n_found = 0
     for spelled in sys.argv[1:]:
         revision, _, record = spelled.partition("=")

@@ -1,7 +1,7 @@
 //! The bytes of results, directly and through the gateway.
 
 use crate::gateway::{Gateway, TOKEN};
-use crate::peers::{World, check, python, script};
+use crate::peers::{World, check, install, python, script};
 
 #[test]
 fn results_arrive_byte_for_byte() {
@@ -33,4 +33,11 @@ fn results_cross_the_eras_with_nothing_lost() {
             .arg("--records")
             .arg(world.scratch("")),
     );
+}
+
+/// Records and legs with nothing in them would else pass for good.
+#[test]
+fn a_judge_that_had_nothing_to_judge_fails() {
+    install();
+    check(&mut python("judges_test.py"));
 }
