@@ -447,7 +447,7 @@ fn traced(frame: &Frame, plan: &Plan<'_>, trace: &Context) -> Result<Frame, Call
     if splice.is_empty() {
         return Ok(frame.clone());
     }
-    Ok(Frame::edited(splice)?)
+    Frame::edited(splice).map_err(CallError::Unwritable)
 }
 
 fn value(text: &str) -> Result<HeaderValue, CallError> {
@@ -465,10 +465,18 @@ async fn answered(
 ) -> Result<Outcome, CallError> {
     match reply {
         Ok(Reply::Single { status, frame }) => {
-            trail.answered(&frame).await?;
             let method = incoming.frame.method();
-            let frame = Lens::new(incoming, &method, entry).answer(frame);
-            Ok(Outcome::Done { status, frame })
+            match Lens::new(incoming, &method, entry).answer(&frame) {
+                Ok(shown) => {
+                    trail.answered(&frame).await?;
+                    let frame = shown.unwrap_or(frame);
+                    Ok(Outcome::Done { status, frame })
+                }
+                Err(error) => {
+                    trail.ended(&error).await;
+                    Err(error)
+                }
+            }
         }
         Ok(Reply::Stream(messages)) => Ok(Outcome::Stream(Box::new(stream(messages, trail)))),
         Err(error) => {

@@ -167,6 +167,9 @@ pub enum CallError {
     /// Without an audit line no call is made.
     #[error("the audit log cannot take another record")]
     AuditUnavailable,
+    /// A message that must not go on as it stands could not be written as it must.
+    #[error("the message cannot be written as it must be passed on")]
+    Unwritable(#[source] ParseError),
     /// The client cancelled.
     #[error("cancelled")]
     Cancelled,
@@ -254,6 +257,7 @@ impl CallError {
             }
             Self::NoLease => (503, 503, own_code::OVERLOADED, "no_lease"),
             Self::AuditUnavailable => (503, 503, own_code::OVERLOADED, "no_audit"),
+            Self::Unwritable(_) => (200, 200, code::INTERNAL_ERROR, "internal"),
             Self::Cancelled => (200, 200, own_code::CANCELLED, "cancelled"),
             Self::SessionEnded => (200, 200, own_code::SESSION, "no_session"),
             Self::Upstream(error) => upstream_row(error),

@@ -59,13 +59,20 @@ impl CallStream {
         };
         match next {
             Ok(Some(frame)) if matches!(frame.kind(), Kind::Result | Kind::Error) => {
+                let shown = match self.view.lens().answer(&frame) {
+                    Ok(shown) => shown,
+                    Err(error) => return Err(self.fail(error)),
+                };
                 if let Some(trail) = self.trail.take() {
                     // A call that is given up here is told all the same; only its answer does not come.
                     trail.answered(&frame).await?;
                 }
-                Ok(Some(self.view.lens().answer(frame)))
+                Ok(Some(shown.unwrap_or(frame)))
             }
-            Ok(Some(frame)) => Ok(Some(self.view.lens().message(frame))),
+            Ok(Some(frame)) => match self.view.lens().message(&frame) {
+                Ok(shown) => Ok(Some(shown.unwrap_or(frame))),
+                Err(error) => Err(self.fail(error)),
+            },
             Ok(None) if self.trail.is_none() => Ok(None),
             Ok(None) => {
                 let broken = UpstreamError::Broken {
@@ -153,20 +160,23 @@ impl<'a> Lens<'a> {
     }
 
     /// The answer, cut to what the caller may use: on a merged endpoint with URIs as they are listed there, on a
-    /// server's own with our revisions.
-    pub(super) fn answer(&self, frame: Frame) -> Frame {
-        let changed = match self.scope {
-            Scope::All => route::merged(self.entry, self.method, self.access, &frame),
-            Scope::Server(_) if *self.method == *method::DISCOVER => route::own_versions(&frame),
-            Scope::Server(_) => route::permitted(self.entry, self.method, self.access, &frame),
-        };
-        changed.unwrap_or(frame)
+    /// server's own with our revisions. `None` when it is so already.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Unwritable`]: it must not be shown as it is, and cannot be changed.
+    pub(super) fn answer(&self, frame: &Frame) -> Result<Option<Frame>, CallError> {
+        match self.scope {
+            Scope::All => route::merged(self.entry, self.method, self.access, frame),
+            Scope::Server(_) if *self.method == *method::DISCOVER => route::own_versions(frame),
+            Scope::Server(_) => route::permitted(self.entry, self.method, self.access, frame),
+        }
     }
 
-    fn message(&self, frame: Frame) -> Frame {
+    fn message(&self, frame: &Frame) -> Result<Option<Frame>, CallError> {
         match self.scope {
-            Scope::All => route::prefix_notification(&self.entry.settings, &frame).unwrap_or(frame),
-            Scope::Server(_) => frame,
+            Scope::All => route::prefix_notification(&self.entry.settings, frame),
+            Scope::Server(_) => Ok(None),
         }
     }
 }

@@ -7,6 +7,7 @@ use lockgate_proto::jsonrpc::{Frame, Span, Splice, decode_str, encode_str, find,
 use lockgate_proto::mcp::{Revision, method};
 
 use crate::config::Server;
+use crate::error::CallError;
 use crate::policy::Access;
 use crate::upstream::catalog::ListKind;
 
@@ -41,8 +42,20 @@ pub(super) fn ui_uris(tool: &str) -> impl Iterator<Item = Cow<'_, str>> {
 
 /// The answer to `method` as a caller with these rights sees it where servers are merged: resource URIs as they are
 /// listed there, without the files of skills and directories that it may not read. `None` when nothing changes.
-pub fn merged(entry: &Entry, method: &str, access: &Access, answer: &Frame) -> Option<Frame> {
-    let (text, result) = (answer.text(), answer.body_span()?);
+///
+/// # Errors
+///
+/// [`CallError::Unwritable`]: it must not be shown as it is, and cannot be changed.
+pub fn merged(
+    entry: &Entry,
+    method: &str,
+    access: &Access,
+    answer: &Frame,
+) -> Result<Option<Frame>, CallError> {
+    let Some(result) = answer.body_span() else {
+        return Ok(None);
+    };
+    let text = answer.text();
     let mut splice = Splice::new(text);
     let reader = Reader {
         entry,
@@ -112,31 +125,53 @@ fn files(
     true
 }
 
-fn edited(splice: Splice<'_>) -> Option<Frame> {
+/// What cannot be edited is refused: as it stands it would show what a caller may not see, or what is not here.
+fn edited(splice: Splice<'_>) -> Result<Option<Frame>, CallError> {
     if splice.is_empty() {
-        None
-    } else {
-        Frame::edited(splice).ok()
+        return Ok(None);
     }
+    let edited = Frame::edited(splice).map_err(CallError::Unwritable)?;
+    Ok(Some(edited))
 }
 
 /// `notifications/resources/updated` with its URI as clients see it. `None` when nothing changes.
-pub fn prefix_notification(server: &Server, notification: &Frame) -> Option<Frame> {
-    server.uri_prefix.as_ref()?;
-    if notification.method() != method::RESOURCE_UPDATED {
-        return None;
+///
+/// # Errors
+///
+/// [`CallError::Unwritable`]: it must not be shown as it is, and cannot be changed.
+pub fn prefix_notification(
+    server: &Server,
+    notification: &Frame,
+) -> Result<Option<Frame>, CallError> {
+    if server.uri_prefix.is_none() || notification.method() != method::RESOURCE_UPDATED {
+        return Ok(None);
     }
+    let Some(params) = notification.params_span() else {
+        return Ok(None);
+    };
     let text = notification.text();
     let mut splice = Splice::new(text);
-    uri_member(server, text, notification.params_span()?, &mut splice);
+    uri_member(server, text, params, &mut splice);
     edited(splice)
 }
 
 /// The answer of one server at its own endpoint, cut to what a caller with these rights may use: lists, skills and
 /// directories. What can't be used at all goes, too: a tool that wants headers that cannot be is left out of the catalog,
 /// so it is left out here. `None` when nothing is cut.
-pub fn permitted(entry: &Entry, method: &str, access: &Access, answer: &Frame) -> Option<Frame> {
-    let (text, result) = (answer.text(), answer.body_span()?);
+///
+/// # Errors
+///
+/// [`CallError::Unwritable`]: it must not be shown as it is, and cannot be cut.
+pub fn permitted(
+    entry: &Entry,
+    method: &str,
+    access: &Access,
+    answer: &Frame,
+) -> Result<Option<Frame>, CallError> {
+    let Some(result) = answer.body_span() else {
+        return Ok(None);
+    };
+    let text = answer.text();
     let mut splice = Splice::new(text);
     let reader = Reader {
         entry,
@@ -146,8 +181,10 @@ pub fn permitted(entry: &Entry, method: &str, access: &Access, answer: &Frame) -
     if files(&reader, method, (text, result), &mut splice) {
         return edited(splice);
     }
-    let kind = kind_of(method)?;
-    let list = at(text, result, kind.member())?;
+    let found = kind_of(method).and_then(|kind| Some((kind, at(text, result, kind.member())?)));
+    let Some((kind, list)) = found else {
+        return Ok(None);
+    };
     let allowed = |item: &&Span| {
         let key = at(text, **item, kind.key()).and_then(|span| decode_str(span.of(text)));
         key.is_some_and(|key| {
@@ -163,7 +200,7 @@ pub fn permitted(entry: &Entry, method: &str, access: &Access, answer: &Frame) -
     let kept: Vec<Cow<'_, str>> = items.iter().filter(allowed).map(shown).collect();
     let is_whole = kept.iter().all(|item| matches!(item, Cow::Borrowed(_)));
     if is_whole && kept.len() == items.len() {
-        return None;
+        return Ok(None);
     }
     splice.replace(list, format!("[{}]", kept.join(",")));
     edited(splice)
@@ -171,12 +208,18 @@ pub fn permitted(entry: &Entry, method: &str, access: &Access, answer: &Frame) -
 
 /// A server's `DiscoverResult` with the revisions that are served here, which are the gateway's: clients compare them
 /// with those that a refused one is told of. `None` for what names none.
-pub fn own_versions(answer: &Frame) -> Option<Frame> {
+///
+/// # Errors
+///
+/// [`CallError::Unwritable`]: it must not be shown as it is, and cannot be changed.
+pub fn own_versions(answer: &Frame) -> Result<Option<Frame>, CallError> {
     let text = answer.text();
-    let versions = at(text, answer.body_span()?, "supportedVersions")?;
     let mut splice = Splice::new(text);
-    splice.replace(versions, versions_list(&Revision::STREAMABLE_HTTP));
-    Frame::edited(splice).ok()
+    let result = answer.body_span();
+    if let Some(versions) = result.and_then(|result| at(text, result, "supportedVersions")) {
+        splice.replace(versions, versions_list(&Revision::STREAMABLE_HTTP));
+    }
+    edited(splice)
 }
 
 fn contents(server: &Server, text: &str, list: Option<Span>, splice: &mut Splice<'_>) {
@@ -228,12 +271,25 @@ fn elements(text: &str, array: Option<Span>) -> Vec<Span> {
 #[cfg(test)]
 mod tests {
     use lockgate_proto::jsonrpc::Limits;
+    use lockgate_proto::mcp::code;
 
     use super::*;
 
     fn own(answer: &str) -> Option<String> {
         let frame = Frame::parse(answer.to_owned().into(), &Limits::default()).unwrap();
-        own_versions(&frame).map(|frame| frame.text().to_owned())
+        let changed = own_versions(&frame).unwrap();
+        changed.map(|frame| frame.text().to_owned())
+    }
+
+    #[test]
+    fn what_cannot_be_edited_is_refused_and_not_shown_as_it_is() {
+        let text = r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[]}}"#;
+        let mut splice = Splice::new(text);
+        assert!(matches!(edited(Splice::new(text)), Ok(None)));
+        splice.replace(find_path(text, &["result", "tools"]).unwrap(), "[");
+        let error = edited(splice).unwrap_err();
+        assert!(matches!(error, CallError::Unwritable(_)));
+        assert_eq!(error.wire().code, code::INTERNAL_ERROR);
     }
 
     #[test]

@@ -400,11 +400,15 @@ async fn heard(
     match hear(cell, session, frame, None) {
         Heard::Tell(frame) => {
             // On a server's own route URIs stay as they are.
-            let prefixed = (!cell.is_scoped())
-                .then(|| prefix_notification(session.settings(), &frame))
-                .flatten();
-            let frame = prefixed.unwrap_or(frame);
-            cell.get_stream().push_lossy(frame.line());
+            let shown = if cell.is_scoped() {
+                Ok(None)
+            } else {
+                prefix_notification(session.settings(), &frame)
+            };
+            match shown {
+                Ok(shown) => cell.get_stream().push_lossy(shown.unwrap_or(frame).line()),
+                Err(error) => tracing::debug!(%server, %error, "news not told"),
+            }
         }
         Heard::Ask(id, frame) => {
             let question = Logged::question(id, frame.line());

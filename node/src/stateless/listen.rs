@@ -109,7 +109,7 @@ pub(super) async fn open_at(door: &Door, ask: Ask, at: usize) -> Result<Answer, 
     let (server, limit) = (&entry.settings.name, entry.settings.timeout);
     let tasks = TaskNames::of(&ask, &door.sealer, server.as_str());
     let opening = async {
-        let reply = call(&ask, entry, tasks.outgoing(&ask.frame)).await?;
+        let reply = call(&ask, entry, tasks.outgoing(&ask.frame)?).await?;
         let mut messages = match reply {
             Reply::Single { status, frame } => {
                 return Ok(Answer::with_status(status, frame.bytes().clone()));
@@ -362,9 +362,13 @@ impl Following {
                         continue;
                     };
                     let settings = &self.part.entry.settings;
-                    return Some(event(
-                        &prefix_notification(settings, &frame).unwrap_or(frame),
-                    ));
+                    match prefix_notification(settings, &frame) {
+                        Ok(shown) => return Some(event(&shown.unwrap_or(frame))),
+                        Err(error) => {
+                            tracing::debug!(server = %settings.name, %error, "news not told");
+                            continue;
+                        }
+                    }
                 }
                 Ok(_) => {
                     tracing::debug!(server = %self.part.entry.settings.name, "listen ended");

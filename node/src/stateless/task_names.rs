@@ -3,6 +3,7 @@
 use lockgate_proto::jsonrpc::{Frame, Splice, decode_str, elements, encode_str};
 use lockgate_proto::mcp::method;
 
+use crate::error::CallError;
 use crate::seal::Sealer;
 
 use super::door::Ask;
@@ -67,13 +68,17 @@ impl TaskNames {
     }
 
     /// The request as its server knows the tasks.
-    pub(super) fn outgoing(&self, request: &Frame) -> Frame {
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Unwritable`]: sealed names are of no use to a server.
+    pub(super) fn outgoing(&self, request: &Frame) -> Result<Frame, CallError> {
         let Some(at) = request.param(&FILTER) else {
-            return request.clone();
+            return Ok(request.clone());
         };
         let mut splice = Splice::new(request.text());
         splice.replace(at, self.own());
-        Frame::edited(splice).unwrap_or_else(|_| request.clone())
+        Frame::edited(splice).map_err(CallError::Unwritable)
     }
 
     /// A message of the listen as its client knows the tasks. `None` for news of a task that it did not name.

@@ -265,5 +265,6 @@ fn without_subscription(frame: Frame) -> Frame {
             splice.remove_member(meta, SUBSCRIPTION);
         }
     }
+    // Cannot fail: members were taken out of an object. Unedited it would name our own stream, which tells nothing.
     Frame::edited(splice).unwrap_or(frame)
 }

@@ -243,7 +243,7 @@ impl Mux {
                 match self.shared_level(owner, frame) {
                     Some(SharedLevel::Refusable) => Purpose::Plain,
                     Some(SharedLevel::Change(level)) => {
-                        line = with_level(frame, n, level);
+                        line = Some(with_level(frame, n, level)?);
                         Purpose::SetLevel
                     }
                     None => return rewrite::ours(&rewrite::empty_result(id)).map(Outcome::Answer),
