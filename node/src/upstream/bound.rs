@@ -63,6 +63,12 @@ struct Inner {
     reopening: Mutex<()>,
 }
 
+/// A number that no session of this process had before.
+fn next_number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
 /// Where the session lives.
 #[derive(Debug)]
 struct Link {
@@ -81,8 +87,7 @@ impl BoundSession {
         init: SessionInit,
         key: SessionKey,
     ) -> Result<Self, UpstreamError> {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let number = next_number();
         let eras = shared.published.load().eras;
         if eras.session == Some(false) && eras.stateless == Some(true) {
             let session = up::Session::open(shared, &init, key).await?;
@@ -91,17 +96,23 @@ impl BoundSession {
         }
         shared.expect_era(Era::Session)?;
         let link = Link::open(&shared, &init, &key).await?;
-        let inner = Inner {
-            shared,
-            init,
-            key,
-            link: ArcSwap::from_pointee(link),
-            generation: AtomicU64::new(0),
-            closed: AtomicBool::new(false),
-            reopening: Mutex::new(()),
-        };
-        let leg = Leg::Own(Arc::new(inner));
+        let leg = Leg::Own(Arc::new(Inner::new(shared, init, key, link)));
         Ok(Self { number, leg })
+    }
+
+    /// Over a session that is open already, at the only endpoint.
+    #[cfg(test)]
+    pub(super) fn over(
+        shared: Arc<Shared>,
+        init: SessionInit,
+        key: SessionKey,
+        session: UpstreamSession,
+    ) -> Self {
+        let endpoint = Arc::clone(&shared.endpoints[0]);
+        let link = Link { session, endpoint };
+        let leg = Leg::Own(Arc::new(Inner::new(shared, init, key, link)));
+        let number = next_number();
+        Self { number, leg }
     }
 
     /// Sends a request, and again where [`super::retry::decide`] finds it safe.
@@ -240,6 +251,18 @@ impl BoundSession {
 }
 
 impl Inner {
+    fn new(shared: Arc<Shared>, init: SessionInit, key: SessionKey, link: Link) -> Self {
+        Self {
+            shared,
+            init,
+            key,
+            link: ArcSwap::from_pointee(link),
+            generation: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+            reopening: Mutex::new(()),
+        }
+    }
+
     /// See [`BoundSession::call`] and [`BoundSession::call_pausable`].
     async fn call(
         &self,

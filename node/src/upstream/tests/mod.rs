@@ -30,7 +30,7 @@ use crate::seal::Sealer;
 const SOON: Duration = Duration::from_secs(20);
 
 /// A server of the configuration that has these addresses.
-fn server(name: &str, urls: &[http::Uri]) -> config::Server {
+pub(super) fn server(name: &str, urls: &[http::Uri]) -> config::Server {
     config::Server {
         name: name.into(),
         transport: config::Transport::Http {

@@ -228,6 +228,13 @@ impl Parking {
             .map(|(_, id)| id)
     }
 
+    /// Every call, with its number.
+    #[cfg(test)]
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &Call)> {
+        let calls = self.calls.iter();
+        calls.map(|(id, parked)| (*id, &parked.call))
+    }
+
     /// Takes out one call.
     pub(super) fn take(&mut self, id: u64) -> Option<Call> {
         Some(self.calls.remove(&id)?.call)

@@ -132,6 +132,16 @@ impl WaitingRoom {
         }
     }
 
+    /// Calls and bytes of each caller that has a place.
+    #[cfg(test)]
+    pub(super) fn usage_by_caller(&self) -> std::collections::BTreeMap<Digest, (usize, usize)> {
+        let used = self.used.lock();
+        let callers = used.callers.iter();
+        callers
+            .map(|(caller, share)| (*caller, (share.calls, share.bytes)))
+            .collect()
+    }
+
     /// A place for a call of `caller` that weighs so many bytes.
     ///
     /// # Errors

@@ -270,3 +270,6 @@ impl Shelf {
         parking.len() == 0 && !parking.keeps_answers()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,8 @@
 //! ```
 
 mod backoff;
+#[cfg(test)]
+mod far_end;
 mod handle;
 mod handshake;
 mod home;
@@ -25,6 +27,8 @@ mod state;
 mod stream;
 
 pub(super) use self::backoff::Backoff;
+#[cfg(test)]
+pub(in crate::upstream) use self::far_end::FarEnd;
 pub use self::handle::Channel;
 pub(super) use self::handle::WeakChannel;
 pub(super) use self::handshake::{

@@ -1,0 +1,120 @@
+//! Calls on their whole way, from their clients over the bridge to a server without a transport and back, with whatever
+//! can happen to them in any order.
+//!
+//! ```text
+//! event ─► world ─┬─ client   one request of a caller, until its answer, its question, or until it leaves
+//!                 ├─ ledger   what every client was asked, and what became of it
+//!                 ├─ peer     the server in one session: what it was sent, what it asks
+//!                 └─ setting  the bridge between them: real, but for the far end of its channels
+//! ```
+
+mod client;
+mod ledger;
+mod peer;
+mod setting;
+mod world;
+
+use proptest::prelude::*;
+use proptest::sample::Index;
+use tokio::runtime::Builder;
+
+use self::client::Answers;
+use self::setting::Setting;
+use self::world::{End, World};
+
+/// What can happen.
+#[derive(Clone, Debug)]
+enum Event {
+    /// A caller begins a call, unless it has the one already.
+    Begin { by: usize, side: usize },
+    /// The server asks in mid-call.
+    Ask(Index),
+    /// It takes its last question back.
+    TakeBack(Index),
+    /// It says something else.
+    Tell(Index),
+    /// It answers the call, also where it has asked.
+    Answer(Index),
+    /// A client that waits for the server goes away.
+    Leave(Index),
+    /// A caller goes on to other calls than the one that waits longest.
+    Abandon { by: usize },
+    /// Somebody brings a state that somebody was given.
+    Retry {
+        state: Index,
+        by: usize,
+        side: usize,
+        answers: Answers,
+    },
+    /// The caller whose state it is answers it.
+    Resume(Index, Answers),
+    /// The server is quiet for so long that what it has asked is put.
+    Quiet,
+    /// Time passes: a third of what a call waits for its client.
+    Later,
+    /// Time passes until the first call that waits has waited too long, and nobody has looked yet.
+    Expiry,
+    /// One session's server is gone.
+    Gone(Index),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let at = any::<Index>;
+    let answers = || {
+        prop_oneof![
+            5 => Just(Answers::Whole),
+            1 => Just(Answers::WithOthers),
+            1 => Just(Answers::Missing),
+            1 => Just(Answers::Wrong),
+        ]
+    };
+    let retry = (at(), 0..client::CALLERS, 0..2_usize, answers());
+    prop_oneof![
+        18 => (0..2_usize, 0..2_usize).prop_map(|(by, side)| Event::Begin { by, side }),
+        27 => at().prop_map(Event::Ask),
+        3 => at().prop_map(Event::TakeBack),
+        3 => at().prop_map(Event::Tell),
+        6 => at().prop_map(Event::Answer),
+        4 => at().prop_map(Event::Leave),
+        2 => (0..2_usize).prop_map(|by| Event::Abandon { by }),
+        12 => retry.prop_map(|(state, by, side, answers)| Event::Retry { state, by, side, answers }),
+        30 => (at(), answers()).prop_map(|(state, answers)| Event::Resume(state, answers)),
+        27 => Just(Event::Quiet),
+        4 => Just(Event::Later),
+        2 => Just(Event::Expiry),
+        1 => at().prop_map(Event::Gone),
+    ]
+}
+
+/// An event, and whether all that follows from it has happened before the next.
+fn events() -> impl Strategy<Value = Vec<(Event, bool)>> {
+    prop::collection::vec((event(), prop::bool::weighted(0.7)), 0..100)
+}
+
+fn setting() -> impl Strategy<Value = Setting> {
+    let bools = (any::<bool>(), any::<bool>(), any::<bool>());
+    bools.prop_map(|(are_alike, in_turns, is_crowded)| Setting {
+        are_alike,
+        in_turns,
+        is_crowded,
+    })
+}
+
+proptest! {
+    #[test]
+    fn every_call_ends_once_leaves_nothing_and_is_its_callers_alone(
+        setting in setting(),
+        events in events(),
+        end in prop_oneof![3 => Just(End::TimePasses), 1 => Just(End::ServerIsRemoved)],
+    ) {
+        let mut runtime = Builder::new_current_thread();
+        let runtime = runtime.enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let mut world = World::new(setting).await;
+            for (event, is_settled) in events {
+                world.on(event, is_settled).await;
+            }
+            world.end(end).await;
+        });
+    }
+}
