@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use futures_util::{Stream, StreamExt, stream};
 use http::{HeaderName, HeaderValue};
 use lockgate_proto::id::ServerName;
-use lockgate_proto::jsonrpc::{Frame, Kind, Limits, Splice, encode_str};
+use lockgate_proto::jsonrpc::{Frame, Kind, Splice, encode_str};
 use lockgate_proto::mcp::{Era, headers, method};
 use tokio::time::Instant;
 
@@ -17,6 +17,7 @@ use crate::answer::{Answer, Event, Events};
 use crate::error::{CallError, UpstreamError};
 use crate::route::{Entry, Scope, Table, changed_method, changes, prefix_notification};
 use crate::upstream::link::{MessageStream, Outgoing, Reply};
+use crate::upstream::subscription::{KEY as SUBSCRIPTION_KEY, tagged};
 use crate::upstream::{CallClass, Owner};
 
 use super::door::{Ask, Door, event, failed, is_answer};
@@ -25,7 +26,6 @@ use super::rights::until_over;
 use super::task_names::TaskNames;
 use super::validate;
 
-const SUBSCRIPTION_KEY: &str = "io.modelcontextprotocol/subscriptionId";
 /// Longest wait for a server's own acknowledgement; a slower one is left out of ours.
 const ACKNOWLEDGE_WAIT: Duration = Duration::from_secs(5);
 /// A listening stream may be silent for long.
@@ -358,7 +358,7 @@ impl Following {
                     let Some(frame) = self.part.tasks.shown(frame) else {
                         continue;
                     };
-                    let Some(frame) = under(&self.id, &frame) else {
+                    let Some(frame) = tagged(&frame, &self.id) else {
                         continue;
                     };
                     let settings = &self.part.entry.settings;
@@ -407,20 +407,6 @@ fn updated_event(id: &str, uri: &str) -> Event {
     message(format!(
         r#"{{"jsonrpc":"2.0","method":"{method}","params":{{"_meta":{{"{SUBSCRIPTION_KEY}":{id}}},"uri":{uri}}}}}"#
     ))
-}
-
-fn under(id: &str, frame: &Frame) -> Option<Frame> {
-    let params = frame.params_span()?;
-    let mut splice = Splice::new(frame.text());
-    match lockgate_proto::jsonrpc::find(params.of(frame.text()), "_meta") {
-        Some(meta) => splice.set_member(meta.shift(params.start), SUBSCRIPTION_KEY, id),
-        None => splice.set_member(
-            params,
-            "_meta",
-            &format!(r#"{{"{SUBSCRIPTION_KEY}":{id}}}"#),
-        ),
-    };
-    Frame::parse(splice.finish(), &Limits::default()).ok()
 }
 
 /// List changes, from the gateway's own tables.

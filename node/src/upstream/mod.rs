@@ -41,6 +41,7 @@ mod session_key;
 mod set;
 mod shared;
 mod status;
+pub mod subscription;
 pub mod supervision;
 pub mod transport;
 

@@ -104,6 +104,13 @@ impl Frame {
         raw.and_then(super::decode_str).unwrap_or_default()
     }
 
+    /// Where the message's own object stands: the whole text without the blanks around it.
+    pub fn object_span(&self) -> Span {
+        let text = self.text();
+        let before = text.len() - text.trim_start().len();
+        Span::new(before, text.trim_end().len())
+    }
+
     /// Raw params.
     pub fn params(&self) -> Option<&str> {
         self.params_span().map(|s| s.of(self.text()))

@@ -10,14 +10,15 @@
 
 use std::collections::VecDeque;
 
-use lockgate_proto::jsonrpc::{Frame, Splice, decode_str, elements, encode_str, find, find_path};
+use lockgate_proto::jsonrpc::{Frame, decode_str, elements, encode_str, find_path};
 use lockgate_proto::mcp::method;
 use serde::{Deserialize, Serialize};
+
+use crate::upstream::subscription::{self, tagged};
 
 use super::answer;
 use super::kept::Kept;
 
-const SUBSCRIPTION_KEY: &str = "io.modelcontextprotocol/subscriptionId";
 /// Changes of one list within this are told once: servers tell them in bursts, above all when a session begins. In
 /// milliseconds.
 const DEBOUNCE_MS: u64 = 100;
@@ -104,11 +105,13 @@ impl Listening {
         if self.is_over {
             return;
         }
+        // A server that never stops telling leaves its listener no moment to look at the time.
+        self.on_time(now_ms);
         let name = frame.method();
         if name == method::RESOURCE_UPDATED {
             let uri = frame.param_str(&["uri"]).unwrap_or_default();
             if self.uris.iter().any(|known| *known == *uri) {
-                self.out.extend(self.tagged(frame).map(Kept));
+                self.out.extend(tagged(frame, &self.id).map(Kept));
             }
             return;
         }
@@ -124,6 +127,8 @@ impl Listening {
         if self.is_over {
             return;
         }
+        // As above: who falls behind all the time hears of nothing but gaps.
+        self.on_time(now_ms);
         self.changed = self.honoured;
         if self.changed.contains(&true) {
             self.is_due_after(now_ms);
@@ -191,21 +196,8 @@ impl Listening {
         self.out.push_back(Kept(own));
     }
 
-    fn tagged(&self, frame: &Frame) -> Option<Frame> {
-        let params = frame.params_span()?;
-        let mut splice = Splice::new(frame.text());
-        match find(params.of(frame.text()), "_meta") {
-            Some(meta) => splice.set_member(meta.shift(params.start), SUBSCRIPTION_KEY, &self.id),
-            None => {
-                let meta = format!(r#"{{"{SUBSCRIPTION_KEY}":{}}}"#, self.id);
-                splice.set_member(params, "_meta", &meta)
-            }
-        };
-        Frame::edited(splice).ok()
-    }
-
     fn meta(&self) -> String {
-        format!(r#""_meta":{{"{SUBSCRIPTION_KEY}":{}}}"#, self.id)
+        format!(r#""_meta":{{"{}":{}}}"#, subscription::KEY, self.id)
     }
 }
 

@@ -106,7 +106,7 @@ fn an_update_goes_out_at_once_with_the_name_of_the_listen() {
 /// Plays a script to a listen for all lists, of which the server tells tools and resources, and for two resources.
 ///
 /// `t`, `p`, `r` a list changes, `u` a followed resource does, `x` another, `g` nobody heard the server for a while,
-/// `.` half of the time passes after which changes are told, `e` the session ends.
+/// `.` half of the time passes after which changes are told, `-` as much, but nobody looks, `e` the session ends.
 /// Told: `T`, `P`, `R` a list, `U` a resource, `E` the end.
 #[track_caller]
 fn check(script: &str, expected: &str) {
@@ -135,6 +135,10 @@ fn happens(listening: &mut Listening, word: char, now_ms: &mut u64) {
             *now_ms += DEBOUNCE_MS / 2;
             return listening.on_time(*now_ms);
         }
+        '-' => {
+            *now_ms += DEBOUNCE_MS / 2;
+            return;
+        }
         other => panic!("{other}"),
     };
     listening.on_message(&frame(&text), *now_ms);
@@ -162,6 +166,14 @@ fn changes_of_a_list_are_told_once_after_a_while() {
     check("r.t.", "TR");
     // The server never said that it tells these.
     check("p..", "");
+}
+
+#[test]
+fn a_server_that_never_stops_telling_holds_no_change_back() {
+    check("tu-u-u-u", "UUTUU");
+    check("t--x", "T");
+    check("t-t-t", "T");
+    check("t--g--g", "TUUTRUU");
 }
 
 #[test]
