@@ -62,7 +62,9 @@ impl TaskNames {
             return Vec::new();
         };
         let raw = at.of(acknowledgement.text());
-        let honoured = elements(raw).filter_map(|at| decode_str(at.of(raw)));
+        // No more than it was asked for: what a server says beyond is not looked at.
+        let named = elements(raw).take(self.0.len());
+        let honoured = named.filter_map(|at| decode_str(at.of(raw)));
         let shown = honoured.filter_map(|own| Some(encode_str(self.shown_id(&own)?)));
         shown.collect()
     }

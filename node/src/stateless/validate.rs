@@ -1,12 +1,13 @@
 //! Header and `_meta` rules of 2026-07-28, in the order of the specification's validation ladder. Pure.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use lockgate_proto::jsonrpc::{Frame, Kind, decode_str};
+use lockgate_proto::jsonrpc::{Frame, Kind, decode_str, elements};
 use lockgate_proto::mcp::param_headers::{self, ParamHeader};
 use lockgate_proto::mcp::{Era, Revision, headers, method};
 
 use crate::error::CallError;
 use crate::upstream::catalog::Item;
+use crate::upstream::subscription::NAMED_MAX;
 
 const VERSION_KEY: &str = "io.modelcontextprotocol/protocolVersion";
 pub(super) const CAPABILITIES_KEY: &str = "io.modelcontextprotocol/clientCapabilities";
@@ -82,7 +83,24 @@ pub(super) fn check(
             method: method.into_owned(),
         });
     }
+    if method == method::LISTEN {
+        check_named(frame)?;
+    }
     Ok(true)
+}
+
+/// Bounds what a listen names, before anything is looked up for it.
+fn check_named(frame: &Frame) -> Result<(), CallError> {
+    for kind in ["resourceSubscriptions", "taskIds"] {
+        let Some(named) = frame.param(&["notifications", kind]) else {
+            continue;
+        };
+        if elements(named.of(frame.text())).nth(NAMED_MAX).is_some() {
+            let what = format!("`params.notifications.{kind}` must not name more than {NAMED_MAX}");
+            return Err(CallError::InvalidParams { what: what.into() });
+        }
+    }
+    Ok(())
 }
 
 /// Both required `_meta` members; returns the claimed version.
@@ -223,8 +241,7 @@ pub(super) fn subscriptions(frame: &Frame) -> Vec<String> {
         return Vec::new();
     };
     let raw = span.of(frame.text());
-    let spans = lockgate_proto::jsonrpc::elements(raw);
-    spans
+    elements(raw)
         .filter_map(|span| Some(decode_str(span.of(raw))?.into_owned()))
         .collect()
 }
@@ -327,6 +344,22 @@ mod tests {
             r#"{{"jsonrpc":"2.0","id":1,"method":"ping","params":{{{META}}}}}"#
         ));
         refused(&frame, &[GOOD[0], ("mcp-method", "ping")], -32601);
+    }
+
+    #[test]
+    fn what_a_listen_names_is_bounded() {
+        let listen = |kind: &str, n: usize| {
+            let named = vec![r#""u:1""#; n].join(",");
+            frame(&format!(
+                r#"{{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{{{META},"notifications":{{"{kind}":[{named}]}}}}}}"#
+            ))
+        };
+        let pairs = [GOOD[0], ("mcp-method", "subscriptions/listen")];
+        for kind in ["resourceSubscriptions", "taskIds"] {
+            let most = listen(kind, NAMED_MAX);
+            assert!(check(&most, Some(&sent(&pairs)), &Revision::ALL).unwrap());
+            refused(&listen(kind, NAMED_MAX + 1), &pairs, -32602);
+        }
     }
 
     #[test]

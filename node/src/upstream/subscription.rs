@@ -5,6 +5,10 @@ use lockgate_proto::jsonrpc::{Frame, Splice, find};
 /// Key in `_meta` of the raw id of the listen that a message belongs to.
 pub const KEY: &str = "io.modelcontextprotocol/subscriptionId";
 
+/// Resources that one listen may name, and as many tasks. Ours: more than a client shows to anybody, and few enough that
+/// finding the server of each, and asking for the right to each whenever roles change, takes a moment only.
+pub const NAMED_MAX: usize = 1_024;
+
 /// A notification as one of the listen with the raw id `id`. `None` when it cannot be written so: without that id, which
 /// each of them MUST carry, it is of no use to its client.
 pub fn tagged(notification: &Frame, id: &str) -> Option<Frame> {

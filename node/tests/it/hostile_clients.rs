@@ -6,6 +6,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::bridge_down::{SESSION_ONLY, code};
 use crate::support::{DEMO, Gateway, Mode, Push, Upstream, eventually, within};
 
 /// Requests of the storm.
@@ -149,6 +150,24 @@ async fn a_body_above_the_bound_is_refused_unread() {
     let chunks = "x".repeat(4096);
     let answer = gateway.client().post(chunks).await;
     assert_eq!(answer.status, 413);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_listen_that_names_too_much_is_refused_before_anything_is_looked_up() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream.config(SESSION_ONLY)).await;
+    // As many as a body holds by default.
+    let named: Vec<String> = (0..300_000).map(|n| format!("u:{n}")).collect();
+    for path in ["/mcp", "/s/up/mcp"] {
+        let client = gateway.client().at(path);
+        for kind in ["resourceSubscriptions", "taskIds"] {
+            let params = json!({"notifications": {kind: named}});
+            let refused = client.stateless("subscriptions/listen", params).await;
+            assert_eq!(code(refused).await, (400, -32602), "{path} {kind}");
+        }
+    }
+    assert_eq!(upstream.received("resources/subscribe"), 0);
     gateway.stop().await;
 }
 

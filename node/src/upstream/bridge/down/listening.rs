@@ -8,13 +8,14 @@
 //!                              └──[end]──► goodbye
 //! ```
 
-use std::collections::VecDeque;
+use std::borrow::Cow;
+use std::collections::{HashSet, VecDeque};
 
 use lockgate_proto::jsonrpc::{Frame, decode_str, elements, encode_str, find_path};
 use lockgate_proto::mcp::method;
 use serde::{Deserialize, Serialize};
 
-use crate::upstream::subscription::{self, tagged};
+use crate::upstream::subscription::{self, NAMED_MAX, tagged};
 
 use super::answer;
 use super::kept::Kept;
@@ -22,8 +23,6 @@ use super::kept::Kept;
 /// Changes of one list within this are told once: servers tell them in bursts, above all when a session begins. In
 /// milliseconds.
 const DEBOUNCE_MS: u64 = 100;
-/// Resources that one listen may follow.
-const URIS_MAX: usize = 1_024;
 
 /// Kinds of lists: flag of the filter, capability, notification.
 const KINDS: [(&str, &str, &str); 3] = [
@@ -80,7 +79,6 @@ impl Listening {
         let mut wanted = Vec::new();
         if offers("resources", "subscribe") {
             wanted = wanted_uris(request);
-            wanted.truncate(URIS_MAX);
         }
         (listening, wanted)
     }
@@ -201,19 +199,19 @@ impl Listening {
     }
 }
 
-/// Each URI once.
+/// Each URI once, as far as a listen may name any.
 fn wanted_uris(request: &Frame) -> Vec<String> {
     let Some(span) = request.param(&["notifications", "resourceSubscriptions"]) else {
         return Vec::new();
     };
     let raw = span.of(request.text());
-    let mut uris: Vec<String> = Vec::new();
-    for uri in elements(raw).filter_map(|span| decode_str(span.of(raw))) {
-        if !uris.iter().any(|known| *known == *uri) {
-            uris.push(uri.into_owned());
-        }
-    }
-    uris
+    let mut known = HashSet::new();
+    elements(raw)
+        .take(NAMED_MAX)
+        .filter_map(|span| decode_str(span.of(raw)))
+        .filter(|uri| known.insert(uri.clone()))
+        .map(Cow::into_owned)
+        .collect()
 }
 
 #[cfg(test)]

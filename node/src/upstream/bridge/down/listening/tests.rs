@@ -83,10 +83,10 @@ fn what_the_server_refused_is_not_acknowledged() {
 
 #[test]
 fn resources_that_one_listen_follows_are_bounded() {
-    let uris: Vec<String> = (0..=URIS_MAX).map(|n| format!("\"u:{n}\"")).collect();
+    let uris: Vec<String> = (0..=NAMED_MAX).map(|n| format!("\"u:{n}\"")).collect();
     let filter = format!(r#""resourceSubscriptions":[{}]"#, uris.join(","));
     let (_, wanted) = Listening::begin(&request(&filter), Some(INTRODUCTION));
-    assert_eq!(wanted.len(), URIS_MAX);
+    assert_eq!(wanted.len(), NAMED_MAX);
 }
 
 #[test]

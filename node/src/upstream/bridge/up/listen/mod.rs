@@ -33,8 +33,8 @@ use self::shared::{Membership, Standing};
 pub(super) use self::wants::Wants;
 use super::session::State;
 
-/// Resources that one session may subscribe to. Each stands in every request to listen.
-const SUBSCRIPTIONS_MAX: usize = 1024;
+/// Resources that one session may subscribe to: all of them stand in one request to listen.
+const SUBSCRIPTIONS_MAX: usize = crate::upstream::subscription::NAMED_MAX;
 /// Longest wait until a server acknowledges.
 const ACKNOWLEDGE_WAIT: Duration = Duration::from_secs(5);
 
