@@ -135,15 +135,19 @@ pub struct Session {
 }
 
 /// Bounds on calls that are asked something on the way between the eras. All of them hold for clients without sessions
-/// at servers that have them, `wait` and `rounds_max` in the other direction, too.
+/// at servers that have them, but for `rounds_session_max`; in the other direction it holds with `wait` and the bounds on
+/// memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bridge {
     /// A call waits so long for its client, in each round. Default 10 min: people answer forms, and visit pages, in
     /// minutes. The official SDKs give each leg the same time.
     pub wait: Duration,
-    /// Rounds of questions in one call. Default 8, as in the official TypeScript SDK where it puts a stateless server's
-    /// questions to a client with a session.
+    /// Rounds of questions in one call. Default 64: a server with sessions may ask without end, and where both have
+    /// sessions nothing counts it. So this is no limit on what is sensible, but an end to what is not.
     pub rounds_max: u32,
+    /// Rounds of questions of a stateless server to a client with a session, in one call. Default 8, as in the official
+    /// TypeScript SDK where it does the same.
+    pub rounds_session_max: u32,
     /// What one call asks at once. Default 1 MiB: a sample may come with a picture.
     pub question_bytes_max: usize,
     /// Calls that wait on this node. Default 4096.
@@ -160,7 +164,8 @@ impl Default for Bridge {
     fn default() -> Self {
         Self {
             wait: Duration::from_mins(10),
-            rounds_max: 8,
+            rounds_max: 64,
+            rounds_session_max: 8,
             question_bytes_max: 1 << 20,
             waiting_max: 4_096,
             waiting_principal_max: 1_024,

@@ -109,6 +109,7 @@ raw! {
     Bridge {
         wait: Time,
         rounds_max: u32,
+        rounds_session_max: u32,
         question_max: Size,
         waiting_max: usize,
         waiting_principal_max: usize,

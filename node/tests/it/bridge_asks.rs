@@ -58,6 +58,30 @@ async fn a_question_in_mid_call_is_answered_by_the_retry() {
 }
 
 #[tokio::test]
+async fn a_server_may_ask_nine_forms_one_after_the_other() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream.config(SESSION_ONLY)).await;
+    let client = gateway.client().at("/s/up/mcp");
+    let say = upstream.script();
+    say.send(Push::Raw(ELICIT)).await.unwrap();
+    let mut asked = script(&client, json!({})).await.message().await;
+    for n in 1..=9 {
+        let next = if n < 9 {
+            Push::Raw(ELICIT)
+        } else {
+            Push::Answer("thanks")
+        };
+        say.send(next).await.unwrap();
+        let mut retry = accept(&asked["result"]["requestState"]);
+        let answer = retry["inputResponses"]["ask-1"].take();
+        retry["inputResponses"] = json!({format!("ask-{n}"): answer});
+        asked = script(&client, retry).await.message().await;
+    }
+    assert_eq!(asked["result"]["content"][0]["text"], "thanks");
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn what_the_client_did_not_declare_is_not_asked() {
     let upstream = Upstream::start().await;
     let gateway = Gateway::start(&upstream.config(SESSION_ONLY)).await;

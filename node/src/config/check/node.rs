@@ -225,6 +225,7 @@ fn bridge(raw: &raw::Bridge, found: &mut Findings) -> Bridge {
     let bridge = Bridge {
         wait: time(raw.wait, default.wait),
         rounds_max: raw.rounds_max.unwrap_or(default.rounds_max),
+        rounds_session_max: raw.rounds_session_max.unwrap_or(default.rounds_session_max),
         question_bytes_max: bytes(raw.question_max, default.question_bytes_max),
         waiting_max: raw.waiting_max.unwrap_or(default.waiting_max),
         waiting_principal_max: raw

@@ -51,7 +51,7 @@ pub(super) const FILE: &[Key] = &[
     key(
         "bridge",
         Object(BRIDGE),
-        "Bounds on calls that a server interrupts to ask the client something, where one of the two has sessions and the other has none (2026-07-28). `wait` and `rounds_max` hold in both directions, the others where it is the client that has none.",
+        "Bounds on calls that a server interrupts to ask the client something, where one of the two has sessions and the other has none (2026-07-28). `wait` and the bounds on memory hold in both directions, `rounds_session_max` where the client has sessions, the others where it has none.",
     ),
     key(
         "audit",
@@ -236,8 +236,14 @@ const BRIDGE: &[Key] = &[
     with(
         "rounds_max",
         Int(1, 1_000),
-        "8",
+        "64",
         "Most rounds of questions in one call. A question beyond is refused to its server.",
+    ),
+    with(
+        "rounds_session_max",
+        Int(1, 1_000),
+        "8",
+        "The same of a client with a session, which gives its answers in mid-call. A call that wants another round fails.",
     ),
     with(
         "question_max",

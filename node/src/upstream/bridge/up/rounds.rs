@@ -57,7 +57,7 @@ impl Default for Limits {
 impl From<config::Bridge> for Limits {
     fn from(bridge: config::Bridge) -> Self {
         Self {
-            rounds_max: bridge.rounds_max,
+            rounds_max: bridge.rounds_session_max,
             wait_ms_max: u64::try_from(bridge.wait.as_millis()).unwrap_or(u64::MAX),
         }
     }

@@ -355,7 +355,7 @@ proptest! {
 fn rounds_and_waits_are_bounded_as_configured() {
     let bridge = config::Bridge {
         wait: std::time::Duration::from_secs(3),
-        rounds_max: 1,
+        rounds_session_max: 1,
         ..config::Bridge::default()
     };
     let limits = Limits::from(bridge);
