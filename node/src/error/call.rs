@@ -388,6 +388,7 @@ fn upstream_row(error: &UpstreamError) -> (u16, u16, i32, &'static str) {
         UpstreamError::Cancelled { .. } => (200, own_code::CANCELLED, "cancelled"),
         UpstreamError::StateRefused { .. } => (400, code::INVALID_PARAMS, "bad_state"),
         UpstreamError::InputRefused { .. } => (400, code::INVALID_PARAMS, "invalid"),
+        UpstreamError::Unwritable { .. } => (200, code::INTERNAL_ERROR, "internal"),
         _ => (200, own_code::UPSTREAM, "upstream_error"),
     };
     (stateless, 200, code, verdict)

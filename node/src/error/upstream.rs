@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use lockgate_proto::id::ServerName;
+use lockgate_proto::jsonrpc::ParseError;
 use lockgate_proto::mcp::Era;
 
 /// Why an upstream gave no answer. An answer that *is* a JSON-RPC error is not a failure.
@@ -109,6 +110,15 @@ pub enum UpstreamError {
         /// What it says.
         what: String,
     },
+    /// A request that must not go on as it stands could not be written as this server must have it: it was not sent.
+    #[error("the request to server `{server}` cannot be written as it must be passed on")]
+    Unwritable {
+        /// Which.
+        server: ServerName,
+        /// Why.
+        #[source]
+        source: ParseError,
+    },
     /// The client gave up the call; nothing is wrong with the server.
     #[error("the call at server `{server}` was cancelled")]
     Cancelled {
@@ -144,6 +154,7 @@ impl UpstreamError {
             | Self::StateRefused { server, .. }
             | Self::InputRefused { server, .. }
             | Self::Refused { server, .. }
+            | Self::Unwritable { server, .. }
             | Self::Cancelled { server } => server,
         }
     }

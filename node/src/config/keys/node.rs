@@ -148,7 +148,13 @@ const LIMITS: &[Key] = &[
         r#""4MiB""#,
         "Largest request body.",
     ),
-    with("depth_max", Int(8, 1024), "128", "Deepest nesting of JSON."),
+    // What a client says may stand some levels deeper on its way to a server, and no message is read beyond 1024.
+    with(
+        "depth_max",
+        Int(8, 1_000),
+        "128",
+        "Deepest nesting of JSON.",
+    ),
     with(
         "batch_max",
         Int(1, 10_000),

@@ -28,7 +28,7 @@ fn types_and_ranges() {
     lockgate.yaml:1: listen: "localhost:7777" is not an IP address with a port; write for example 127.0.0.1:7777 or [::1]:7777
     lockgate.yaml:2: data_dir: the number 5 stands where a path is expected; put it in quotes
     lockgate.yaml:4: limits.body_max: "4M" is not a size; write a whole number with KiB, MiB or GiB, for example 4MiB
-    lockgate.yaml:5: limits.depth_max: 7 is out of range; write a whole number from 8 to 1024
+    lockgate.yaml:5: limits.depth_max: 7 is out of range; write a whole number from 8 to 1000
     lockgate.yaml:6: limits.read_timeout: 15 has no unit; write the unit, for example 15s
     lockgate.yaml:7: separator: the text is empty; write a value, or remove the key
     lockgate.yaml:8: telemetry.log: "yaml" is not a choice here; write `human` or `json`

@@ -189,7 +189,9 @@ pub(super) fn refusal(id: &str, code: i32, message: &str, data: Option<&str>) ->
 
 /// A message that was put together from raw JSON.
 pub(super) fn own(text: &str) -> Frame {
-    // Cannot fail: every part was made by us or was read as JSON before, within narrower limits than these.
+    // Cannot fail: every part was made by us or was read as JSON before, and stands no more than a few levels deeper than
+    // there. What servers say ends at the default limits, what clients say at a `limits.depth_max` of 1000, and the limits
+    // here at 1024.
     Frame::edited(Splice::new(text)).expect("own messages are messages")
 }
 

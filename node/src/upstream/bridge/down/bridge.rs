@@ -209,9 +209,9 @@ impl Bridge {
         let frame =
             ask.envelope
                 .for_session(n, as_task)
-                .map_err(|error| UpstreamError::Garbage {
+                .map_err(|source| UpstreamError::Unwritable {
                     server: shared.settings.name.clone(),
-                    what: error.to_string(),
+                    source,
                 })?;
         let translated = Outgoing {
             frame,

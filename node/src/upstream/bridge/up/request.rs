@@ -1,7 +1,9 @@
 //! A request of the session era as a stateless server wants it: what the client once declared goes with each.
 
 use http::{HeaderName, HeaderValue};
-use lockgate_proto::jsonrpc::{Frame, Member, Span, Splice, decode_str, find_path, members};
+use lockgate_proto::jsonrpc::{
+    Frame, Member, ParseError, Span, Splice, decode_str, find_path, members,
+};
 use lockgate_proto::mcp::{headers, method};
 
 use crate::upstream::catalog::Item;
@@ -13,13 +15,18 @@ use super::strip;
 pub(super) type Headers = Vec<(HeaderName, HeaderValue)>;
 
 /// The request with `meta` in its `_meta` and without what only the session era has. Everything else keeps its bytes.
-pub(super) fn translate(frame: &Frame, meta: &Meta) -> Frame {
+///
+/// # Errors
+///
+/// Fails when it cannot be written so: params that are an array have no `_meta`. As it stands it must not go on, with what
+/// its client wrote under the keys of `meta`.
+pub(super) fn translate(frame: &Frame, meta: &Meta) -> Result<Frame, ParseError> {
     let text = frame.text();
     let mut splice = Splice::new(text);
     match frame.params_span() {
         None => {
             let params = format!(r#"{{"_meta":{{{}}}}}"#, meta.joined);
-            splice.set_member(Span::new(0, text.len()), "params", &params);
+            splice.set_member(frame.object_span(), "params", &params);
         }
         Some(params) => {
             let found: Vec<_> = members(params.of(text)).collect();
@@ -40,8 +47,7 @@ pub(super) fn translate(frame: &Frame, meta: &Meta) -> Frame {
             }
         }
     }
-    // Cannot fail: valid JSON was put between members of valid JSON, and the widest limits hold for edits.
-    Frame::edited(splice).unwrap_or_else(|_| frame.clone())
+    Frame::edited(splice)
 }
 
 /// Whether a member of `params` says what its client did not mean: a wish for a task is one of the session era alone,
@@ -59,16 +65,19 @@ fn means_else(called: &str, key: &str) -> bool {
 }
 
 /// A translated request with another `meta`.
-pub(super) fn with_meta(frame: &Frame, meta: &Meta) -> Frame {
+///
+/// # Errors
+///
+/// As [`translate`].
+pub(super) fn with_meta(frame: &Frame, meta: &Meta) -> Result<Frame, ParseError> {
     let Some(at) = frame.param(&["_meta"]) else {
-        return frame.clone();
+        return translate(frame, meta);
     };
     let mut splice = Splice::new(frame.text());
     for (key, value) in &meta.members {
         splice.set_member(at, key, value);
     }
-    // Cannot fail: valid JSON was put in the place of valid JSON.
-    Frame::edited(splice).unwrap_or_else(|_| frame.clone())
+    Frame::edited(splice)
 }
 
 /// Puts `text` right behind the bracket that opens `object`.
@@ -143,12 +152,16 @@ fn push(made: &mut Headers, name: &str, value: &str) {
 
 /// The retry of `request` after its server asked for input: the same request under another id (MCP 2026-07-28,
 /// "Multi Round-Trip Requests"). `responses` is a raw object, `state` the raw string that the server gave.
+///
+/// # Errors
+///
+/// Fails when it cannot be written so. As it stands it must not go out again: the server would do all of it twice.
 pub(super) fn retry(
     request: &Frame,
     id: &str,
     responses: Option<&str>,
     state: Option<&str>,
-) -> Frame {
+) -> Result<Frame, ParseError> {
     let mut splice = Splice::new(request.text());
     if let Some(at) = request.id_span() {
         splice.replace(at, id);
@@ -161,8 +174,7 @@ pub(super) fn retry(
             };
         }
     }
-    // Cannot fail: valid JSON was put in the place of valid JSON.
-    Frame::edited(splice).unwrap_or_else(|_| request.clone())
+    Frame::edited(splice)
 }
 
 /// Raw id for round `round` of the call with the raw id `id`; unlike that of every other round.
@@ -178,7 +190,7 @@ mod tests {
     use lockgate_proto::mcp::{Era, Revision};
 
     use super::*;
-    use crate::upstream::bridge::up::profile::Profile;
+    use crate::upstream::bridge::up::profile::{Metas, Profile};
     use crate::upstream::catalog::ListKind;
     use crate::upstream::link::SessionInit;
 
@@ -200,7 +212,7 @@ mod tests {
     #[track_caller]
     fn check(text: &str, expected: &str) {
         let expected = expected.replace('M', &meta().joined);
-        assert_eq!(translate(&frame(text), &meta()).text(), expected);
+        assert_eq!(translate(&frame(text), &meta()).unwrap().text(), expected);
     }
 
     #[test]
@@ -212,6 +224,10 @@ mod tests {
         check(
             r#"{"id":1,"method":"tools/list","params":{},"jsonrpc":"2.0"}"#,
             r#"{"id":1,"method":"tools/list","params":{"_meta":{M}},"jsonrpc":"2.0"}"#,
+        );
+        check(
+            " {\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/list\"}\n",
+            " {\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/list\",\"params\":{\"_meta\":{M}}}\n",
         );
         check(
             r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","x":1.0}}"#,
@@ -227,10 +243,43 @@ mod tests {
         );
     }
 
+    /// Lists within lists, `depth` of them.
+    fn nested(depth: usize) -> String {
+        format!("{}{}", "[".repeat(depth), "]".repeat(depth))
+    }
+
+    /// Of a client that declares `nested(depth)` under a key of its own.
+    fn metas_of(depth: usize) -> Metas {
+        let init = SessionInit {
+            revision: Revision::V2025_11_25,
+            capabilities: format!(r#"{{"x":{}}}"#, nested(depth)).into(),
+            client_info: "{}".into(),
+            now_ms: 0,
+        };
+        Profile::new(&init).metas(None)
+    }
+
+    #[test]
+    fn what_cannot_be_written_as_it_must_be_is_not_passed_on_as_it_stands() {
+        let list = frame(r#"{"jsonrpc":"2.0","id":1,"method":"vendor/x","params":["a"]}"#);
+        assert!(translate(&list, &meta()).is_err());
+        let call = frame(
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","requestState":"s"}}"#,
+        );
+        // The message, its params, their `_meta` and the capabilities are four levels around it.
+        let deepest = 1024 - 4;
+        let translated = translate(&call, &metas_of(deepest).plain).unwrap();
+        assert!(translate(&call, &metas_of(deepest + 1).plain).is_err());
+        assert!(with_meta(&translated, &metas_of(deepest).tasks).is_ok());
+        assert!(with_meta(&translated, &metas_of(deepest + 1).tasks).is_err());
+        assert!(retry(&translated, "2", Some(&nested(1024 - 2)), None).is_ok());
+        assert!(retry(&translated, "2", Some(&nested(1024 - 1)), None).is_err());
+    }
+
     #[test]
     fn what_a_client_writes_under_a_reserved_key_does_not_stand() {
         let text = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","_meta":{"io.modelcontextprotocol/clientCapabilities":{"sampling":{}}}}}"#;
-        let told = translate(&frame(text), &meta());
+        let told = translate(&frame(text), &meta()).unwrap();
         let at = told.param(&["_meta", META_KEYS[1]]).unwrap();
         assert_eq!(at.of(told.text()), "{}");
     }
@@ -299,6 +348,7 @@ mod tests {
             Some(r#"{"k":{"action":"decline"}}"#),
             Some(r#""a\/b""#),
         );
+        let again = again.unwrap();
         assert_eq!(
             again.text(),
             r#"{"jsonrpc":"2.0","id":"7#1","method":"tools/call","params":{"name":"a","arguments":{},"inputResponses":{"k":{"action":"decline"}},"requestState":"a\/b"}}"#

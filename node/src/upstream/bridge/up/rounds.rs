@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! begun ──[server wants input]──► asking ──[last answer]──► ready ──[taken: sent again]──► begun
-//!   │                               │  ├───[client refuses, too late]──► failed
+//!   │                               │  ├───[client refuses, too late, unwritable]──► failed
 //!   │                               │  └───[nothing asked]──► pausing ──[pause over]──► ready
 //!   └───────[client cancels]────────┴─────────────────────────────► cancelled
 //! ```
@@ -345,9 +345,18 @@ impl Call {
         let Some(request) = request else {
             return Next::Cancelled;
         };
-        self.phase = Phase::Begun;
         let id = request::round_id(&self.id, self.round);
-        Next::Retry(request::retry(&request, &id, responses, state))
+        match request::retry(&request, &id, responses, state) {
+            Ok(retry) => {
+                self.phase = Phase::Begun;
+                Next::Retry(retry)
+            }
+            Err(error) => {
+                let why = format!("what the client answered cannot be passed on: {error}");
+                self.phase = Phase::failed(&*why);
+                Next::Fail(why)
+            }
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use lockgate_proto::jsonrpc::{Frame, Kind, encode_str, find_path};
+use lockgate_proto::jsonrpc::{Frame, Kind, ParseError, encode_str, find_path};
 use lockgate_proto::mcp::{Era, Revision, code, method};
 use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
@@ -138,7 +138,7 @@ impl Session {
         if let Some(frame) = answered {
             return Ok(Reply::Single { status: 200, frame });
         }
-        let call = self.prepare(out, class);
+        let call = self.prepare(out, class)?;
         let reply = call.send(&call.first).await?;
         let (status, frame) = match reply {
             Reply::Single { status, frame } => (status, frame),
@@ -150,13 +150,14 @@ impl Session {
         }
     }
 
-    fn prepare(&self, mut out: Outgoing, class: CallClass) -> Call {
+    fn prepare(&self, mut out: Outgoing, class: CallClass) -> Result<Call, UpstreamError> {
         let (metas, wish) = (self.metas(), self.wish(&out.frame));
         let meta = match wish {
             Some(_) => &metas.tasks,
             None => &metas.plain,
         };
-        let frame = request::translate(&out.frame, meta);
+        let frame =
+            request::translate(&out.frame, meta).map_err(|source| self.unwritable(source))?;
         let published = self.inner.shared.published.load();
         let catalog = published.catalog(Era::Stateless).map(|catalog| &**catalog);
         let tool = called_tool(&frame, catalog);
@@ -169,12 +170,18 @@ impl Session {
             revision: self.inner.revision,
         };
         out.frame = frame;
-        Call {
+        Ok(Call {
             session: self.clone(),
             asked,
             first: out,
             class,
-        }
+        })
+    }
+
+    /// Of a request that is not sent.
+    pub(super) fn unwritable(&self, source: ParseError) -> UpstreamError {
+        let server = self.inner.shared.settings.name.clone();
+        UpstreamError::Unwritable { server, source }
     }
 
     /// Sends a translated request by the session's owner.

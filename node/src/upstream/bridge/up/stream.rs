@@ -360,7 +360,7 @@ impl UpStream {
         match answered {
             Answered::Done(frame) => self.finish(frame),
             Answered::Task(frame) => self.follow_hidden(&frame)?,
-            Answered::NeedsTask(frame) => self.allow_task(frame),
+            Answered::NeedsTask(frame) => self.allow_task(frame)?,
             Answered::Wants(wanted) => {
                 let (serial, first) = (self.serial, &self.call.first.frame);
                 self.queue

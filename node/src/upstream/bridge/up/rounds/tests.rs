@@ -192,6 +192,20 @@ fn what_a_client_cannot_be_asked_fails_the_call() {
 }
 
 #[test]
+fn an_answer_that_cannot_be_passed_on_fails_the_call() {
+    let mut rounds = Rounds::default();
+    let (serial, ids) = asked(&mut rounds, "7", ROOTS);
+    let deep = format!(r#""result":{}{}"#, "[".repeat(1022), "]".repeat(1022));
+    assert_eq!(rounds.on_answer(&answer(&ids[0], &deep)), Some(serial));
+    for _ in 0..2 {
+        let Next::Fail(why) = rounds.next(serial, 0) else {
+            panic!("not failed");
+        };
+        assert!(why.contains("cannot be passed on"), "{why}");
+    }
+}
+
+#[test]
 fn a_cancelled_call_asks_nothing_more() {
     let mut rounds = Rounds::default();
     let (serial, ids) = asked(&mut rounds, r#""x""#, ROOTS);

@@ -8,6 +8,7 @@ use crate::error::UpstreamError;
 use crate::upstream::bridge::tasks::declares;
 use crate::upstream::bridge::up::answer::{self as reading, Answered, Asked};
 use crate::upstream::bridge::up::profile::META_KEYS;
+use crate::upstream::bridge::up::request;
 use crate::upstream::bridge::up::stream::{Leg, UpStream};
 
 use super::answer::{self, Status};
@@ -37,17 +38,23 @@ impl Followed {
 
 impl UpStream {
     /// The server cannot answer this call but by a task: it may make one now.
-    pub(in super::super) fn allow_task(&mut self, refusal: Frame) {
+    ///
+    /// # Errors
+    ///
+    /// [`UpstreamError::Unwritable`].
+    pub(in super::super) fn allow_task(&mut self, refusal: Frame) -> Result<(), UpstreamError> {
         let capabilities = self.sent.param(&["_meta", META_KEYS[1]]);
         if capabilities.is_none_or(|at| declares(at.of(self.sent.text()))) {
             // It has been told so.
             self.finish(refusal);
-            return;
+            return Ok(());
         }
-        let metas = self.call.session.metas();
-        let frame = crate::upstream::bridge::up::request::with_meta(&self.sent, &metas.tasks);
+        let session = &self.call.session;
+        let frame = request::with_meta(&self.sent, &session.metas().tasks)
+            .map_err(|source| session.unwritable(source))?;
         self.sent = frame.clone();
         self.leg = Leg::Sending(self.call.sending(frame));
+        Ok(())
     }
 
     /// The server has made a task of a call whose client knows nothing of tasks.

@@ -252,7 +252,8 @@ impl Session {
             encode_str(task),
             metas.tasks.joined,
         );
-        // Cannot fail: valid JSON was put together to valid JSON.
+        // Cannot fail: valid JSON was put together to valid JSON, and what the client declared stands one level deeper than
+        // in its `initialize`, which ends levels before the widest limits (`limits.depth_max`).
         let frame = message_of(text).expect("own requests are messages");
         let headers = request::routing_headers(&frame, None);
         Outgoing {
