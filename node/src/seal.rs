@@ -1,21 +1,31 @@
 //! Sealed texts: session ids, cursors and states that a client carries and only this cluster can have made.
 //!
 //! Layout before base64url: version (1 byte), key id (1), nonce (12), ciphertext, tag (16). Version and key id are part
-//! of the additional data, and so is what the caller binds the text to.
+//! of the additional data. What a text is bound to (what it is for, and for whom) says nobody who does not know it: in
+//! version 1 it is additional data, too; in version 2 its SHA-256 stands before the content. So a text of version 2 is
+//! known for one of ours by whoever has the key, also where it is of no use. Nodes of the version before know version 1
+//! alone.
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::digest::{self, SHA256, SHA256_OUTPUT_LEN};
 use aws_lc_rs::rand;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use lockgate_cluster::{Keyring, SealKey};
+use lockgate_proto::peer::compat::Formats;
 use smallvec::SmallVec;
 
-const VERSION: u8 = 1;
+/// What a text is bound to is additional data.
+const BOUND: u8 = 1;
+/// A digest of it stands inside.
+const INSIDE: u8 = 2;
+/// Format of what crosses nodes from which on all of them open [`INSIDE`].
+const INSIDE_SINCE: u32 = 2;
 const TAG_BYTES: usize = 16;
 const HEADER_BYTES: usize = 2;
 /// Longest additional data that is put together without an allocation.
@@ -37,6 +47,8 @@ pub struct Sealer {
     keys: ArcSwap<Vec<Prepared>>,
     nonce_start: u128,
     n_sealed: AtomicU64,
+    /// All nodes open [`INSIDE`].
+    is_inside: AtomicBool,
 }
 
 struct Prepared {
@@ -55,6 +67,7 @@ impl Sealer {
             keys: ArcSwap::from_pointee(keys),
             nonce_start,
             n_sealed: AtomicU64::new(0),
+            is_inside: AtomicBool::new(true),
         })
     }
 
@@ -69,24 +82,37 @@ impl Sealer {
         usable
     }
 
-    /// Encrypts `plain` and binds it to `aad`: visible ASCII, base64url.
-    pub fn seal(&self, aad: &[u8], plain: &[u8]) -> String {
+    /// Seals from now on as all nodes understand it that `formats` are common to. Older texts are opened all the same.
+    pub fn speak(&self, formats: Formats) {
+        let all_know = formats.wire >= INSIDE_SINCE;
+        self.is_inside.store(all_know, Ordering::Relaxed);
+    }
+
+    /// Encrypts `plain` and binds it to `to`: visible ASCII, base64url.
+    pub fn seal(&self, to: &[u8], plain: &[u8]) -> String {
         let keys = self.keys.load();
         // A keyring without keys is refused when it is prepared.
         let Some(Prepared { id, key }) = keys.first() else {
             return String::new();
         };
+        let version = match self.is_inside.load(Ordering::Relaxed) {
+            true => INSIDE,
+            false => BOUND,
+        };
         let nonce = self.next_nonce();
         let mut sealed: SmallVec<[u8; 256]> = SmallVec::new();
-        sealed.extend_from_slice(&[VERSION, *id]);
+        sealed.extend_from_slice(&[version, *id]);
         sealed.extend_from_slice(&nonce);
+        if version == INSIDE {
+            sealed.extend_from_slice(digest::digest(&SHA256, to).as_ref());
+        }
         sealed.extend_from_slice(plain);
         let body = &mut sealed[HEADER_BYTES + NONCE_LEN..];
         let nonce = Nonce::assume_unique_for_key(nonce);
+        let aad = Aad::from(additional(version, *id, to));
         // AES-GCM refuses nothing below 64 GiB. What could not be sealed must not leave in the clear: an empty text
         // opens nowhere.
-        let Ok(tag) = key.seal_in_place_separate_tag(nonce, Aad::from(&bind(*id, aad)), body)
-        else {
+        let Ok(tag) = key.seal_in_place_separate_tag(nonce, aad, body) else {
             return String::new();
         };
         sealed.extend_from_slice(tag.as_ref());
@@ -99,8 +125,30 @@ impl Sealer {
         nonce
     }
 
-    /// Decrypts what [`Sealer::seal`] made for the same `aad`. `None` for anything else.
-    pub fn open(&self, aad: &[u8], text: &str) -> Option<SmallVec<[u8; SEALED_BYTES_INLINE]>> {
+    /// Decrypts what [`Sealer::seal`] made and bound to the same. `None` for anything else.
+    pub fn open(&self, to: &[u8], text: &str) -> Option<SmallVec<[u8; SEALED_BYTES_INLINE]>> {
+        self.decrypt(to, text, |version, plain| {
+            if version == BOUND {
+                return Some(SmallVec::from_slice(plain));
+            }
+            let (bound, plain) = plain.split_first_chunk::<SHA256_OUTPUT_LEN>()?;
+            (digest::digest(&SHA256, to).as_ref() == bound).then(|| SmallVec::from_slice(plain))
+        })
+    }
+
+    /// Whether a text was sealed by this cluster, whatever it is bound to. One of version 1 does not tell.
+    pub fn is_own(&self, text: &str) -> bool {
+        let found = self.decrypt(&[], text, |version, _| (version == INSIDE).then_some(()));
+        found.is_some()
+    }
+
+    /// What `read` makes of the version and the plain text.
+    fn decrypt<T>(
+        &self,
+        to: &[u8],
+        text: &str,
+        read: impl FnOnce(u8, &[u8]) -> Option<T>,
+    ) -> Option<T> {
         let mut inline = [0; TEXT_BYTES_INLINE];
         let mut long = Vec::new();
         let room = match inline.get_mut(..base64::decoded_len_estimate(text.len())) {
@@ -114,17 +162,15 @@ impl Sealer {
         let sealed = room.get_mut(..length)?;
         let (&mut [version, id], rest) = sealed.split_first_chunk_mut::<HEADER_BYTES>()?;
         let (nonce, body) = rest.split_first_chunk_mut::<NONCE_LEN>()?;
-        if version != VERSION || body.len() < TAG_BYTES {
+        if !matches!(version, BOUND | INSIDE) || body.len() < TAG_BYTES {
             return None;
         }
         let keys = self.keys.load();
-        let key = keys.iter().find(|prepared| prepared.id == id)?;
+        let Prepared { key, .. } = keys.iter().find(|prepared| prepared.id == id)?;
         let nonce = Nonce::assume_unique_for_key(*nonce);
-        let plain = key
-            .key
-            .open_in_place(nonce, Aad::from(&bind(id, aad)), body)
-            .ok()?;
-        Some(SmallVec::from_slice(plain))
+        let aad = Aad::from(additional(version, id, to));
+        let plain = key.open_in_place(nonce, aad, body).ok()?;
+        read(version, plain)
     }
 }
 
@@ -147,15 +193,19 @@ fn prepare(seal_key: &SealKey) -> Option<Prepared> {
     })
 }
 
-fn bind(key_id: u8, aad: &[u8]) -> SmallVec<[u8; AAD_BYTES_INLINE]> {
-    let mut bound = SmallVec::new();
-    bound.extend_from_slice(&[VERSION, key_id]);
-    bound.extend_from_slice(aad);
-    bound
+/// Additional data of a text of this version that is bound to `to`.
+fn additional(version: u8, key_id: u8, to: &[u8]) -> SmallVec<[u8; AAD_BYTES_INLINE]> {
+    let mut data = SmallVec::new();
+    data.extend_from_slice(&[version, key_id]);
+    if version == BOUND {
+        data.extend_from_slice(to);
+    }
+    data
 }
 
 #[cfg(test)]
 mod tests {
+    use lockgate_proto::peer::compat::OURS;
     use proptest::prelude::*;
 
     use super::*;
@@ -189,6 +239,50 @@ mod tests {
     fn a_text_of_another_cluster_does_not_open() {
         let text = sealer().seal(b"aad", b"plain");
         assert_eq!(sealer().open(b"aad", &text), None);
+        assert!(!sealer().is_own(&text));
+    }
+
+    #[test]
+    fn before_all_nodes_know_the_new_version_the_old_one_is_sealed_and_both_are_opened() {
+        let keyring = Keyring::generate().unwrap();
+        let [new, other] = [(); 2].map(|()| Sealer::new(&keyring).unwrap());
+        let version = |text: &str| BASE64_URL_SAFE_NO_PAD.decode(text).unwrap()[0];
+        let before = Formats {
+            wire: INSIDE_SINCE - 1,
+            ..OURS
+        };
+        new.speak(before);
+        let old = new.seal(b"to", b"plain");
+        assert_eq!(version(&old), BOUND);
+        new.speak(OURS);
+        let text = new.seal(b"to", b"plain");
+        assert_eq!(version(&text), INSIDE);
+        other.speak(before);
+        for sealer in [&new, &other] {
+            assert_eq!([&old, &text].map(|text| sealer.is_own(text)), [false, true]);
+            for text in [&old, &text] {
+                assert_eq!(sealer.open(b"to", text).as_deref(), Some(&b"plain"[..]));
+                assert_eq!(sealer.open(b"another", text), None);
+            }
+        }
+    }
+
+    #[test]
+    fn a_text_of_the_version_before_is_opened() {
+        // Key and text of a program that knew no other: what is given out before an upgrade is good after it.
+        let keyring = Keyring::generate().unwrap();
+        let [SealKey { id, key, .. }, ..] = keyring.seal_keys() else {
+            panic!("a keyring has a key")
+        };
+        let key = UnboundKey::new(&AES_256_GCM, key.expose()).unwrap();
+        let mut body = b"plain".to_vec();
+        let aad = Aad::from([&[1, *id], &b"to"[..]].concat());
+        let nonce = Nonce::assume_unique_for_key([7; NONCE_LEN]);
+        let key = LessSafeKey::new(key);
+        key.seal_in_place_append_tag(nonce, aad, &mut body).unwrap();
+        let text = BASE64_URL_SAFE_NO_PAD.encode([&[1, *id], &[7; NONCE_LEN][..], &body].concat());
+        let opened = Sealer::new(&keyring).unwrap().open(b"to", &text);
+        assert_eq!(opened.as_deref(), Some(&b"plain"[..]));
     }
 
     #[test]
@@ -209,26 +303,34 @@ mod tests {
     proptest! {
         #[test]
         fn only_the_whole_text_opens_and_only_for_its_aad(
-            aad: Vec<u8>, plain: Vec<u8>, at: prop::sample::Index, by in 1_u8..64,
+            aad: Vec<u8>, plain: Vec<u8>, at: prop::sample::Index, by in 1_u8..64, wire in 1..=INSIDE_SINCE,
         ) {
             let sealer = sealer();
+            sealer.speak(Formats { wire, ..OURS });
             let text = sealer.seal(&aad, &plain);
+            sealer.speak(OURS);
             prop_assert!(text.bytes().all(|b| b.is_ascii_graphic()));
             prop_assert_eq!(sealer.open(&aad, &text).map(SmallVec::into_vec), Some(plain));
+
+            prop_assert_eq!(sealer.is_own(&text), wire >= INSIDE_SINCE);
 
             prop_assert_eq!(sealer.open(&[&aad[..], b"x"].concat(), &text), None);
             let at = at.index(text.len());
             prop_assert_eq!(sealer.open(&aad, &text[..at]), None);
+            prop_assert!(!sealer.is_own(&text[..at]));
             let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
             let mut changed = text.into_bytes();
             let digit = alphabet.iter().position(|b| *b == changed[at]).unwrap();
             changed[at] = alphabet[(digit + usize::from(by)) % 64];
-            prop_assert_eq!(sealer.open(&aad, &String::from_utf8(changed).unwrap()), None);
+            let changed = String::from_utf8(changed).unwrap();
+            prop_assert_eq!(sealer.open(&aad, &changed), None);
+            prop_assert!(!sealer.is_own(&changed));
         }
 
         #[test]
         fn no_text_makes_it_panic(text: String) {
             prop_assert_eq!(sealer().open(b"", &text), None);
+            prop_assert!(!sealer().is_own(&text));
         }
     }
 }

@@ -59,12 +59,15 @@ impl App {
         tasks
     }
 
-    /// Seals with the keys of every new keyring. All nodes know a key before any of them seals with it.
+    /// Seals with the keys of every new keyring, in the form that all nodes open. All nodes know a key before any of
+    /// them seals with it.
     async fn keep_keyring(self) {
         let mut views = self.cluster.watch();
         let mut current = Arc::clone(self.cluster.view().keyring());
         while views.changed().await.is_ok() {
-            let keyring = Arc::clone(views.borrow_and_update().keyring());
+            let view = Arc::clone(&views.borrow_and_update());
+            self.sealer.speak(view.formats());
+            let keyring = Arc::clone(view.keyring());
             if Arc::ptr_eq(&keyring, &current) {
                 continue;
             }

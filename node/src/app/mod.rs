@@ -106,7 +106,7 @@ impl App {
             Some(replicated) => replicated.registry(&view)?,
             None => Arc::new(config.registry.clone()),
         };
-        let sealer = Arc::new(Sealer::new(view.keyring()).context("the keyring cannot be used")?);
+        let sealer = Self::sealer(&view)?;
         let telemetry = Arc::new(telemetry);
         let audit = Audit::open(&config.node.audit, view.node(), view.boot(), clock);
         let audit = audit.context("the audit log cannot be opened")?;
@@ -166,6 +166,13 @@ impl App {
         };
         app.apply(&config.registry).await?;
         Ok(app)
+    }
+
+    /// Seals with the keys of the cluster, in the form that all of its nodes open.
+    fn sealer(view: &View) -> anyhow::Result<Arc<Sealer>> {
+        let sealer = Sealer::new(view.keyring()).context("the keyring cannot be used")?;
+        sealer.speak(view.formats());
+        Ok(Arc::new(sealer))
     }
 
     /// Begins the records of this life of the node.

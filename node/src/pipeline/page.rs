@@ -1,8 +1,10 @@
-//! Pages of merged lists, which no server is asked for, and their cursors.
+//! Pages of merged lists, which no server is asked for, and what of the gateway's no server is to see.
+
+use lockgate_proto::mcp::Era;
 
 use crate::answer::Answer;
-use crate::error::{CallError, Object};
-use crate::route::{self, ListKind};
+use crate::error::{CallError, Object, UpstreamError};
+use crate::route::{self, ListKind, Scope};
 use crate::seal::Sealer;
 
 use super::rights::deniable;
@@ -40,24 +42,44 @@ impl Pipeline {
         page
     }
 
-    /// Refuses, at the endpoint of one server, a cursor of the merged lists, whoever it was made for. Any other is the
-    /// server's own affair.
+    /// Refuses a request that goes to a server and carries what this cluster has sealed, whatever it was and whoever it
+    /// was made for, as its cursor, or as a `requestState` that only a client without a session has. Any other text is
+    /// the server's own affair.
     ///
     /// # Errors
     ///
-    /// Fails when the cursor is one of ours, or when the audit log cannot take the record of that.
-    pub fn keep_cursor(&self, incoming: &Incoming<'_>, sealer: &Sealer) -> Result<(), CallError> {
-        if route::kind_of(&incoming.frame.method()).is_none() {
-            return Ok(());
-        }
-        let Some(cursor) = incoming.frame.param_str(&["cursor"]) else {
+    /// Fails when one of the two is ours, or when the audit log cannot take the record of that.
+    pub fn keep_sealed(&self, incoming: &Incoming<'_>, sealer: &Sealer) -> Result<(), CallError> {
+        let Some(error) = misplaced(incoming, sealer) else {
             return Ok(());
         };
-        if !route::is_merged_cursor(sealer, &cursor) {
-            return Ok(());
-        }
         let trail = self.received_here(incoming, "")?;
-        trail.failed(&CallError::CursorRefused);
-        Err(CallError::CursorRefused)
+        trail.failed(&error);
+        Err(error)
     }
+}
+
+/// Why a request must not go to a server.
+fn misplaced(incoming: &Incoming<'_>, sealer: &Sealer) -> Option<CallError> {
+    let frame = incoming.frame;
+    let is_own = |key| {
+        let text = frame.param_str(&[key]);
+        text.is_some_and(|text| sealer.is_own(&text))
+    };
+    if route::is_paged(&frame.method()) && is_own("cursor") {
+        return Some(CallError::CursorRefused);
+    }
+    // Where there is no session, the bridge looks at the states: some go on with calls that wait there.
+    let Scope::Server(at) = incoming.scope else {
+        return None;
+    };
+    if incoming.table.era == Era::Stateless || !is_own("requestState") {
+        return None;
+    }
+    let server = incoming.table.servers.get(at)?.settings.name.clone();
+    Some(CallError::Upstream(UpstreamError::StateRefused {
+        server,
+        why: "a client with a session has none",
+        is_offence: true,
+    }))
 }

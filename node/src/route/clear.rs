@@ -9,6 +9,8 @@ use lockgate_proto::mcp::method;
 
 use crate::error::CallError;
 
+use super::list::kind_of;
+
 /// Parameters of a method that the gateway decides or keeps books by.
 fn deciding(method: &str) -> &'static [&'static str] {
     match method {
@@ -26,6 +28,11 @@ fn deciding(method: &str) -> &'static [&'static str] {
         method::LISTEN => &["notifications"],
         _ => &[],
     }
+}
+
+/// Whether a method goes on where a `cursor` says.
+pub fn is_paged(method: &str) -> bool {
+    kind_of(method).is_some() || matches!(method, method::TASKS_LIST | method::DIRECTORY_READ)
 }
 
 /// Members of `ref` and `notifications` that decide.

@@ -12,8 +12,7 @@ mod skills;
 mod table;
 mod template;
 
-pub use self::clear::check_clear;
-pub use self::cursor::is_merged_cursor;
+pub use self::clear::{check_clear, is_paged};
 pub use self::list::{Rendered, kind_of};
 pub use self::merge::{Merged, discover_result, initialize_result};
 pub use self::page::{changed_method, changes, page};

@@ -36,9 +36,8 @@ pub fn page(
         });
     }
     let list = table.list(kind, Scope::All, &who.access);
-    let of = || cursor::Subject::of(&who.caller, table.era, kind);
     let from = match frame.param_str(&["cursor"]) {
-        Some(cursor) => cursor::open(sealer, &of(), &list, &cursor)?,
+        Some(cursor) => cursor::open(sealer, &who.caller, table.era, kind, &list, &cursor)?,
         None => 0,
     };
     let (items, to) = list.page(from);
@@ -48,7 +47,7 @@ pub fn page(
         kind.member()
     );
     let next = if to < list.len() {
-        let cursor = cursor::seal(sealer, of(), &list, to);
+        let cursor = cursor::seal(sealer, &who.caller, table.era, kind, &list, to);
         format!(r#","nextCursor":"{cursor}""#)
     } else {
         String::new()

@@ -361,10 +361,12 @@ impl Door {
                 inner.pipeline.local(&asked, "")?;
                 return Box::pin(inner.set_level(cell, &frame)).await;
             }
-        } else {
-            let asked = incoming(cell, &frame, &shared, &who, trace.as_ref());
-            inner.pipeline.keep_cursor(&asked, &inner.sealer)?;
         }
+        let asked = Incoming {
+            scope,
+            ..incoming(cell, &frame, &shared, &who, trace.as_ref())
+        };
+        inner.pipeline.keep_sealed(&asked, &inner.sealer)?;
         let known = scope != Scope::All || !cell.sees_own || route::is_known(&shared, &frame);
         let (table, asked_at) = if known {
             (shared, now)

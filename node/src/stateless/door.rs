@@ -133,9 +133,8 @@ impl Door {
                     result.into(),
                 ));
             }
-        } else {
-            self.pipeline.keep_cursor(&ask.incoming(), &self.sealer)?;
         }
+        self.pipeline.keep_sealed(&ask.incoming(), &self.sealer)?;
         if method == method::LISTEN {
             rights::allow(self, &ask)?;
             listen::check(&ask)?;

@@ -93,7 +93,7 @@ pub(crate) async fn accused(gateway: Gateway, of: &str, expected: &[&str]) {
 }
 
 /// Two servers, whose tools fit no common page.
-async fn large() -> [Upstream; 2] {
+pub(crate) async fn large() -> [Upstream; 2] {
     let upstreams = [Upstream::start().await, Upstream::start().await];
     for upstream in &upstreams {
         let tool = json!({"name": "t", "description": "x".repeat(2_500_000),

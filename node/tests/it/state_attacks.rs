@@ -3,10 +3,11 @@
 
 use serde_json::{Value, json};
 
-use crate::attacks::{accused, client, forged, gateway_with};
+use crate::attacks::{accused, client, forged, gateway_with, large};
 use crate::bridge_down::{SESSION_ONLY, code};
 use crate::session_ids::is_unknown;
 use crate::support::{Answer, Client, Gateway, Push, Upstream, eventually};
+use crate::tasks_down;
 
 /// A call that waits for its client.
 struct Waiting {
@@ -318,4 +319,65 @@ async fn a_state_is_shown_to_no_server_that_keeps_its_own() {
     own.ends_with(&ann, &upstream, own.form()).await;
     let expected = ["ann@acme", "ann@acme", "bob@acme"];
     accused(gateway, "state_refused", &expected).await;
+}
+
+/// Whatever it is, whoever it was given to, and in whichever place of a request it is tried.
+#[tokio::test]
+async fn nothing_that_was_sealed_here_is_shown_to_a_server_as_its_own() {
+    let (upstream, native) = (Upstream::start().await, Upstream::start().await);
+    let ([one, two], tasks) = (large().await, tasks_down::upstream().await);
+    let servers = [
+        ("up", &upstream, SESSION_ONLY),
+        ("native", &native, ", era: stateless"),
+        ("one", &one, SESSION_ONLY),
+        ("two", &two, SESSION_ONLY),
+        ("tasks", &tasks, tasks_down::SESSION),
+    ];
+    let gateway = gateway_with(&servers, "").await;
+    let [ann, merged, followed] =
+        ["/s/up/mcp", "/mcp", "/s/tasks/mcp"].map(|path| client(&gateway, 0).at(path));
+    let own = Waiting::begin(&ann, &upstream, "tools/call", script(1), 11).await;
+    let first = merged.stateless("tools/list", json!({})).await;
+    let sealed = [
+        own.state.as_str().unwrap().to_owned(),
+        first.message().await["result"]["nextCursor"]
+            .as_str()
+            .unwrap()
+            .to_owned(),
+        tasks_down::begin(&followed, "work").await,
+        merged.open().await.session_id().to_owned(),
+    ];
+    for (who, path) in [(0, "/s/native/mcp"), (2, "/s/native/mcp"), (1, "/s/up/mcp")] {
+        let stateless = client(&gateway, who).at(path);
+        let session = client(&gateway, who).at(path).open().await;
+        for text in &sealed {
+            let params = json!({"name": "script", "arguments": {"a": 1}, "requestState": text});
+            let refused = ask(&stateless, "tools/call", params.clone()).await;
+            assert_eq!(code(refused).await, (400, -32602), "{path}: {text}");
+            let refused = session.request("tools/call", params).await;
+            assert_eq!(refused["error"]["code"], -32602, "{path}: {text}");
+            let params = json!({"cursor": text});
+            let refused = stateless.stateless("tools/list", params.clone()).await;
+            assert_eq!(code(refused).await, (400, -32602), "{path}: {text}");
+            for method in ["tools/list", "tasks/list", "resources/directory/read"] {
+                let refused = session.request(method, params.clone()).await;
+                assert_eq!(refused["error"]["code"], -32602, "{path}: {method}: {text}");
+            }
+        }
+    }
+    let called = [&upstream, &native].map(|server| server.received("tools/call"));
+    assert_eq!(called, [1, 0]);
+    let is_refused = |line: &Value| line["event"] == "security" && line["what"] == "state_refused";
+    eventually("every state is in the audit log", async || {
+        gateway.audit().into_iter().filter(is_refused).count() == 3 * 4 * 2
+    })
+    .await;
+    own.ends_with(&ann, &upstream, own.form()).await;
+    let expected = [
+        ["ann@acme"; 4 * 4].as_slice(),
+        &["ann@other"; 4 * 4],
+        &["bob@acme"; 4 * 4],
+    ]
+    .concat();
+    accused(gateway, "cursor_refused", &expected).await;
 }

@@ -8,7 +8,7 @@ pub struct Formats {
     pub entry: u32,
     /// Snapshots.
     pub snapshot: u32,
-    /// Messages between nodes.
+    /// Messages between nodes, and what clients carry from one node to another: session ids, cursors, states.
     pub wire: u32,
 }
 
@@ -28,7 +28,7 @@ pub const RELEASES: &[Release] = &[Release {
     formats: Formats {
         entry: 1,
         snapshot: 1,
-        wire: 1,
+        wire: 2,
     },
 }];
 

@@ -78,8 +78,8 @@ impl Bridge {
     }
 
     /// Whether a request is for the bridge, though the server needs none: because it is about a task of a server that
-    /// this one has replaced, or brings a `requestState` of the gateway's. The call of that may wait at a replaced
-    /// server, too; where it does not, no server is to see it.
+    /// this one has replaced, or brings what the gateway sealed as its `requestState`. The call of that may wait at a
+    /// replaced server, too; where it does not, no server is to see it.
     pub(in crate::upstream) fn takes(&self, request: &Frame, server: &ServerName) -> bool {
         if is_about_task(&request.method()) {
             let task = request.param_str(&["taskId"]);
@@ -89,7 +89,7 @@ impl Bridge {
             return false;
         }
         let state = request.param_str(&["requestState"]);
-        state.is_some_and(|state| self.shelf.is_sealed(&state))
+        state.is_some_and(|state| self.shelf.is_sealed(server, &state))
     }
 
     /// Where the task runs that one of `server`'s clients knows by this id.

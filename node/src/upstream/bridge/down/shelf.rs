@@ -9,6 +9,7 @@ use lockgate_proto::jsonrpc::Frame;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::seal::Sealer;
 use crate::upstream::shared::Shared;
 
 use super::call::{Allowance, Call};
@@ -125,11 +126,15 @@ impl Shelf {
         room.server(ticket.life)
     }
 
-    /// Whether `text`, a `requestState`, was sealed by this cluster, for whatever server and whomever. Where that may be
-    /// of use is a question of its own; to a server it says nothing.
-    pub(super) fn is_sealed(&self, text: &str) -> bool {
-        let room = self.room.as_ref();
-        room.is_some_and(|room| Ticket::is_one(&room.sealer, text))
+    /// Whether `text`, a `requestState` for `server`, was sealed by this cluster, as whatever and for whomever. Where
+    /// that may be of use is a question of its own; to a server it says nothing.
+    pub(super) fn is_sealed(&self, server: &ServerName, text: &str) -> bool {
+        // What a node of the version before has sealed tells no more than whether it is a state for this server.
+        let is_sealed =
+            |sealer: &Sealer| sealer.is_own(text) || Ticket::open(sealer, server, text).is_some();
+        self.room
+            .as_ref()
+            .is_some_and(|room| is_sealed(&room.sealer))
     }
 
     /// Parks a call that asks its client, and makes the question.

@@ -10,10 +10,6 @@ use super::digest::Digest;
 const VERSION: u8 = 1;
 const BYTES: usize = 1 + 8 + 8 + 4 + 8 + 32 + 32;
 
-/// Sealed texts of other kinds do not open as these. Of which server one is stands inside, so that a state is known for
-/// ours wherever it turns up.
-const PURPOSE: &[u8] = b"requestState";
-
 /// The sealed fields. The key id is in the seal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ticket {
@@ -34,7 +30,7 @@ pub(super) struct Ticket {
 impl Ticket {
     /// Seals it for one server.
     pub(super) fn seal(&self, sealer: &Sealer, server: &ServerName) -> String {
-        let mut plain = Vec::with_capacity(BYTES + server.as_str().len());
+        let mut plain = Vec::with_capacity(BYTES);
         plain.push(VERSION);
         plain.extend(self.life.to_be_bytes());
         plain.extend(self.call.to_be_bytes());
@@ -42,13 +38,12 @@ impl Ticket {
         plain.extend(self.expires_ms.to_be_bytes());
         plain.extend(self.owner);
         plain.extend(self.request);
-        plain.extend(server.as_str().as_bytes());
-        sealer.seal(PURPOSE, &plain)
+        sealer.seal(&purpose(server), &plain)
     }
 
     /// Opens what [`Self::seal`] made for the same server. `None` for anything else.
     pub(super) fn open(sealer: &Sealer, server: &ServerName, text: &str) -> Option<Self> {
-        let plain = sealer.open(PURPOSE, text)?;
+        let plain = sealer.open(&purpose(server), text)?;
         let (&[VERSION], rest) = plain.split_first_chunk::<1>()? else {
             return None;
         };
@@ -56,22 +51,21 @@ impl Ticket {
         let (call, rest) = rest.split_first_chunk()?;
         let (round, rest) = rest.split_first_chunk()?;
         let (expires, rest) = rest.split_first_chunk()?;
-        let (owner, rest) = rest.split_first_chunk()?;
-        let (request, name) = rest.split_first_chunk()?;
-        (name == server.as_str().as_bytes()).then_some(Self {
+        let (owner, request) = rest.split_first_chunk()?;
+        Some(Self {
             life: u64::from_be_bytes(*life),
             call: u64::from_be_bytes(*call),
             round: u32::from_be_bytes(*round),
             expires_ms: u64::from_be_bytes(*expires),
             owner: *owner,
-            request: *request,
+            request: request.try_into().ok()?,
         })
     }
+}
 
-    /// Whether `text` was sealed here, for whatever server and whomever.
-    pub(super) fn is_one(sealer: &Sealer, text: &str) -> bool {
-        sealer.open(PURPOSE, text).is_some()
-    }
+/// Sealed texts of other kinds, and of other servers, do not open as this one's.
+fn purpose(server: &ServerName) -> Vec<u8> {
+    [b"requestState\0", server.as_str().as_bytes()].concat()
 }
 
 #[cfg(test)]
@@ -97,13 +91,10 @@ mod tests {
         assert_eq!(Ticket::open(&sealer, &b, &text), None);
         for cut in 0..text.len() {
             assert_eq!(Ticket::open(&sealer, &a, &text[..cut]), None);
-            assert!(!Ticket::is_one(&sealer, &text[..cut]));
         }
-        assert!(Ticket::is_one(&sealer, &text));
         let other = sealer.seal(b"cursor", text.as_bytes());
         assert_eq!(Ticket::open(&sealer, &a, &other), None);
-        assert!(!Ticket::is_one(&sealer, &other));
-        let short = sealer.seal(PURPOSE, &[VERSION; BYTES - 1]);
+        let short = sealer.seal(&purpose(&a), &[VERSION; BYTES - 1]);
         assert_eq!(Ticket::open(&sealer, &a, &short), None);
     }
 }
