@@ -14,13 +14,18 @@ use super::list::kind_of;
 /// Parameters of a method that the gateway decides or keeps books by.
 fn deciding(method: &str) -> &'static [&'static str] {
     match method {
-        method::TOOLS_CALL => &["name", "arguments", "task"],
-        method::PROMPTS_GET => &["name"],
-        method::RESOURCES_READ
-        | method::SUBSCRIBE
-        | method::UNSUBSCRIBE
-        | method::SKILLS_GET
-        | method::DIRECTORY_READ => &["uri"],
+        method::TOOLS_CALL => &[
+            "name",
+            "arguments",
+            "task",
+            "requestState",
+            "inputResponses",
+        ],
+        method::PROMPTS_GET => &["name", "requestState", "inputResponses"],
+        method::RESOURCES_READ => &["uri", "requestState", "inputResponses"],
+        method::SUBSCRIBE | method::UNSUBSCRIBE | method::SKILLS_GET => &["uri"],
+        method::DIRECTORY_READ => &["uri", "cursor"],
+        name if is_paged(name) => &["cursor"],
         method::COMPLETE => &["ref"],
         method::TASKS_GET | method::TASKS_RESULT | method::TASKS_CANCEL | method::TASKS_UPDATE => {
             &["taskId"]
@@ -115,6 +120,37 @@ mod tests {
             false,
         );
         check("resources/read", r#"{"uri":"a","URI":"b"}"#, false);
+    }
+
+    #[test]
+    fn so_do_the_names_of_a_retry_and_the_cursor_of_a_page() {
+        for method in ["tools/call", "prompts/get", "resources/read"] {
+            let own = r#"{"requestState":"a","inputResponses":{}}"#;
+            check(method, own, true);
+            for params in [
+                r#"{"requestState":"a","requestState":"b"}"#,
+                r#"{"requestState":"a","requeststate":"b"}"#,
+                r#"{"RequestState":"a"}"#,
+                r#"{"reque\u017ftState":"a"}"#,
+                r#"{"inputResponses":{},"inputResponses":{}}"#,
+                r#"{"InputResponses":{}}"#,
+            ] {
+                check(method, params, false);
+            }
+        }
+        for method in [
+            "tools/list",
+            "prompts/list",
+            "resources/list",
+            "resources/templates/list",
+            "skills/list",
+            "tasks/list",
+            "resources/directory/read",
+        ] {
+            check(method, r#"{"cursor":"a"}"#, true);
+            check(method, r#"{"cursor":"a","cursor":"b"}"#, false);
+            check(method, r#"{"Cursor":"a"}"#, false);
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::identity::Authenticated;
 use crate::seal::Sealer;
 use crate::upstream::catalog::ListKind;
 
+use super::clear::check_clear;
 use super::cursor;
 use super::list::TTL_MS;
 use super::merge::server_info;
@@ -22,7 +23,7 @@ use super::table::{Scope, Table};
 ///
 /// # Errors
 ///
-/// Fails when the cursor is not ours, or when no server has the extension that the list is of.
+/// Fails when the cursor is not ours or can be read in two ways, or when no server has the extension that the list is of.
 pub fn page(
     sealer: &Sealer,
     table: &Table,
@@ -30,6 +31,7 @@ pub fn page(
     frame: &Frame,
     who: &Arc<Authenticated>,
 ) -> Result<Answer, CallError> {
+    check_clear(frame)?;
     if kind == ListKind::Skills && !table.has_skills() {
         return Err(CallError::MethodNotFound {
             method: kind.method().to_owned(),

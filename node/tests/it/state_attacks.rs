@@ -1,6 +1,7 @@
 //! Several calls wait for one caller: each `requestState` goes on with its own call, for its own request, at its own
 //! server, in its time.
 
+use http::Method;
 use serde_json::{Value, json};
 
 use crate::attacks::{accused, client, forged, gateway_with, large};
@@ -8,6 +9,8 @@ use crate::bridge_down::{SESSION_ONLY, code};
 use crate::session_ids::is_unknown;
 use crate::support::{Answer, Client, Gateway, Push, Upstream, eventually};
 use crate::tasks_down;
+
+const STATELESS: &str = "2026-07-28";
 
 /// A call that waits for its client.
 struct Waiting {
@@ -380,4 +383,50 @@ async fn nothing_that_was_sealed_here_is_shown_to_a_server_as_its_own() {
     ]
     .concat();
     accused(gateway, "cursor_refused", &expected).await;
+}
+
+/// Of a repeated key one reader takes the first and another the last, and there are some for whom letters are all alike.
+#[tokio::test]
+async fn a_state_or_cursor_that_reads_in_two_ways_reaches_no_server() {
+    let (upstream, native) = (Upstream::start().await, Upstream::start().await);
+    let servers = [
+        ("up", &upstream, SESSION_ONLY),
+        ("native", &native, ", era: stateless"),
+    ];
+    let gateway = gateway_with(&servers, "").await;
+    let ann = client(&gateway, 0).at("/s/up/mcp");
+    let own = Waiting::begin(&ann, &upstream, "tools/call", script(1), 11).await;
+    let state = own.state.as_str().unwrap();
+    let stateless = client(&gateway, 0).at("/s/native/mcp");
+    let session = client(&gateway, 0).at("/s/native/mcp").open().await;
+    let headers = |method| {
+        let version = ("mcp-protocol-version", STATELESS);
+        let name = if method == "tools/call" { "work" } else { "" };
+        [version, ("mcp-method", method), ("mcp-name", name)]
+    };
+    let meta = json!({"io.modelcontextprotocol/protocolVersion": STATELESS,
+        "io.modelcontextprotocol/clientCapabilities": {}});
+    for (method, key, other) in [
+        ("tools/call", "requestState", "requestState"),
+        ("tools/call", "requestState", "requeststate"),
+        ("tools/call", "RequestState", "x"),
+        ("tools/call", "requestState", "reque\u{17f}tState"),
+        ("tools/list", "cursor", "cursor"),
+        ("tools/list", "Cursor", "x"),
+    ] {
+        let body = |meta: &Value| {
+            let params = format!(r#""name":"work","{key}":"{state}","{other}":"x","_meta":{meta}"#);
+            format!(r#"{{"jsonrpc":"2.0","id":7,"method":"{method}","params":{{{params}}}}}"#)
+        };
+        let headers = headers(method);
+        let refused = stateless.send(Method::POST, &headers, body(&meta)).await;
+        assert_eq!(code(refused).await, (400, -32602), "{key}, {other}");
+        let refused = session.post(body(&json!({}))).await.message().await;
+        assert_eq!(refused["error"]["code"], -32602, "{key}, {other}");
+        let seen = native.last_body(method).unwrap_or_default();
+        let seen = String::from_utf8_lossy(&seen);
+        assert!(!seen.contains(state), "{key}, {other}");
+    }
+    own.ends_with(&ann, &upstream, own.form()).await;
+    gateway.stop().await;
 }

@@ -2,7 +2,7 @@
 
 use http::{HeaderName, HeaderValue};
 use lockgate_proto::jsonrpc::{
-    Frame, Member, ParseError, Span, Splice, decode_str, find_path, members,
+    Frame, Member, ParseError, Span, Splice, decode_str, find_path, members, reads_as,
 };
 use lockgate_proto::mcp::{headers, method};
 
@@ -53,15 +53,15 @@ pub(super) fn translate(frame: &Frame, meta: &Meta) -> Result<Frame, ParseError>
 /// Whether a member of `params` says what its client did not mean: a wish for a task is one of the session era alone,
 /// and to a client of that era the names of a retry are names like any other. With them it could go on with a call that
 /// is not its own.
+///
+/// So does one that a server may read as if it were: a door that lets it in is no reason to pass it on.
 fn means_else(called: &str, key: &str) -> bool {
-    match key {
-        "task" => called == method::TOOLS_CALL,
-        "inputResponses" | "requestState" => matches!(
-            called,
-            method::TOOLS_CALL | method::PROMPTS_GET | method::RESOURCES_READ
-        ),
-        _ => false,
-    }
+    let names: &[&str] = match called {
+        method::TOOLS_CALL => &["task", "inputResponses", "requestState"],
+        method::PROMPTS_GET | method::RESOURCES_READ => &["inputResponses", "requestState"],
+        _ => &[],
+    };
+    names.iter().any(|name| reads_as(key, name))
 }
 
 /// A translated request with another `meta`.
@@ -308,6 +308,11 @@ mod tests {
                 ),
             );
         }
+        // Some servers read these as if they were.
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"RequestState":"s","inputresponses":{},"v":1,"TASK":{}}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"_meta":{M},"v":1}}"#,
+        );
         check(
             r#"{"jsonrpc":"2.0","id":1,"method":"vendor/x","params":{"requestState":"s"}}"#,
             r#"{"jsonrpc":"2.0","id":1,"method":"vendor/x","params":{"_meta":{M},"requestState":"s"}}"#,
