@@ -407,7 +407,7 @@ async fn heard(
             };
             match shown {
                 Ok(shown) => cell.get_stream().push_lossy(shown.unwrap_or(frame).line()),
-                Err(error) => tracing::debug!(%server, %error, "news not told"),
+                Err(error) => tracing::error!(%server, %error, "news not told"),
             }
         }
         Heard::Ask(id, frame) => {

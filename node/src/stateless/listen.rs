@@ -365,7 +365,7 @@ impl Following {
                     match prefix_notification(settings, &frame) {
                         Ok(shown) => return Some(event(&shown.unwrap_or(frame))),
                         Err(error) => {
-                            tracing::debug!(server = %settings.name, %error, "news not told");
+                            tracing::error!(server = %settings.name, %error, "news not told");
                             continue;
                         }
                     }
