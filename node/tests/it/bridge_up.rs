@@ -311,6 +311,21 @@ async fn sessions_that_want_to_hear_the_same_share_a_listen() {
 }
 
 #[tokio::test]
+async fn a_subscription_is_granted_only_where_its_news_can_be_heard() {
+    let upstream = Upstream::start().await;
+    // Not `true`, so there is no stream for them.
+    upstream.offer(json!({"resources": {"subscribe": {}}}));
+    let gateway = Gateway::start(&upstream.config(STATELESS)).await;
+    let client = gateway.client().at("/s/up/mcp");
+    let client = client.open_with(LATEST, json!({})).await;
+    let answer = client
+        .request("resources/subscribe", json!({"uri": "up://one"}))
+        .await;
+    assert_eq!(answer["error"]["code"], -32601);
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn the_end_of_a_session_ends_what_it_has_open_at_the_server() {
     let upstream = Upstream::start().await;
     let gateway = Gateway::start(&upstream.config(STATELESS)).await;

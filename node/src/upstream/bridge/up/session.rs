@@ -341,10 +341,15 @@ impl Session {
         find_path(text, &["capabilities"]).map_or("{}", |span| span.of(text))
     }
 
-    pub(super) fn announces(&self, path: &[&str]) -> bool {
+    fn has_logging(&self) -> bool {
         let capabilities = self.capabilities();
-        find_path(capabilities, path)
+        find_path(capabilities, &["logging"])
             .is_some_and(|span| !matches!(span.of(capabilities), "false" | "null"))
+    }
+
+    /// By the same rule as whether the session is heard at all: none is granted whose news nobody could read.
+    fn takes_subscriptions(&self) -> bool {
+        self.inner.state.lock().wants.takes_subscriptions
     }
 
     // What the gateway answers itself.
@@ -355,10 +360,8 @@ impl Session {
         let id = frame.id().unwrap_or("null");
         let answer = match &*called {
             method::PING => Ok(()),
-            method::SET_LEVEL if self.announces(&["logging"]) => self.set_level(frame),
-            method::SUBSCRIBE | method::UNSUBSCRIBE
-                if self.announces(&["resources", "subscribe"]) =>
-            {
+            method::SET_LEVEL if self.has_logging() => self.set_level(frame),
+            method::SUBSCRIBE | method::UNSUBSCRIBE if self.takes_subscriptions() => {
                 self.set_subscription(frame, *called == *method::SUBSCRIBE)
                     .await?
             }

@@ -54,6 +54,7 @@ fn a_session_hears_if_lists_or_resources_can_change() {
     assert!(!is_deaf(r#"{"tools":{"listChanged":true}}"#));
     assert!(!is_deaf(r#"{"resources":{"subscribe":true}}"#));
     assert!(is_deaf(r#"{"tools":{},"resources":{"subscribe":false}}"#));
+    assert!(is_deaf(r#"{"resources":{"subscribe":{}}}"#));
 }
 
 fn news(n: u8) -> Frame {

@@ -14,7 +14,7 @@ pub(in super::super) struct Wants {
     /// Lists whose changes the server announced when the session began, in the order of [`LISTS`].
     lists: [bool; LISTS.len()],
     /// Whether it took subscriptions then.
-    takes_subscriptions: bool,
+    pub(in super::super) takes_subscriptions: bool,
     /// Resources that the client wants to hear of.
     pub(in super::super) resources: BTreeSet<String>,
     /// What it was told and has not read.
