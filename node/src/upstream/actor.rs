@@ -75,8 +75,10 @@ pub(super) struct ActorState {
     machine: Machine,
     published: Published,
     own: OwnSession,
-    /// What opened it when the catalog was fetched last.
-    introduction: Option<Arc<str>>,
+    /// Its number, and what opened it when the catalog was fetched last.
+    introduction: Option<(u64, Arc<str>)>,
+    /// It had been opened again when its catalog came: the eras are to be looked at again.
+    has_doubt: bool,
     /// Children that had ended by themselves when this was last looked at.
     crashes: u64,
     /// Ends with the actor.
@@ -108,6 +110,7 @@ impl Actor for UpstreamActor {
             shared,
             own: OwnSession::default(),
             introduction: None,
+            has_doubt: false,
             tasks: HashMap::new(),
         })
     }
@@ -139,9 +142,10 @@ impl Actor for UpstreamActor {
         if is_round {
             let (reopened, restarted) = (state.was_reopened(), state.was_restarted());
             if reopened {
+                state.shared.renew();
                 state.feed(&me, Event::ListChanged(Era::Session));
             }
-            if reopened || restarted {
+            if std::mem::take(&mut state.has_doubt) || reopened || restarted {
                 // It may be another version, too.
                 state.feed(&me, Event::ErasDoubted);
             }
@@ -219,11 +223,7 @@ impl ActorState {
                 let life = (catalog.ttl, catalog.has_untold());
                 let catalog = self.shared.interner.intern(catalog);
                 match era {
-                    Era::Session => {
-                        self.published.session = Some(catalog);
-                        let own = self.own.get();
-                        self.introduction = own.map(|own| own.initialize_result());
-                    }
+                    Era::Session => self.take_session_catalog(catalog),
                     Era::Stateless => self.published.stateless = Some(catalog),
                 }
                 (true, life)
@@ -239,6 +239,27 @@ impl ActorState {
             ttl,
             has_untold,
         }
+    }
+
+    fn take_session_catalog(&mut self, catalog: Arc<Catalog>) {
+        let before = self.introduction.take();
+        self.introduction = self.own_introduction();
+        let (then, now) = (before.as_ref(), self.introduction.as_ref());
+        self.has_doubt |= is_reopened(then, now);
+        let is_same_session = match (then, now) {
+            (Some((_, then)), Some((_, now))) => Arc::ptr_eq(then, now),
+            _ => false,
+        };
+        let known = self.published.session.as_ref();
+        if !is_same_session || known.is_none_or(|known| !known.same_as(&catalog)) {
+            self.shared.renew();
+        }
+        self.published.session = Some(catalog);
+    }
+
+    fn own_introduction(&self) -> Option<(u64, Arc<str>)> {
+        let own = self.own.get()?;
+        Some((own.number(), own.initialize_result()))
     }
 
     fn feed(&mut self, me: &ActorRef<Message>, event: Event) {
@@ -339,15 +360,12 @@ impl ActorState {
     /// Whether the transport has opened the own session again since the catalog was fetched: the server was restarted
     /// while nobody looked, and may offer something else.
     fn was_reopened(&mut self) -> bool {
-        let now = self.own.get().map(|own| own.initialize_result());
-        let same = match (&now, &self.introduction) {
-            (Some(now), Some(then)) => Arc::ptr_eq(now, then),
-            _ => true,
-        };
-        if !same {
+        let now = self.own_introduction();
+        let is_reopened = is_reopened(self.introduction.as_ref(), now.as_ref());
+        if is_reopened {
             self.introduction = now;
         }
-        !same
+        is_reopened
     }
 
     /// Whether a child ended by itself since this was last asked: the next may be of another version.
@@ -370,6 +388,14 @@ impl ActorState {
         endpoints
             .filter(|endpoint| endpoint.silent_for(now) >= interval)
             .fold(0, |set, endpoint| set | bit(endpoint.index))
+    }
+}
+
+/// Whether the same session was opened by another introduction.
+fn is_reopened(before: Option<&(u64, Arc<str>)>, now: Option<&(u64, Arc<str>)>) -> bool {
+    match (before, now) {
+        (Some((number, before)), Some((same, now))) => number == same && !Arc::ptr_eq(before, now),
+        _ => false,
     }
 }
 

@@ -206,6 +206,11 @@ impl BoundSession {
         }
     }
 
+    /// What its server's actor has found to be new so far: see [`Shared::renew`].
+    pub(super) fn n_renewals(&self) -> u64 {
+        self.shared().n_renewals()
+    }
+
     /// Tells it from every other session of this process.
     pub fn number(&self) -> u64 {
         self.number

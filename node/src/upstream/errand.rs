@@ -17,7 +17,7 @@ use super::bound::BoundSession;
 use super::catalog::{self, Ask, Catalog, List, ServerInfo};
 use super::core::{Eras, Timer};
 use super::dispatch;
-use super::link::{MessageStream, Outgoing, Reply};
+use super::link::{Heard, MessageStream, Outgoing, Reply};
 use super::own_request;
 use super::own_session::OwnSession;
 use super::retry::CallClass;
@@ -192,8 +192,12 @@ pub(super) async fn listen(
     };
     let offered = !matches!(opened, Ok(None));
     if let Ok(Some(mut stream)) = opened {
-        while let Ok(Some(frame)) = stream.next().await {
-            if is_list_change(&frame) {
+        while let Ok(Some(heard)) = stream.hear().await {
+            let may_have_changed = match &heard {
+                Heard::Message(frame) => is_list_change(frame),
+                Heard::Gap => true,
+            };
+            if may_have_changed {
                 // Fails only when the actor has ended, and then this task ends with it.
                 let _ended = actor.cast(Message::ListChanged(era));
             }

@@ -71,6 +71,16 @@ pub enum MessageStream {
     Bridged(Box<BridgedStream>),
 }
 
+/// What a listening stream brings.
+#[derive(Debug)]
+pub enum Heard {
+    /// A message.
+    Message(Frame),
+    /// The stream goes on, but not from where it was: what the server said in between is lost, and it may have been
+    /// restarted. Anything may have changed.
+    Gap,
+}
+
 impl MessageStream {
     /// Next message; `None` when the stream ended in order.
     ///
@@ -91,9 +101,24 @@ impl MessageStream {
             Self::Bridged(stream) => stream.next().await,
         }
     }
-}
 
-impl MessageStream {
+    /// As [`Self::next`], for a listener that has to know, too, where something may be missing.
+    ///
+    /// # Errors
+    ///
+    /// Fails as [`Self::next`] does.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe, as [`Self::next`] is.
+    pub async fn hear(&mut self) -> Result<Option<Heard>, UpstreamError> {
+        match self {
+            Self::Http(stream) => stream.hear().await,
+            Self::Channel(stream) => stream.hear().await,
+            others => Ok(others.next().await?.map(Heard::Message)),
+        }
+    }
+
     /// The server may be silent for so long from now on.
     pub(super) fn limit_silence(&mut self, limit: Duration) {
         match self {

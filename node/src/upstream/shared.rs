@@ -1,7 +1,7 @@
 //! What calls, the actor and its successor after a crash have in common.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -128,6 +128,8 @@ pub(super) struct Shared {
     pub(super) published: ArcSwap<Published>,
     /// Counts what was published.
     pub(super) changes: watch::Sender<u64>,
+    /// See [`Self::renew`].
+    renewals: AtomicU64,
     /// Counts verdicts on whether somebody is there, and changes of breakers.
     pub(super) news: watch::Sender<u64>,
     pub(super) actor: ArcSwapOption<ActorRef<Message>>,
@@ -169,6 +171,7 @@ impl Shared {
             down: bridge::Down::new(room),
             published: ArcSwap::from_pointee(published),
             changes: watch::Sender::new(0),
+            renewals: AtomicU64::new(0),
             news,
             actor: ArcSwapOption::empty(),
             draining: AtomicBool::new(false),
@@ -323,6 +326,17 @@ impl Shared {
             });
         }
         Ok(())
+    }
+
+    /// The gateway has found in its own session that the server's lists changed, or that the server was restarted. What is
+    /// known from other sessions may be true no more.
+    pub(super) fn renew(&self) {
+        self.renewals.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How often that was found.
+    pub(super) fn n_renewals(&self) -> u64 {
+        self.renewals.load(Ordering::Acquire)
     }
 
     /// Whether clients of `era` are served by translation: only where the server is known not to speak it.

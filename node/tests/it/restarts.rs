@@ -1,4 +1,4 @@
-//! Servers that restart or forget: the client's session goes on.
+//! Servers that restart or forget: their clients go on.
 
 use std::time::Duration;
 
@@ -132,4 +132,49 @@ async fn a_listening_client_hears_a_restarted_server() {
     })
     .await;
     gateway.stop().await;
+}
+
+/// What the server lists to callers with roots alone is another tool after its restart.
+async fn own_lists_follow_a_restart(upstream: &mut Upstream, calls_meanwhile: bool) {
+    upstream.offer_to("roots", "old");
+    let gateway = Gateway::start(&upstream.config(SESSION_ERA)).await;
+    let client = gateway.client();
+    let ask = async |method: &str, params| {
+        let answer = client.ask(json!({"roots": {}}), method, params).await;
+        answer.message().await
+    };
+    let lists = async |tool: &str| {
+        let listed = ask("tools/list", json!({})).await["result"]["tools"].clone();
+        let tools = listed.as_array().unwrap();
+        tools.iter().any(|listed| listed["name"] == tool)
+    };
+    let call = async |tool: &str| {
+        let params = json!({"name": tool, "arguments": {"key": tool}});
+        ask("tools/call", params).await
+    };
+    assert!(lists("up_old").await);
+    upstream.kill().await;
+    upstream.offer_to("roots", "new");
+    upstream.restart();
+    if calls_meanwhile {
+        assert_eq!(text(&call("up_work").await), "done");
+    }
+    eventually("the new tool is listed", async || lists("up_new").await).await;
+    assert!(!lists("up_old").await);
+    assert_eq!(text(&call("up_new").await), "done");
+    assert_eq!(call("up_old").await["error"]["code"], -32602);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_callers_own_lists_are_renewed_when_its_server_restarts() {
+    let mut upstream = Upstream::start().await;
+    own_lists_follow_a_restart(&mut upstream, false).await;
+}
+
+#[tokio::test]
+async fn a_callers_own_lists_are_renewed_by_the_call_that_finds_its_session_forgotten() {
+    let mut upstream = Upstream::start().await;
+    upstream.mute();
+    own_lists_follow_a_restart(&mut upstream, true).await;
 }

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::bridge_down::SESSION_ONLY;
 use crate::support::{Gateway, Upstream};
 
 const LISTEN: &str = "subscriptions/listen";
@@ -50,5 +51,44 @@ async fn subscriptions_outlive_a_restart_of_their_server() {
     upstream.say("up://one", &updated()).await;
     let heard = events.message().await.unwrap().json();
     assert_eq!(heard["params"]["uri"], "up://one");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_listen_hears_of_a_restart_of_a_server_that_has_sessions() {
+    let mut upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream.config(SESSION_ONLY)).await;
+    let listen = async |path: &str| {
+        let params = json!({"notifications": {
+            "toolsListChanged": true, "resourceSubscriptions": ["up://one"]}});
+        let client = gateway.client().at(path);
+        let mut events = client.ask(json!({}), LISTEN, params).await.events();
+        let first = events.message().await.unwrap().json();
+        assert_eq!(first["method"], "notifications/subscriptions/acknowledged");
+        events
+    };
+    let mut listens = [listen("/s/up/mcp").await, listen("/mcp").await];
+    assert_eq!(upstream.executions("resources/subscribe"), 2);
+    upstream.kill().await;
+    let other = r#""result":{"tools":[{"name":"late","inputSchema":{"type":"object"}}]}"#;
+    upstream.reply("tools/list", &[other]);
+    upstream.restart();
+    // What may have been missed is told first, then the server is heard again.
+    for events in &mut listens {
+        let mut missed = Vec::new();
+        for _ in 0..2 {
+            let told = events.message().await.unwrap().json();
+            missed.push(told["method"].as_str().unwrap().to_owned());
+        }
+        missed.sort();
+        let lists = "notifications/tools/list_changed";
+        assert_eq!(missed, ["notifications/resources/updated", lists]);
+    }
+    assert_eq!(upstream.executions("resources/subscribe"), 4);
+    upstream.say_to_all(&updated()).await;
+    for events in &mut listens {
+        let heard = events.message().await.unwrap().json();
+        assert_eq!(heard["params"]["uri"], "up://one");
+    }
     gateway.stop().await;
 }

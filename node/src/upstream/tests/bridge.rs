@@ -9,6 +9,7 @@ use lockgate_proto::jsonrpc::{decode_str, find_path};
 use super::fake::{Fake, Mode, QUESTION, World};
 use super::*;
 use crate::upstream::Upstreams;
+use crate::upstream::actor::Message;
 
 /// A server that asks in mid-call, and the handle of it.
 pub(super) async fn asking(mode: Mode) -> (Arc<World>, Fake, UpstreamHandle) {
@@ -49,6 +50,39 @@ fn answered(asked: &Frame) -> String {
     let state = find_path(text, &["result", "requestState"]).unwrap();
     let state = decode_str(state.of(text)).unwrap();
     format!(r#","requestState":"{state}","inputResponses":{{"ask-1":{{"action":"accept"}}}}"#)
+}
+
+/// The tools that are shown to a caller who can be asked.
+async fn own_tools(handle: &UpstreamHandle) -> Vec<String> {
+    let ann = Principal::new("ann");
+    let owner = Owner {
+        tenant: None,
+        principal: &ann,
+        scoped: false,
+    };
+    let meta = r#""_meta":{"io.modelcontextprotocol/clientCapabilities":{"elicitation":{}}}"#;
+    let list = request("tools/list", meta);
+    let own = handle.own_catalog(&owner, &list.frame).await;
+    let own = own.unwrap().unwrap();
+    let names = own.catalog().tools.items().iter();
+    names.map(|tool| tool.key.to_string()).collect()
+}
+
+#[tokio::test]
+async fn what_the_gateway_finds_in_its_own_session_renews_the_lists_of_callers() {
+    // There is no stream on which a caller's own session could show it, and nobody calls in that.
+    let (world, fake, handle) = asking(Mode::AskInPassing).await;
+    assert_eq!(own_tools(&handle).await, ["a", "b", "c"]);
+    let port = fake.stop().await;
+    "s-2".clone_into(&mut world.session_id.lock());
+    *world.tools.lock() = vec!["new".to_owned()];
+    let _back = Fake::start_at(port, &world);
+    assert_eq!(own_tools(&handle).await, ["a", "b", "c"]);
+    // As when the lists have become too old.
+    handle.shared.cast(Message::ListChanged(Era::Session));
+    let new = || Some(vec!["new".to_owned()]);
+    until(&handle, |handle| tools(handle, Era::Session) == new()).await;
+    assert_eq!(own_tools(&handle).await, ["new"]);
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod world;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
@@ -84,6 +85,11 @@ impl Upstream {
 
     pub(crate) fn set(&self, mode: Mode) {
         *self.world.mode.lock() = mode;
+    }
+
+    /// Offers no GET streams.
+    pub(crate) fn mute(&self) {
+        self.world.is_mute.store(true, Ordering::Relaxed);
     }
 
     /// Holds back the answers that tell of new sessions, or lets them go.
@@ -270,6 +276,7 @@ async fn serve(request: Request<Incoming>, world: Arc<World>) -> Result<Response
         .map_err(|_| Broken)?
         .to_bytes();
     match method {
+        Method::GET if world.is_mute.load(Ordering::Relaxed) => Ok(answers::status(405)),
         Method::GET => Ok(session.map_or_else(
             || answers::status(400),
             |id| answers::listen(&world, id.to_str().unwrap()),

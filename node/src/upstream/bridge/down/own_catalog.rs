@@ -16,7 +16,40 @@ use super::owned::Owned;
 pub struct OwnCatalog {
     catalog: Arc<Catalog>,
     owned: Weak<Owned>,
-    seen: u64,
+    signs: Signs,
+}
+
+/// All that shows that a server may offer something else than before. While none of it changes, nothing has.
+#[derive(Clone, Debug)]
+pub(super) struct Signs {
+    /// What the session has heard, or may have missed.
+    n_changes: u64,
+    /// What opened the session: another one where it was opened again, by whoever found it forgotten. Its server was
+    /// restarted, and need not have a stream on which that shows.
+    introduction: Arc<str>,
+    /// What the gateway has found in a session of its own: the last resort at a server that tells nothing to callers who
+    /// do nothing but ask for lists, which are answered from here.
+    n_renewals: u64,
+}
+
+impl Signs {
+    /// Those of now.
+    fn of(owned: &Owned) -> Self {
+        Self {
+            n_changes: owned.hub.n_changes(),
+            introduction: owned.session.initialize_result(),
+            n_renewals: owned.session.n_renewals(),
+        }
+    }
+}
+
+impl PartialEq for Signs {
+    fn eq(&self, other: &Self) -> bool {
+        self.n_changes == other.n_changes
+            && self.n_renewals == other.n_renewals
+            // A server says the same every time.
+            && Arc::ptr_eq(&self.introduction, &other.introduction)
+    }
 }
 
 impl OwnCatalog {
@@ -26,21 +59,20 @@ impl OwnCatalog {
         owned.follow();
         let mut known = owned.catalog.lock().await;
         // Taken before the server is asked: what changes meanwhile is asked for again.
-        let seen = owned.hub.n_changes();
+        let signs = Signs::of(owned);
         let catalog = match &*known {
-            Some((then, catalog)) if *then == seen => Arc::clone(catalog),
+            Some((then, catalog)) if *then == signs => Arc::clone(catalog),
             _ => {
-                let introduction = owned.session.initialize_result();
-                let found = catalog::fetch(&**owned, &introduction, Era::Session).await?;
+                let found = catalog::fetch(&**owned, &signs.introduction, Era::Session).await?;
                 let catalog = shared.interner.intern(super::catalog(&found));
-                *known = Some((seen, Arc::clone(&catalog)));
+                *known = Some((signs.clone(), Arc::clone(&catalog)));
                 catalog
             }
         };
         Ok(Self {
             catalog,
             owned: Arc::downgrade(owned),
-            seen,
+            signs,
         })
     }
 
@@ -49,10 +81,11 @@ impl OwnCatalog {
         &self.catalog
     }
 
-    /// Whether the session that it was asked for over lives, and its server has told of no change since.
+    /// Whether the session that it was asked for over lives, and nothing shows since that its server may offer something
+    /// else.
     pub fn is_current(&self) -> bool {
         let owned = self.owned.upgrade();
-        owned.is_some_and(|owned| owned.hub.n_changes() == self.seen)
+        owned.is_some_and(|owned| Signs::of(&owned) == self.signs)
     }
 }
 

@@ -15,13 +15,14 @@ use tokio_util::sync::DropGuard;
 use crate::error::UpstreamError;
 use crate::task::spawn_named;
 use crate::upstream::catalog::Catalog;
-use crate::upstream::link::{MessageStream, Outgoing, Reply, SEND_WAIT};
+use crate::upstream::link::{Heard, MessageStream, Outgoing, Reply, SEND_WAIT};
 use crate::upstream::{BoundSession, CallClass, Owner};
 
 use super::abilities::Abilities;
 use super::answer;
 use super::hub::{Hub, News};
 use super::level::Level;
+use super::own_catalog::Signs;
 
 /// First wait before a stream that ended is opened again; doubles up to [`AGAIN_MAX`].
 const AGAIN_MIN: Duration = Duration::from_millis(250);
@@ -90,8 +91,8 @@ pub(super) struct Owned {
     pub(super) asks_in_place: bool,
     /// Set when the server asks otherwise; shared by its sessions.
     asks_apart: Arc<AtomicBool>,
-    /// What the server offered when it was asked last, and when that was, in changes.
-    pub(super) catalog: Mutex<Option<(u64, Arc<Catalog>)>>,
+    /// What the server offered when it was asked last, and what said then that this would be true.
+    pub(super) catalog: Mutex<Option<(Signs, Arc<Catalog>)>>,
     /// Listens of each resource.
     subscriptions: Mutex<HashMap<String, usize>>,
     opened: Instant,
@@ -368,7 +369,11 @@ async fn follow(owned: Weak<Owned>) {
                 hub.set_offered(false);
                 return;
             }
-            Err(error) => tracing::debug!(%error, "owned session does not listen"),
+            Err(error) => {
+                tracing::debug!(%error, "owned session does not listen");
+                // Those who listen have been promised news since.
+                is_first = false;
+            }
         }
         if began.elapsed() >= AGAIN_MAX {
             wait = AGAIN_MIN;
@@ -396,8 +401,11 @@ async fn refuse_nobodys(owned: Weak<Owned>, hub: Arc<Hub>) {
 
 /// Hears the stream to its end.
 async fn hear_all(owned: &Weak<Owned>, stream: &mut MessageStream) {
-    while let Ok(Some(frame)) = stream.next().await {
+    while let Ok(Some(heard)) = stream.hear().await {
         let Some(owned) = owned.upgrade() else { return };
-        owned.hear(frame).await;
+        match heard {
+            Heard::Message(frame) => owned.hear(frame).await,
+            Heard::Gap => owned.hub.tell(News::Gap),
+        }
     }
 }

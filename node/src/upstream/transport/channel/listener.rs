@@ -1,14 +1,14 @@
 //! What the server says by itself, to one session.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use lockgate_proto::jsonrpc::Frame;
-
+use super::link::Link;
 use super::queue::Item;
 use super::session::Shared;
 use crate::error::UpstreamError;
+use crate::upstream::link::Heard;
 
 /// Wait between attempts to open a channel again. Where they come from has its own back-off, which grows; this one only keeps
 /// a listener from asking it in a loop.
@@ -19,6 +19,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub(super) struct Listener {
     session: Arc<Shared>,
     reader: u64,
+    /// What is listened to: another one begins with a gap. The last that holds a link detaches from its channel.
+    link: Weak<Link>,
 }
 
 impl Listener {
@@ -26,33 +28,45 @@ impl Listener {
     pub(super) fn new(session: Arc<Shared>) -> Self {
         let reader = session.mailbox.read();
         session.set_listening(true);
-        Self { session, reader }
+        let link = Arc::downgrade(&session.link());
+        Self {
+            session,
+            reader,
+            link,
+        }
     }
 
-    /// Next message.
+    /// Next message or gap.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe: a channel that is being opened goes on being opened.
-    pub(super) async fn next(&self) -> Result<Option<Frame>, UpstreamError> {
+    pub(super) async fn next(&mut self) -> Result<Option<Heard>, UpstreamError> {
         tokio::select! {
             biased;
             item = self.session.mailbox.next(self.reader) => match item {
-                Item::Frame(frame) => Ok(Some(frame)),
+                Item::Frame(frame) => Ok(Some(Heard::Message(frame))),
                 Item::End(end) => self.session.link().channel.hub().failure(end).map_or(Ok(None), Err),
                 Item::Replaced => Ok(None),
             },
-            error = self.keep_open() => Err(error),
+            reopened = self.reopened() => {
+                self.link = Arc::downgrade(&reopened?);
+                Ok(Some(Heard::Gap))
+            }
         }
     }
 
-    /// Opens the channel again whenever it ends; comes back only if that is not this session's way.
-    async fn keep_open(&self) -> UpstreamError {
+    /// Waits until the channel is another one; opens it again when it ends. Fails only if that is not this session's
+    /// way.
+    async fn reopened(&self) -> Result<Arc<Link>, UpstreamError> {
         loop {
             let link = self.session.link();
+            if !std::ptr::eq(Arc::as_ptr(&link), self.link.as_ptr()) {
+                return Ok(link);
+            }
             let how = link.channel.ended().await;
             if !self.session.reopens() {
-                return link.channel.hub().broken(&how);
+                return Err(link.channel.hub().broken(&how));
             }
             if let Err(error) = self.session.fresh().await {
                 let server = link.channel.server();

@@ -13,7 +13,7 @@ use super::listener::Listener;
 use super::mux::Owner;
 use super::queue::{Item, Queue};
 use crate::error::UpstreamError;
-use crate::upstream::link::{MessageStream, Outgoing, Reply};
+use crate::upstream::link::{Heard, MessageStream, Outgoing, Reply};
 
 /// Messages of one call, or those that belong to no call.
 #[derive(Debug)]
@@ -49,6 +49,20 @@ impl ChannelStream {
     pub async fn next(&mut self) -> Result<Option<Frame>, UpstreamError> {
         match &mut self.0 {
             Inner::Call(stream) => stream.next().await,
+            Inner::Listener(listener) => loop {
+                match listener.next().await? {
+                    Some(Heard::Message(frame)) => return Ok(Some(frame)),
+                    Some(Heard::Gap) => {}
+                    None => return Ok(None),
+                }
+            },
+        }
+    }
+
+    /// See [`MessageStream::hear`].
+    pub async fn hear(&mut self) -> Result<Option<Heard>, UpstreamError> {
+        match &mut self.0 {
+            Inner::Call(stream) => Ok(stream.next().await?.map(Heard::Message)),
             Inner::Listener(listener) => listener.next().await,
         }
     }

@@ -1,13 +1,12 @@
 //! The GET stream of a session: messages that belong to no call.
 //!
 //! It lasts as long as the session. When it breaks it is attached again after the last event; when the server forgot
-//! the session, it goes on in the new one.
+//! the session, it goes on in the new one. Where it cannot go on from the last event, it says so: there is a gap.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
-use lockgate_proto::jsonrpc::Frame;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tracing::debug;
@@ -19,6 +18,7 @@ use super::inbox::{Arrived, Inbox};
 use super::retry_wait::{RetryWait, jitter};
 use super::session::{Attached, HttpSession, Signals};
 use crate::error::UpstreamError;
+use crate::upstream::link::Heard;
 
 /// Wait before the second attempt when the server names none (as the official SDKs do).
 const RETRY_DEFAULT: Duration = Duration::from_secs(1);
@@ -33,6 +33,8 @@ pub(super) struct ListenStream {
     inbox: Inbox,
     state: State,
     retry: RetryWait,
+    /// Was attached again, but not where it broke, and that was not said yet.
+    has_gap: bool,
 }
 
 #[derive(Debug)]
@@ -79,22 +81,28 @@ impl ListenStream {
             generation,
             inbox,
             retry: RetryWait::default(),
+            has_gap: false,
         }))
     }
 
-    /// Next message; `None` once the session was closed, another stream took over, or the server offers none any more.
-    pub(super) async fn next(&mut self) -> Result<Option<Frame>, UpstreamError> {
+    /// Next message or gap; `None` once the session was closed, another stream took over, or the server offers none any
+    /// more.
+    pub(super) async fn next(&mut self) -> Result<Option<Heard>, UpstreamError> {
         loop {
             match self.inbox.pop() {
                 Some(Ok(Arrived { frame, event_id })) => {
                     self.session.note_event(event_id);
-                    return Ok(Some(frame));
+                    return Ok(Some(Heard::Message(frame)));
                 }
                 Some(Err(error)) => {
                     self.state = State::Done;
                     return Err(error);
                 }
                 None => {}
+            }
+            // After what came before it.
+            if std::mem::take(&mut self.has_gap) {
+                return Ok(Some(Heard::Gap));
             }
             if matches!(self.state, State::Done) {
                 return Ok(None);
@@ -150,10 +158,12 @@ impl ListenStream {
                 exchange,
                 generation,
             } => {
-                if generation != self.generation {
+                let is_other_session = generation != self.generation;
+                if is_other_session {
                     self.generation = generation;
                     self.inbox.forget_position();
                 }
+                self.has_gap |= is_other_session || position.is_none();
                 let events = Events::new(exchange, self.inbox.bytes_max());
                 self.state = State::Reading(Box::new(events));
             }

@@ -7,6 +7,7 @@ use lockgate_proto::jsonrpc::Frame;
 use super::call_stream::CallStream;
 use super::listen_stream::ListenStream;
 use crate::error::UpstreamError;
+use crate::upstream::link::Heard;
 
 /// Messages of an SSE body.
 #[derive(Debug)]
@@ -53,6 +54,29 @@ impl HttpStream {
     pub async fn next(&mut self) -> Result<Option<Frame>, UpstreamError> {
         match &mut self.0 {
             Kind::Call(stream) => stream.next().await,
+            Kind::Listen(stream) => loop {
+                match stream.next().await? {
+                    Some(Heard::Message(frame)) => return Ok(Some(frame)),
+                    Some(Heard::Gap) => {}
+                    None => return Ok(None),
+                }
+            },
+        }
+    }
+
+    /// See [`crate::upstream::link::MessageStream::hear`].
+    ///
+    /// # Errors
+    ///
+    /// See [`UpstreamError`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn hear(&mut self) -> Result<Option<Heard>, UpstreamError> {
+        match &mut self.0 {
+            // A call that misses something fails.
+            Kind::Call(stream) => Ok(stream.next().await?.map(Heard::Message)),
             Kind::Listen(stream) => stream.next().await,
         }
     }

@@ -1,7 +1,7 @@
 //! What the server remembers, and how it behaves.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -45,6 +45,8 @@ pub(super) struct World {
     opened: AtomicUsize,
     /// Sessions are opened, and the answers that say so are held back.
     pub(super) holds_openings: watch::Sender<bool>,
+    /// GET is refused: there are no streams beside the calls.
+    pub(super) is_mute: AtomicBool,
     /// GET streams by session.
     pub(super) listeners: Mutex<HashMap<String, mpsc::Sender<String>>>,
     pub(super) scripts: Mutex<VecDeque<mpsc::Receiver<Push>>>,

@@ -9,7 +9,7 @@ use super::client::{endpoint, init, single, tool_call};
 use super::server::{Answer, Piece, Seen, Server, bare, json, result_for, sse, sse_of};
 use super::session::{Sessions, not_found};
 use crate::error::UpstreamError;
-use crate::upstream::link::MessageStream;
+use crate::upstream::link::{Heard, MessageStream};
 use crate::upstream::transport::http::HttpSession;
 
 const FIRST: Piece =
@@ -50,6 +50,14 @@ fn open(pieces: &[Piece]) -> Answer {
 
 async fn next(stream: &mut MessageStream) -> String {
     stream.next().await.unwrap().unwrap().text().to_owned()
+}
+
+/// What comes next: a message by its method, or a gap.
+async fn heard(stream: &mut MessageStream) -> String {
+    match stream.hear().await.unwrap().unwrap() {
+        Heard::Message(frame) => frame.method().into_owned(),
+        Heard::Gap => "gap".to_owned(),
+    }
 }
 
 fn positions(server: &Server) -> Vec<(Option<String>, Option<String>)> {
@@ -191,6 +199,51 @@ async fn a_stream_that_finds_its_session_forgotten_opens_it_again() {
             (Some("s1".to_owned()), None),
             (Some("s1".to_owned()), Some("1".to_owned())),
             (Some("s2".to_owned()), None),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_stream_that_goes_on_in_a_new_session_says_that_it_missed_something() {
+    let (sessions, _server, session) = serve(|n| match n {
+        1 => sse_of(&[FIRST, Piece::Break]),
+        2 => open(&[SECOND]),
+        _ => open(&[FIRST]),
+    })
+    .await;
+    let mut stream = session.listen().await.unwrap().unwrap();
+    assert_eq!(heard(&mut stream).await, "a");
+    // Found forgotten by the stream itself, and by a call.
+    sessions.forget();
+    assert_eq!(heard(&mut stream).await, "gap");
+    assert_eq!(heard(&mut stream).await, "b");
+    sessions.forget();
+    single(session.call(&tool_call(1)).await);
+    assert_eq!(heard(&mut stream).await, "gap");
+    assert_eq!(heard(&mut stream).await, "a");
+}
+
+#[tokio::test]
+async fn a_stream_that_cannot_say_where_it_broke_says_that_it_missed_something() {
+    const NAMELESS: Piece =
+        Piece::Text("retry: 10\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"n\"}\n\n");
+    let (_sessions, server, session) = serve(|n| match n {
+        1 => sse_of(&[NAMELESS, Piece::Break]),
+        2 => sse_of(&[FIRST, Piece::Break]),
+        _ => open(&[SECOND]),
+    })
+    .await;
+    let mut stream = session.listen().await.unwrap().unwrap();
+    for expected in ["n", "gap", "a", "b"] {
+        assert_eq!(heard(&mut stream).await, expected);
+    }
+    let id = Some("s1".to_owned());
+    assert_eq!(
+        positions(&server),
+        [
+            (id.clone(), None),
+            (id.clone(), None),
+            (id, Some("1".to_owned())),
         ]
     );
 }

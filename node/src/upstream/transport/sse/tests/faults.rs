@@ -62,6 +62,9 @@ async fn a_listener_outlives_the_stream() {
     // The lists of the server behind the new stream may be others.
     let news = next(&mut stream).await.unwrap().unwrap();
     assert!(news.contains("tools/list_changed"), "{news}");
+    // And so may be all else.
+    let heard = soon(stream.hear()).await.unwrap().unwrap();
+    assert!(matches!(heard, Heard::Gap), "{heard:?}");
     let updated =
         r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"a:1"}}"#;
     peer.world.say(1, updated).await;

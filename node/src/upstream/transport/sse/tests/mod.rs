@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use self::peer::Peer;
 use super::SseEndpoint;
 use crate::error::UpstreamError;
-use crate::upstream::link::{MessageStream, Outgoing, Reply};
+use crate::upstream::link::{Heard, MessageStream, Outgoing, Reply};
 use crate::upstream::transport::channel::ChannelSession;
 use crate::upstream::transport::http::tests::client::{init, settings};
 use crate::upstream::transport::http::{EndpointSettings, HttpEndpoint};
