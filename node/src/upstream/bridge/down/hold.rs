@@ -48,12 +48,17 @@ impl Hold {
         }
     }
 
+    /// Whether others wait for the call to end.
+    pub(super) fn has_turn(&self) -> bool {
+        self.turn.is_some()
+    }
+
     /// The call waits for its client: what the server asks meanwhile is about another.
     pub(super) fn pause(&self) {
         if let Some(inbox) = &self.inbox {
             self.owned.hub.leave(inbox);
         }
-        self.owned.set_parked(true);
+        self.set_parked(true);
     }
 
     /// The call goes on.
@@ -61,12 +66,20 @@ impl Hold {
         if let Some(inbox) = &self.inbox {
             self.owned.hub.enter(inbox);
         }
-        self.owned.set_parked(false);
+        self.set_parked(false);
     }
 
     /// The call waits for its client no more, and does not go on: nothing new is about it.
     pub(super) fn stop_waiting(&self) {
-        self.owned.set_parked(false);
+        self.set_parked(false);
+    }
+
+    /// Whoever waits for the turn goes elsewhere meanwhile. A call that began before calls took turns has none, and
+    /// says nothing about the one that has it.
+    fn set_parked(&self, parked: bool) {
+        if self.has_turn() {
+            self.owned.set_parked(parked);
+        }
     }
 
     /// The call has ended.

@@ -288,6 +288,20 @@ impl CallStream {
     }
 }
 
+/// A client leaves by dropping its stream. What it was to be asked and never will be, its server learns here: it may be
+/// another call's, and whoever waits for an answer is not measured by its silence.
+impl Drop for CallStream {
+    fn drop(&mut self) {
+        let Some(Running { mut call, line }) = self.running.take() else {
+            return;
+        };
+        let owned = Arc::clone(&line.hold.owned);
+        // The call is over first: none of its questions comes back to it.
+        drop(line);
+        pass_on(&owned, call.take_asked());
+    }
+}
+
 fn is_answer(frame: &Frame) -> bool {
     matches!(frame.kind(), Kind::Result | Kind::Error)
 }
