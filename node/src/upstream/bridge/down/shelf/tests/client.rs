@@ -1,15 +1,17 @@
 //! One request of a caller.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use lockgate_proto::id::{Principal, Tenant};
 use lockgate_proto::jsonrpc::{Frame, Limits, encode_str};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::setting::{CAPABILITIES, LIMIT, Setting};
 use crate::error::UpstreamError;
 use crate::task::spawn_named;
-use crate::upstream::link::{Outgoing, Reply};
+use crate::upstream::link::{self, Outgoing};
 use crate::upstream::shared::Shared;
 use crate::upstream::{CallClass, Owner};
 
@@ -75,7 +77,8 @@ impl Answers {
     pub(super) fn members(self, state: &str, keys: &[String], request: usize) -> String {
         let answer = match self {
             Self::Wrong => "7".to_owned(),
-            _ => format!(r#"{{"action":"accept","content":{{"by":{request}}}}}"#),
+            // Right for whatever is asked.
+            _ => format!(r#"{{"action":"accept","roots":[],"content":{{"by":{request}}}}}"#),
         };
         let keys = keys.iter().filter(|_| self != Self::Missing);
         let mut answers: Vec<String> = keys.map(|key| format!(r#""{key}":{answer}"#)).collect();
@@ -99,6 +102,8 @@ pub(super) struct Retry {
     pub(super) is_own: bool,
     /// Whether it was sent when the state was good no more.
     pub(super) is_late: bool,
+    /// Whether its round was the last of its call by then, and whoever ended it had the answer.
+    pub(super) is_after: bool,
     pub(super) answers: Answers,
 }
 
@@ -111,8 +116,11 @@ pub(super) struct Client {
     /// Which of the caller's two calls.
     pub(super) side: usize,
     pub(super) retry: Option<Retry>,
-    pub(super) task: JoinHandle<Result<Frame, UpstreamError>>,
+    pub(super) task: JoinHandle<Reply>,
 }
+
+/// What a client gets, and when.
+pub(super) type Reply = (Instant, Result<Frame, UpstreamError>);
 
 /// The request of one side, with more members of its parameters.
 pub(super) fn request(setting: Setting, side: usize, id: usize, more: &str) -> Outgoing {
@@ -127,20 +135,26 @@ pub(super) fn request(setting: Setting, side: usize, id: usize, more: &str) -> O
     )
 }
 
+/// A call that its server never answers.
+pub(super) fn endless(id: usize) -> Outgoing {
+    let text = format!(
+        r#"{{"jsonrpc":"2.0","id":"endless {id}","method":"tools/call","params":{{"name":"t"}}}}"#
+    );
+    let frame = Frame::parse(text.into(), &Limits::default()).unwrap();
+    Outgoing::plain(frame, Duration::from_secs(24 * 3600))
+}
+
 /// Sends it, and reads to the answer. To drop it is to go away.
-pub(super) fn send(
-    shared: &Arc<Shared>,
-    caller: Caller,
-    out: Outgoing,
-) -> JoinHandle<Result<Frame, UpstreamError>> {
+pub(super) fn send(shared: &Arc<Shared>, caller: Caller, out: Outgoing) -> JoinHandle<Reply> {
     let shared = Arc::clone(shared);
     spawn_named("a client", async move {
         let owner = caller.owner();
         let call = shared.down.call(&shared, out, CallClass::Effect, &owner);
-        let reply = Box::pin(call).await?;
-        match reply {
-            Reply::Single { frame, .. } => Ok(frame),
-            Reply::Stream(mut stream) => stream.answer(&shared.settings.name).await,
-        }
+        let reply = match Box::pin(call).await {
+            Ok(link::Reply::Single { frame, .. }) => Ok(frame),
+            Ok(link::Reply::Stream(mut stream)) => stream.answer(&shared.settings.name).await,
+            Err(error) => Err(error),
+        };
+        (Instant::now(), reply)
     })
 }

@@ -1,15 +1,17 @@
 //! What clients were asked and answered, and what they may be told again.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use lockgate_proto::jsonrpc::{Frame, decode_str, find, find_path, members};
 
-use super::super::super::call::Call;
-use super::super::super::ticket::Ticket;
 use super::client::{Client, Retry};
 use super::peer::{Answered, Peer};
+use super::reached::{Goal, Reached};
 use crate::error::UpstreamError;
+use crate::upstream::bridge::down::call::Call;
 use crate::upstream::bridge::down::room::WaitingRoom;
+use crate::upstream::bridge::down::ticket::Ticket;
 
 /// One question to a client, and the state that came with it.
 #[derive(Debug)]
@@ -19,11 +21,13 @@ pub(super) struct Round {
     pub(super) by: usize,
     pub(super) side: usize,
     /// The request that has begun the call.
-    origin: usize,
+    pub(super) origin: usize,
     pub(super) keys: Vec<String>,
-    questions: Vec<u64>,
+    pub(super) questions: Vec<u64>,
     /// The request whose answers the server got.
     went_on_by: Option<usize>,
+    /// Whether a client went on from here to the call's answer.
+    pub(super) is_last: bool,
 }
 
 #[derive(Debug, Default)]
@@ -35,9 +39,17 @@ pub(super) struct Ledger {
     answers: HashMap<u64, String>,
     n_requests: usize,
     over: HashSet<usize>,
+    reached: Reached,
 }
 
 impl Ledger {
+    pub(super) fn new(reached: Reached) -> Self {
+        Self {
+            reached,
+            ..Self::default()
+        }
+    }
+
     /// Id of a new request.
     pub(super) fn request(&mut self) -> usize {
         self.n_requests += 1;
@@ -50,9 +62,13 @@ impl Ledger {
 
     /// The request that has begun a call.
     pub(super) fn origin(&self, call: &Call) -> usize {
-        let last: usize = call.turn.id.parse().unwrap();
-        let retry = self.retries.get(&last);
-        retry.map_or(last, |(_, retry)| self.rounds[retry.round].origin)
+        self.origin_of(call.turn.id.parse().unwrap())
+    }
+
+    /// The request that has begun the call which this one may go on with.
+    pub(super) fn origin_of(&self, request: usize) -> usize {
+        let retry = self.retries.get(&request);
+        retry.map_or(request, |(_, retry)| self.rounds[retry.round].origin)
     }
 
     /// The server got an answer in a session of `caller`.
@@ -74,17 +90,13 @@ impl Ledger {
     pub(super) fn on_reply(
         &mut self,
         client: &Client,
-        reply: Result<Frame, UpstreamError>,
+        reply: &Result<Frame, UpstreamError>,
         room: &WaitingRoom,
     ) {
         assert!(self.over.insert(client.request), "a request ends once");
         let frame = match reply {
             Ok(frame) => frame,
-            Err(error) => {
-                let is_refused = matches!(error, UpstreamError::StateRefused { .. });
-                assert!(!is_refused || client.retry.is_some(), "{error}");
-                return;
-            }
+            Err(error) => return self.on_error(client, error),
         };
         let text = frame.text();
         assert_eq!(frame.id(), Some(&*client.request.to_string()), "{text}");
@@ -97,10 +109,28 @@ impl Ledger {
         match find_path(text, &["result", "requestState"]) {
             Some(state) => {
                 let state = decode_str(state.of(text)).unwrap();
-                self.on_question(client, &frame, &state, room);
+                self.on_question(client, frame, &state, room);
             }
-            None => self.on_end(client, &frame),
+            None => self.on_end(client, frame),
         }
+    }
+
+    fn on_error(&self, client: &Client, error: &UpstreamError) {
+        if matches!(error, UpstreamError::Timeout { .. }) {
+            self.reached.note(Goal::Silent);
+        }
+        let is_refused = matches!(error, UpstreamError::StateRefused { .. });
+        let Some(retry) = client.retry else {
+            assert!(!is_refused, "{error}");
+            return;
+        };
+        if is_refused && !retry.is_own {
+            self.reached.note(Goal::Stranger);
+        } else if is_refused && retry.is_late {
+            self.reached.note(Goal::Late);
+        }
+        let is_answered = retry.is_own && !retry.is_late && retry.is_after;
+        assert!(!is_answered, "a lost answer is given again: {error}");
     }
 
     fn on_question(&mut self, client: &Client, frame: &Frame, state: &str, room: &WaitingRoom) {
@@ -122,7 +152,11 @@ impl Ledger {
             keys: Vec::new(),
             questions: Vec::new(),
             went_on_by: None,
+            is_last: false,
         };
+        if asked.is_some() {
+            self.reached.note(Goal::SecondRound);
+        }
         for member in members(requests.of(text)) {
             let question = find_path(member.value, &["params", "question"]).unwrap();
             round.keys.push(member.key.into_owned());
@@ -135,12 +169,19 @@ impl Ledger {
     }
 
     fn on_end(&mut self, client: &Client, frame: &Frame) {
-        let Some(retry) = client.retry else { return };
         let text = frame.text();
-        let body = find(text, "result").or_else(|| find(text, "error"));
-        let body = body.unwrap().of(text);
-        let call = self.rounds[retry.round].ticket.call;
-        let first = self.answers.entry(call).or_insert_with(|| body.to_owned());
+        let Some(body) = find(text, "result") else {
+            panic!("no server has refused a call: {text}");
+        };
+        let body = body.of(text);
+        let Some(retry) = client.retry else { return };
+        let round = &mut self.rounds[retry.round];
+        round.is_last = true;
+        let known = self.answers.entry(round.ticket.call);
+        if matches!(known, Entry::Occupied(_)) {
+            self.reached.note(Goal::AnsweredAgain);
+        }
+        let first = known.or_insert_with(|| body.to_owned());
         assert_eq!(
             first, body,
             "a call has one answer, however often it is given"

@@ -5,30 +5,40 @@
 //! event ─► world ─┬─ client   one request of a caller, until its answer, its question, or until it leaves
 //!                 ├─ ledger   what every client was asked, and what became of it
 //!                 ├─ peer     the server in one session: what it was sent, what it asks
-//!                 └─ setting  the bridge between them: real, but for the far end of its channels
+//!                 ├─ setting  the bridge between them: real, but for the far end of its channels
+//!                 └─ reached  what the run has come to
 //! ```
 
 mod client;
 mod ledger;
 mod peer;
+mod reached;
 mod setting;
 mod world;
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 use proptest::sample::Index;
+use proptest::test_runner::{Config, TestRunner};
 use tokio::runtime::Builder;
 
 use self::client::Answers;
-use self::setting::Setting;
+use self::reached::Goal;
+use self::setting::{Setting, Sharing};
 use self::world::{End, World};
+
+/// As many runs come to all that they are about. Fewer, as one may ask for in a hurry, may not.
+const CASES_MIN: u32 = 256;
 
 /// What can happen.
 #[derive(Clone, Debug)]
 enum Event {
     /// A caller begins a call, unless it has the one already.
     Begin { by: usize, side: usize },
-    /// The server asks in mid-call.
-    Ask(Index),
+    /// The server asks in mid-call, or for roots whenever it likes.
+    Ask { at: Index, is_roots: bool },
     /// It takes its last question back.
     TakeBack(Index),
     /// It says something else.
@@ -71,7 +81,7 @@ fn event() -> impl Strategy<Value = Event> {
     let retry = (at(), 0..client::CALLERS, 0..2_usize, answers());
     prop_oneof![
         18 => (0..2_usize, 0..2_usize).prop_map(|(by, side)| Event::Begin { by, side }),
-        27 => at().prop_map(Event::Ask),
+        27 => (at(), prop::bool::weighted(0.15)).prop_map(|(at, is_roots)| Event::Ask { at, is_roots }),
         3 => at().prop_map(Event::TakeBack),
         3 => at().prop_map(Event::Tell),
         6 => at().prop_map(Event::Answer),
@@ -92,29 +102,63 @@ fn events() -> impl Strategy<Value = Vec<(Event, bool)>> {
 }
 
 fn setting() -> impl Strategy<Value = Setting> {
-    let bools = (any::<bool>(), any::<bool>(), any::<bool>());
-    bools.prop_map(|(are_alike, in_turns, is_crowded)| Setting {
+    let sharing = prop_oneof![
+        Just(Sharing::OwnSessions),
+        Just(Sharing::InTurns),
+        Just(Sharing::AtOnce),
+        Just(Sharing::AtOnceApart),
+    ];
+    let settings = (any::<bool>(), sharing, any::<bool>());
+    settings.prop_map(|(are_alike, sharing, is_crowded)| Setting {
         are_alike,
-        in_turns,
+        sharing,
         is_crowded,
     })
 }
 
-proptest! {
-    #[test]
-    fn every_call_ends_once_leaves_nothing_and_is_its_callers_alone(
-        setting in setting(),
-        events in events(),
-        end in prop_oneof![3 => Just(End::TimePasses), 1 => Just(End::ServerIsRemoved)],
-    ) {
-        let mut runtime = Builder::new_current_thread();
-        let runtime = runtime.enable_time().start_paused(true).build().unwrap();
-        runtime.block_on(async {
-            let mut world = World::new(setting).await;
-            for (event, is_settled) in events {
-                world.on(event, is_settled).await;
+fn end() -> impl Strategy<Value = End> {
+    prop_oneof![
+        2 => Just(End::TimePasses),
+        1 => Just(End::ClientsLeave),
+        1 => Just(End::ServerIsRemoved),
+    ]
+}
+
+/// Plays a run; gives what it has come to.
+fn play(setting: Setting, events: Vec<(Event, bool)>, end: End) -> Vec<Goal> {
+    let mut runtime = Builder::new_current_thread();
+    let runtime = runtime.enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let mut world = World::new(setting).await;
+        let reached = world.reached.clone();
+        for (event, is_settled) in events {
+            world.on(event, is_settled).await;
+        }
+        world.end(end).await;
+        reached.goals()
+    })
+}
+
+#[test]
+fn every_call_ends_once_leaves_nothing_and_is_its_callers_alone() {
+    let config = Config {
+        test_name: Some(concat!(module_path!(), "::every_call_ends_once")),
+        ..Config::with_source_file(file!())
+    };
+    let n_cases = config.cases;
+    let n_runs = RefCell::new(BTreeMap::<Goal, u32>::new());
+    let run =
+        TestRunner::new(config).run(&(setting(), events(), end()), |(setting, events, end)| {
+            for goal in play(setting, events, end) {
+                *n_runs.borrow_mut().entry(goal).or_default() += 1;
             }
-            world.end(end).await;
+            Ok(())
         });
+    if let Err(failure) = run {
+        panic!("{failure}");
+    }
+    let n_runs = n_runs.into_inner();
+    for goal in Goal::ALL.iter().filter(|_| n_cases >= CASES_MIN) {
+        assert!(n_runs.contains_key(goal), "{goal:?}: {n_runs:?}");
     }
 }

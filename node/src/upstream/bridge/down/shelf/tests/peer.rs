@@ -1,11 +1,19 @@
 //! The server in one session: what it was sent, and what it says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lockgate_proto::jsonrpc::{Frame, Kind, find_path};
+use tokio::time::Instant;
 
 use super::client::REQUEST;
+use super::reached::{Goal, Reached};
+use super::setting::{QUIET, Sharing};
 use crate::upstream::transport::channel::FarEnd;
+
+/// What any call's client can be asked: all have the same.
+pub(super) const ROOTS: &str = "roots/list";
+/// What the client of one call is asked.
+pub(super) const FORM: &str = "elicitation/create";
 
 /// What became of a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,11 +24,33 @@ enum Asked {
     Over,
 }
 
+/// A question that was asked.
+#[derive(Debug)]
+struct Question {
+    asked: Asked,
+    method: &'static str,
+    /// Whose it can be; `None` where that depends on what comes first.
+    whose: Option<Whose>,
+}
+
+/// The calls that a question can be of.
+#[derive(Debug)]
+struct Whose {
+    /// Those that ran when it was asked.
+    ran: BTreeSet<u64>,
+    /// Those of them that have run ever since.
+    run_on: BTreeSet<u64>,
+    /// Since when that is one.
+    clear_since: Option<Instant>,
+    /// Whether it comes with its call, and is lost with it when the server itself ends it.
+    is_with_call: bool,
+}
+
 /// What became of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Called {
     Open,
-    Answered,
+    Answered(Instant),
     Cancelled,
 }
 
@@ -37,23 +67,33 @@ pub(super) struct Peer {
     far: FarEnd,
     /// Whose session it is.
     pub(super) caller: usize,
+    sharing: Sharing,
     /// Whether calls take turns there.
     in_turns: bool,
     calls: BTreeMap<u64, Called>,
     /// Its calls, by the requests that began them.
     numbers: BTreeMap<usize, u64>,
-    questions: BTreeMap<u64, (Asked, u64)>,
+    questions: BTreeMap<u64, Question>,
+    reached: Reached,
 }
 
 impl Peer {
-    pub(super) fn new(far: FarEnd, caller: usize, in_turns: bool) -> Self {
+    /// In `lane` of the caller's sessions.
+    pub(super) fn new(
+        far: FarEnd,
+        caller: usize,
+        (sharing, lane): (Sharing, u8),
+        reached: Reached,
+    ) -> Self {
         Self {
             far,
             caller,
-            in_turns,
+            sharing,
+            in_turns: sharing.takes_turns(lane),
             calls: BTreeMap::new(),
             numbers: BTreeMap::new(),
             questions: BTreeMap::new(),
+            reached,
         }
     }
 
@@ -87,18 +127,25 @@ impl Peer {
 
     fn on_call(&mut self, frame: &Frame) {
         assert_eq!(frame.method(), "tools/call");
-        let is_free = !self.in_turns || self.open_call().is_none();
+        let Some(request) = frame.param(&["_meta", REQUEST]) else {
+            // One of those that never end.
+            return;
+        };
+        let is_free = !self.in_turns || self.open_calls().next().is_none();
         assert!(is_free, "one call at a time has the session");
         let n = frame.id().unwrap().parse().unwrap();
         let known = self.calls.insert(n, Called::Open);
-        let request = frame.param(&["_meta", REQUEST]).unwrap();
         let request = request.of(frame.text()).parse().unwrap();
         let sent = self.numbers.insert(request, n);
         assert_eq!((known, sent), (None, None), "a call is sent once");
+        if self.open_calls().count() > 1 {
+            self.reached.note(Goal::AtOnce);
+        }
     }
 
     fn on_cancelled(&mut self, frame: &Frame) {
         assert_eq!(frame.method(), "notifications/cancelled");
+        self.reached.note(Goal::of_words(frame.text()));
         let n = frame.param(&["requestId"]).unwrap().of(frame.text());
         let call = self.calls.get_mut(&n.parse().unwrap());
         let before = call.map(|call| std::mem::replace(call, Called::Cancelled));
@@ -106,49 +153,168 @@ impl Peer {
     }
 
     fn on_answer(&mut self, frame: &Frame) -> Option<Answered> {
-        let question: u64 = frame.id().unwrap().parse().unwrap();
-        let (asked, _) = self.questions.get_mut(&question).unwrap();
-        let before = std::mem::replace(asked, Asked::Over);
+        let number: u64 = frame.id().unwrap().parse().unwrap();
+        let question = self.questions.get_mut(&number).unwrap();
+        let before = std::mem::replace(&mut question.asked, Asked::Over);
         assert_eq!(before, Asked::Open, "a question is answered once");
+        if frame.kind() == Kind::Error {
+            self.reached.note(Goal::of_words(frame.text()));
+        }
         let by = find_path(frame.text(), &["result", "content", "by"])?;
         let by = by.of(frame.text()).parse().unwrap();
-        Some(Answered { question, by })
+        Some(Answered {
+            question: number,
+            by,
+        })
     }
 
-    /// The call that is under way.
-    pub(super) fn open_call(&self) -> Option<u64> {
-        let mut open = self.calls.iter().filter(|(_, call)| **call == Called::Open);
-        open.next().map(|(n, _)| *n)
+    /// The calls that are under way, the oldest first.
+    pub(super) fn open_calls(&self) -> impl Iterator<Item = u64> {
+        let open = self.calls.iter();
+        let open = open.filter(|(_, call)| **call == Called::Open);
+        open.map(|(n, _)| *n)
     }
 
-    fn call_of(&self, request: usize) -> Option<Called> {
-        self.calls.get(self.numbers.get(&request)?).copied()
+    /// The call that `request` has begun, if it was sent here.
+    pub(super) fn number(&self, request: usize) -> Option<u64> {
+        self.numbers.get(&request).copied()
     }
 
-    /// Whether the call that `request` has begun was given up.
-    pub(super) fn is_cancelled(&self, request: usize) -> bool {
-        self.call_of(request) == Some(Called::Cancelled)
+    /// Whether the call was given up.
+    pub(super) fn is_cancelled(&self, n: u64) -> bool {
+        self.calls.get(&n) == Some(&Called::Cancelled)
     }
 
     /// Whether it is under way.
-    pub(super) fn is_open(&self, request: usize) -> bool {
-        self.call_of(request) == Some(Called::Open)
+    pub(super) fn is_open(&self, n: u64) -> bool {
+        self.calls.get(&n) == Some(&Called::Open)
     }
 
-    pub(super) fn ask(&mut self, question: u64) {
-        let Some(call) = self.open_call() else { return };
+    /// When it was answered.
+    pub(super) fn answered_at(&self, n: u64) -> Option<Instant> {
+        match self.calls.get(&n)? {
+            Called::Answered(at) => Some(*at),
+            Called::Open | Called::Cancelled => None,
+        }
+    }
+
+    /// Asks; `running` are the calls that run and do not wait for their clients, where nothing is on its way.
+    pub(super) fn ask(
+        &mut self,
+        question: u64,
+        method: &'static str,
+        running: Option<BTreeSet<u64>>,
+    ) {
+        let open: Vec<u64> = self.open_calls().collect();
+        let with_call = match (self.sharing, &*open) {
+            (Sharing::OwnSessions | Sharing::InTurns, [oldest, ..])
+            | (Sharing::AtOnce, [oldest]) => Some(BTreeSet::from([*oldest])),
+            _ => None,
+        };
+        let is_with_call = with_call.is_some();
+        let ran = with_call.or_else(|| running.filter(|_| method != ROOTS));
+        let whose = ran.map(|ran| Whose {
+            run_on: ran.clone(),
+            ran,
+            clear_since: None,
+            is_with_call,
+        });
+        let asked = Question {
+            asked: Asked::Open,
+            method,
+            whose,
+        };
+        self.questions.insert(question, asked);
         let secret = Self::secret(self.caller);
-        self.questions.insert(question, (Asked::Open, call));
         self.far.say(format!(
-            r#"{{"jsonrpc":"2.0","id":{question},"method":"elicitation/create","params":{{"message":"{secret}","question":{question}}}}}"#
+            r#"{{"jsonrpc":"2.0","id":{question},"method":"{method}","params":{{"message":"{secret}","question":{question}}}}}"#
         ));
+    }
+
+    /// These calls run and do not wait for their clients.
+    pub(super) fn note_running(&mut self, running: &BTreeSet<u64>) {
+        for question in self.questions.values_mut() {
+            if let Some(whose) = &mut question.whose {
+                whose.run_on.retain(|n| running.contains(n));
+                if whose.run_on.len() == 1 {
+                    whose.clear_since.get_or_insert_with(Instant::now);
+                }
+            }
+        }
+    }
+
+    /// A question does not wait here once it is clear whose it is: its call waits for it, or the server was refused.
+    pub(super) fn check_prompt(&self) {
+        let open = self.questions.iter();
+        let open = open.filter(|(_, question)| question.asked == Asked::Open);
+        for (number, question) in open {
+            let Some(whose) = question.whose.as_ref().filter(|_| !self.is_gone()) else {
+                continue;
+            };
+            let is_late = whose.clear_since.is_some_and(|at| at.elapsed() > QUIET);
+            let runs_on = whose.run_on.first();
+            assert!(
+                !is_late || runs_on.is_none(),
+                "{runs_on:?} is not asked {number}"
+            );
+        }
+    }
+
+    /// Whether the question was asked here.
+    pub(super) fn has_asked(&self, question: u64) -> bool {
+        self.questions.contains_key(&question)
+    }
+
+    /// The question was put to the client of the call that `request` has begun.
+    pub(super) fn check_put(&self, question: u64, request: usize) {
+        let asked = &self.questions[&question];
+        let Some(n) = self.number(request) else {
+            assert_eq!(asked.method, ROOTS, "only roots are asked before a call");
+            self.reached.note(Goal::Unsent);
+            return;
+        };
+        // Roots that a call leaves are asked of the next.
+        let whose = asked.whose.as_ref().filter(|_| asked.method != ROOTS);
+        let Some(Whose { ran, run_on, .. }) = whose else {
+            return;
+        };
+        assert!(
+            ran.contains(&n),
+            "question {question} is put to a call that ran when it was asked: {n}, {ran:?}"
+        );
+        let mut others = run_on.iter().filter(|other| **other != n);
+        assert_eq!(
+            others.next(),
+            None,
+            "question {question} is not put to {n} while it may be another's"
+        );
+        if ran.len() > 1 {
+            self.reached.note(Goal::LastLeft);
+        }
+    }
+
+    /// Questions that nobody has answered, though no call that was given up can have had them.
+    pub(super) fn unanswered(&self) -> Vec<u64> {
+        let open = self.questions.iter();
+        let open = open.filter(|(_, question)| question.asked == Asked::Open);
+        let kept = open.filter(|(_, question)| {
+            let mut calls = self.calls.iter();
+            !calls.any(|(n, call)| match (&question.whose, call) {
+                (_, Called::Open) => false,
+                (None, Called::Cancelled) => true,
+                (None, Called::Answered(_)) => false,
+                (Some(whose), Called::Cancelled) => whose.ran.contains(n),
+                (Some(whose), Called::Answered(_)) => whose.is_with_call && whose.ran.contains(n),
+            })
+        });
+        kept.map(|(number, _)| *number).collect()
     }
 
     pub(super) fn take_back(&mut self) {
         let mut open = self.questions.iter_mut().rev();
-        let last = open.find(|(_, (asked, _))| *asked == Asked::Open);
-        if let Some((id, (asked, _))) = last {
-            *asked = Asked::TakenBack;
+        let last = open.find(|(_, question)| question.asked == Asked::Open);
+        if let Some((id, question)) = last {
+            question.asked = Asked::TakenBack;
             self.far.say(format!(
                 r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#
             ));
@@ -162,13 +328,17 @@ impl Peer {
         ));
     }
 
-    pub(super) fn answer(&mut self) {
-        let Some(n) = self.open_call() else { return };
-        self.calls.insert(n, Called::Answered);
-        let secret = Self::secret(self.caller);
+    pub(super) fn answer(&mut self, n: u64) {
+        self.calls.insert(n, Called::Answered(Instant::now()));
+        let answer = self.words(n);
         self.far.say(format!(
-            r#"{{"jsonrpc":"2.0","id":{n},"result":{{"content":[{{"type":"text","text":"{secret}, {n}"}}]}}}}"#
+            r#"{{"jsonrpc":"2.0","id":{n},"result":{{"content":[{{"type":"text","text":"{answer}"}}]}}}}"#
         ));
+    }
+
+    /// What the call is answered, and no other is.
+    pub(super) fn words(&self, n: u64) -> String {
+        format!("{}, call {n}.", Self::secret(self.caller))
     }
 
     /// The server is gone, and says no more.
