@@ -76,7 +76,8 @@ async fn a_tail_shows_what_comes_and_ends_when_it_is_told() {
     assert!(gateway.ended().await.success());
 }
 
-fn metric(text: &str, name: &str) -> f64 {
+/// Value of a metric without labels.
+pub(crate) fn metric(text: &str, name: &str) -> f64 {
     let mut lines = text.lines();
     let line = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     line.unwrap_or_else(|| panic!("no {name}")).parse().unwrap()

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
+use tokio::sync::mpsc::Sender;
 
+use crate::audit_tail::metric;
 use crate::support::{ANN, Answer, BOB, Client, Gateway, Push, Upstream, eventually};
 
 pub(crate) const SESSION_ONLY: &str = ", era: session";
@@ -243,30 +246,54 @@ async fn listens_share_subscriptions_and_hear_what_they_asked_for() {
     gateway.stop().await;
 }
 
-#[tokio::test]
-async fn a_thousand_parked_calls_are_small() {
-    const FIRST: u32 = 20;
-    const CALLS: u32 = 1_000;
-    let upstream = Upstream::start().await;
-    let gateway = Gateway::start(&upstream.config(SESSION_ONLY)).await;
-    let client = gateway.client().at("/s/up/mcp");
-    let mut scripts = Vec::new();
-    let mut before = 0;
-    for n in 0..FIRST + CALLS {
-        if n == FIRST {
-            // The first ones have set up what all share.
-            before = gateway.process().rss_kib();
-        }
+/// Lets so many calls wait, and gives what keeps their servers' answers open.
+async fn park(upstream: &Upstream, client: &Client, n_calls: usize) -> Vec<Sender<Push>> {
+    // Each call gathers questions for a while; so many do at the same time.
+    const ABREAST: usize = 16;
+    let calls = stream::iter(0..n_calls).map(async |n| {
         let say = upstream.script();
         say.send(Push::Raw(ELICIT)).await.unwrap();
-        let asked = script(&client, json!({})).await.message().await;
+        let asked = script(client, json!({})).await.message().await;
         let state = asked["result"]["requestState"].as_str();
         assert!(state.is_some(), "{n}: {asked}");
-        scripts.push(say);
-    }
+        say
+    });
+    calls.buffer_unordered(ABREAST).collect().await
+}
+
+/// Measures what a call takes on the average that asks one short question, by the memory of the whole process. No bound
+/// holds for one call alone but `question_max` (1 MiB by default): what a server asks is kept as it was asked, and
+/// `memory_max` and `memory_principal_max` bound the sum. All that were measured then wait in vain.
+#[tokio::test]
+async fn a_thousand_parked_calls_are_small_and_all_of_them_expire() {
+    const FIRST: usize = 20;
+    const CALLS: usize = 1_000;
+    const ALL: usize = FIRST + CALLS;
+    let upstream = Upstream::start().await;
+    // Longer than it takes to park them all, and the least that the test takes.
+    let config = upstream.config(SESSION_ONLY) + "bridge: { wait: 30s }\n";
+    let gateway = Gateway::start(&config).await;
+    let waiting = async || metric(&gateway.metrics().await, "mcp_gateway_waiting_calls") as usize;
+    let client = gateway.client().at("/s/up/mcp");
+    // The first ones set up what all share.
+    let mut scripts = park(&upstream, &client, FIRST).await;
+    let before = gateway.process().rss_kib();
+    scripts.extend(park(&upstream, &client, CALLS).await);
     let grown = gateway.process().rss_kib().saturating_sub(before);
-    let each = grown as f64 / f64::from(CALLS);
+    assert_eq!(waiting().await, ALL, "what was measured waits");
+    let each = grown as f64 / CALLS as f64;
     assert!(each <= 32.0, "{each:.1} KiB for each parked call");
+
+    eventually("nothing waits", async || waiting().await == 0).await;
+    // Each question has an answer at the server, and each call its end. Answers have no method.
+    eventually("the server is told of all", async || {
+        upstream.received("") >= ALL && upstream.received("notifications/cancelled") >= ALL
+    })
+    .await;
+    let told = ["tools/call", "", "notifications/cancelled"].map(|what| upstream.received(what));
+    assert_eq!(told, [ALL; 3], "once");
+    let waiting_bytes = metric(&gateway.metrics().await, "mcp_gateway_waiting_size_bytes");
+    assert_eq!(waiting_bytes, 0.0);
     drop(scripts);
     gateway.stop().await;
 }
