@@ -490,3 +490,6 @@ fn introduce(shared: &Shared, server: &ServerInfo, revision: Revision) -> Arc<st
     )
     .into()
 }
+
+#[cfg(test)]
+mod tests;

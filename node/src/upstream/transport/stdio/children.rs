@@ -110,6 +110,13 @@ impl Children {
         }
     }
 
+    /// Requests of the stateless era by `owner` go over `channel`, as to a child that was started for them.
+    #[cfg(test)]
+    pub(in crate::upstream) async fn adopt(&self, owner: &Owner<'_>, channel: &Channel) {
+        let key = stateless_key(self.0.scope, owner);
+        self.0.slot(Era::Stateless, key).adopt(channel).await;
+    }
+
     /// Ends all children; the next calls start others.
     pub async fn restart(&self) {
         let living = self.0.living();

@@ -110,6 +110,12 @@ impl Slot {
         }
     }
 
+    /// Has `channel` for its child, in the place of one that it may have had.
+    #[cfg(test)]
+    pub(super) async fn adopt(&self, channel: &Channel) {
+        self.state.lock().await.set(channel, self.keeper);
+    }
+
     /// A place at the shared child, for a session whose own messages go to `mailbox`.
     ///
     /// # Cancel safety
