@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{debug, warn};
 
 use crate::audit::{AuditCommand, KeyKind, SignerKey, Signers, VerifierKey, derive};
@@ -23,8 +23,11 @@ const EVERY: Duration = Duration::from_secs(1);
 /// Steps from a log that nobody signs to a good checkpoint of all of it: the keys, the signers, the checkpoint, the
 /// cosignature.
 const STEPS_MAX: usize = 4;
-/// Records that one checkpoint covers, but for those that come while it is signed.
+/// Records that one checkpoint covers, but for those that come within [`PAUSE`].
 const RECORDS_MAX: u64 = 1024;
+/// Shortest time between two checkpoints of one leader. Each costs a commit, and another for every other voter: at tens
+/// of thousands of records a second those were more commits than the records' own. Until then the tail has its MACs.
+const PAUSE: Duration = Duration::from_millis(250);
 /// Name of the register of a voter's vkey, before its name.
 const REGISTER: &str = "audit/cosigner/";
 
@@ -60,6 +63,7 @@ impl Notary {
         let mut views = self.cluster.watch();
         let mut every = interval(EVERY);
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut last = Instant::now();
         loop {
             tokio::select! {
                 _now = every.tick() => {}
@@ -67,24 +71,25 @@ impl Notary {
                     if changed.is_err() {
                         return;
                     }
-                    if !self.is_urgent(&views.borrow_and_update()) {
+                    if !self.is_urgent(&views.borrow_and_update(), last.elapsed()) {
                         continue;
                     }
                 }
             }
             self.tick().await;
+            last = Instant::now();
         }
     }
 
-    /// Whether a checkpoint waits for this node, or there are as many records behind the last one as it may cover.
-    fn is_urgent(&self, view: &View) -> bool {
+    /// Whether a checkpoint waits for this node, or the next one is full. `since_last`: when this node last signed.
+    fn is_urgent(&self, view: &View, since_last: Duration) -> bool {
         let log = view.audit();
         let mut pending = log.pending().peekable();
         if pending.peek().is_some() {
             return pending.any(|(_, note)| !note.names(self.own.verifier()));
         }
         let signed = log.checkpoint().map_or(0, |(last, _)| last.size);
-        log.size() >= signed + RECORDS_MAX && self.cluster.leads()
+        is_full(log.size().saturating_sub(signed), since_last) && self.cluster.leads()
     }
 
     /// Does all that is due, so that a node which ends leaves nothing unsigned that it could sign.
@@ -184,5 +189,28 @@ impl Notary {
         }
         let note = note.to_text().into_bytes();
         Some(AuditCommand::Checkpoint { note }.into())
+    }
+}
+
+fn is_full(n_unsigned: u64, since_last: Duration) -> bool {
+    n_unsigned >= RECORDS_MAX && since_last >= PAUSE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_checkpoint_is_made_at_once_but_for_a_pause() {
+        let before = PAUSE.saturating_sub(Duration::from_millis(1));
+        for (n_unsigned, since_last, made) in [
+            (RECORDS_MAX, PAUSE, true),
+            (RECORDS_MAX - 1, EVERY, false),
+            (RECORDS_MAX, before, false),
+            (100 * RECORDS_MAX, before, false),
+        ] {
+            let is_full = is_full(n_unsigned, since_last);
+            assert_eq!(is_full, made, "{n_unsigned} after {since_last:?}");
+        }
     }
 }
