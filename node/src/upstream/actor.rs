@@ -352,6 +352,10 @@ impl ActorState {
                 }
             }
         }
+        if next.phase == Phase::Up && before.phase == Phase::Up && next.eras != before.eras {
+            let server = &self.shared.settings.name;
+            info!(%server, eras = %next.eras, before = %before.eras, "server speaks other eras");
+        }
         self.published = next.clone();
         self.shared.published.store(Arc::new(next));
         self.shared.changes.send_modify(|n| *n = n.wrapping_add(1));

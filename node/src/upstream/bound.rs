@@ -88,8 +88,7 @@ impl BoundSession {
         key: SessionKey,
     ) -> Result<Self, UpstreamError> {
         let number = next_number();
-        let eras = shared.published.load().eras;
-        if eras.session == Some(false) && eras.stateless == Some(true) {
+        if shared.published.load().eras.speaks_only(Era::Stateless) {
             let session = up::Session::open(shared, &init, key).await?;
             let leg = Leg::Bridged(session);
             return Ok(Self { number, leg });
@@ -221,10 +220,21 @@ impl BoundSession {
         self.number == other.number
     }
 
-    /// Whether it was opened through a predecessor of `handle`, which is on its way out.
+    /// Whether it was opened through a predecessor of `handle`, which is on its way out, or in an era that the server
+    /// does not speak any more.
     pub fn is_outlived_by(&self, handle: &UpstreamHandle) -> bool {
         let shared = self.shared();
-        shared.is_leaving() && !Arc::ptr_eq(shared, &handle.shared)
+        let is_replaced = shared.is_leaving() && !Arc::ptr_eq(shared, &handle.shared);
+        is_replaced || self.is_of_lost_era()
+    }
+
+    /// Whether the server was found to speak only the other era since this was opened: it came back as another version.
+    pub(super) fn is_of_lost_era(&self) -> bool {
+        let eras = self.shared().published.load().eras;
+        match &self.leg {
+            Leg::Own(_) => eras.speaks_only(Era::Stateless),
+            Leg::Bridged(_) => eras.speaks_only(Era::Session),
+        }
     }
 
     /// Waits, for at most `limit`, until its server, which is on its way out, has no call in flight.

@@ -81,6 +81,15 @@ impl Eras {
         }
     }
 
+    /// Whether it speaks this era, and surely not the other.
+    pub(super) fn speaks_only(self, era: Era) -> bool {
+        let other = match era {
+            Era::Session => Era::Stateless,
+            Era::Stateless => Era::Session,
+        };
+        self.speaks(era) == Some(true) && self.speaks(other) == Some(false)
+    }
+
     /// What the configuration decides alone.
     pub(super) fn decreed(choice: EraChoice) -> Self {
         let (session, stateless) = match choice {
@@ -249,6 +258,8 @@ impl Machine {
                     .on_fetched(done, (ttl, has_untold), effects);
                 self.on_fetched(effects);
             }
+            // Of an era that it has lost meanwhile, a late word.
+            Event::ListChanged(era) if self.eras.speaks(era) == Some(false) => {}
             Event::ListChanged(era) => self.keeper_mut(era).on_changed(effects),
             Event::ListenEnded {
                 era,
@@ -398,6 +409,7 @@ impl Machine {
             // One that is down is probed until it is up, and then this begins anew.
             Timer::Reprobe if self.phase != Phase::Up => {}
             Timer::Reprobe => self.probe(effects),
+            Timer::Fetch(era) if self.eras.speaks(era) == Some(false) => {}
             Timer::Fetch(era) => self.keeper_mut(era).on_due(effects),
             Timer::Check(endpoint) => self.checks.on_due(endpoint, effects),
             Timer::Health => {

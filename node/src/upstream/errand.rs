@@ -81,9 +81,13 @@ async fn fetch_over_session(
     shared: &Arc<Shared>,
     own: &OwnSession,
 ) -> Result<Catalog, UpstreamError> {
-    let session = match own.get() {
+    let known = own.get().filter(|own| !own.is_of_lost_era());
+    let session = match known {
         Some(own) => own,
         None => {
+            if let Some(old) = own.take() {
+                old.close().await;
+            }
             let (init, key) = (own_request::session_init(), own_request::session_key());
             let session = BoundSession::open(Arc::clone(shared), init, key).await?;
             own.keep(session.clone());

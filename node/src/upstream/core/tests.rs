@@ -169,6 +169,15 @@ fn only_spoken_eras_are_fetched() {
 }
 
 #[test]
+fn an_era_that_was_lost_is_fetched_no_more() {
+    check(
+        "start probed:s fetched:s dropped:s probed:t due:s changed:s probed:s",
+        "health@10000 probe | fetch:s! again@3600000 news | listen:s news | s@500 | \
+         fetch:t! again@3600000 news |  |  | fetch:s! again@3600000 news",
+    );
+}
+
+#[test]
 fn a_silent_server_is_probed_again_with_back_off() {
     check(
         "start probed:none due:probe probed:none due:probe probed:none",

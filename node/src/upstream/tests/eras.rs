@@ -65,6 +65,38 @@ async fn an_era_that_a_server_learned_in_silence_is_found_in_time() {
     .await;
 }
 
+#[tokio::test]
+async fn a_server_that_comes_back_in_the_other_era_is_used_as_what_it_is() {
+    let all = Some(["a", "b", "c"].map(str::to_owned).to_vec());
+    let mut fake = Fake::start(&World::new(false, true)).await;
+    let settings = config::Server {
+        probe_interval: Duration::from_millis(50),
+        ..server("jira", &[fake.url()])
+    };
+    let handle = spawn(settings).await;
+    let mut session = handle.open(init(), &key()).await.unwrap();
+    let ping = request("ping", "");
+    for (era, speaks) in [
+        (Era::Session, (true, false)),
+        (Era::Stateless, (false, true)),
+    ] {
+        session.call(&ping, CallClass::Repeatable).await.unwrap();
+        assert!(!session.is_outlived_by(&handle));
+        let port = fake.stop().await;
+        // The lists are looked for while it is away, too.
+        until(&handle, |handle| !handle.is_up()).await;
+        fake = Fake::start_at(port, &World::new(speaks.0, speaks.1));
+        until(&handle, |handle| {
+            handle.speaks(era) == Some(true) && tools(handle, era) == all
+        })
+        .await;
+        // Whoever holds the old one gets another, in the era that is spoken now.
+        assert!(session.is_outlived_by(&handle));
+        session = handle.open(init(), &key()).await.unwrap();
+    }
+    session.call(&ping, CallClass::Repeatable).await.unwrap();
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn a_child_that_crashed_may_come_back_as_another_version() {
