@@ -235,27 +235,32 @@ mod tests {
             return;
         }
         let network = Network::create(2).unwrap();
-        // A datagram needs no answer, so each direction can be seen by itself.
+        // A datagram needs no answer, so each direction can be seen by itself. The one that nothing cuts off, from the
+        // receiver's own side, comes after it: what was not there before that does not come any more.
         let arrives = |from: usize, to: usize| {
             let address = network.address(to).to_string();
             let space = |node: usize| network.space(node);
             let mut receiver = Command::new("ip")
                 .args(["netns", "exec", &space(to), "python3", "-c"])
                 .arg(format!(
-                    "import socket\ns=socket.socket(socket.AF_INET,socket.SOCK_DGRAM)\ns.bind(('{address}',9999))\nprint('up',flush=True)\ns.settimeout(1)\ns.recv(9)"
+                    "import socket\ns=socket.socket(socket.AF_INET,socket.SOCK_DGRAM)\ns.bind(('{address}',9999))\nprint('up',flush=True)\nprint(s.recv(9).decode())"
                 ))
                 .stdout(std::process::Stdio::piped())
                 .stderr(std::process::Stdio::null())
                 .spawn()
                 .unwrap();
-            let mut line = String::new();
             let out = receiver.stdout.take().unwrap();
-            std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut line).unwrap();
-            let send = format!(
-                "import socket\nsocket.socket(socket.AF_INET,socket.SOCK_DGRAM).sendto(b'x',('{address}',9999))"
-            );
-            run(&["ip", "netns", "exec", &space(from), "python3", "-c", &send]).unwrap();
-            receiver.wait().unwrap().success()
+            let mut lines = std::io::BufRead::lines(std::io::BufReader::new(out));
+            assert_eq!(lines.next().unwrap().unwrap(), "up");
+            for (node, what) in [(from, "over"), (to, "own")] {
+                let send = format!(
+                    "import socket\nsocket.socket(socket.AF_INET,socket.SOCK_DGRAM).sendto(b'{what}',('{address}',9999))"
+                );
+                run(&["ip", "netns", "exec", &space(node), "python3", "-c", &send]).unwrap();
+            }
+            let first = lines.next().unwrap().unwrap();
+            assert!(receiver.wait().unwrap().success());
+            first == "over"
         };
         assert!(arrives(0, 1) && arrives(1, 0));
         network.cut(0, 1).unwrap();
