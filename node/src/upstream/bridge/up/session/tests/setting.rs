@@ -76,7 +76,7 @@ impl Setting {
         let endpoint = Endpoint::new(0, "x".into(), 1, far, breaker);
         let limits = config::Bridge {
             wait: WAIT,
-            rounds_max: ROUNDS_MAX,
+            rounds_session_max: ROUNDS_MAX,
             ..config::Bridge::default()
         };
         let sealer = Sealer::new(&Keyring::generate().unwrap()).unwrap();
