@@ -60,6 +60,7 @@ fn unusable(parts: &Parts, server: &DynamicServer) -> Status {
         in_flight: 0,
         children: 0,
         last_error: Some(checked.err().unwrap_or_else(|| "not started".to_owned())),
+        last_error_secs_ago: None,
         session_catalog: None,
         stateless_catalog: None,
     }

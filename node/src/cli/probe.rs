@@ -44,16 +44,12 @@ fn check(status: &Status) -> Check {
         .or(status.stateless_catalog)
         .filter(|_| status.up)
     else {
-        let why = status
-            .last_error
-            .clone()
-            .unwrap_or_else(|| format!("no answer within {} s", SETTLE_MAX.as_secs()));
-        return Check::new(
-            name,
-            Verdict::Failed,
-            why,
-            "run the command by hand, or look with `lockgate doctor`; `lockgate serve` logs what the server writes on standard error",
-        );
+        let why = match &status.last_error {
+            Some(error) => error.clone(),
+            None if status.settled => "no answer".to_owned(),
+            None => format!("no answer within {} s", SETTLE_MAX.as_secs()),
+        };
+        return Check::new(name, Verdict::Failed, why, remedy(status));
     };
     let detail = [
         counted(catalog.tools, "tool"),
@@ -63,6 +59,18 @@ fn check(status: &Status) -> Check {
     ];
     let detail = detail.join(", ");
     Check::new(name, Verdict::Good, detail, "")
+}
+
+fn remedy(status: &Status) -> &'static str {
+    let is_command = status
+        .endpoints
+        .iter()
+        .any(|endpoint| endpoint.transport == Some("stdio"));
+    if is_command {
+        "run the command by hand, or look with `lockgate doctor`; `lockgate serve` logs what the server writes on standard error"
+    } else {
+        "start the server, or correct its address: host, port and path"
+    }
 }
 
 /// `1 tool`, `2 tools`.

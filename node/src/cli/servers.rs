@@ -181,7 +181,7 @@ fn row(server: &Value) -> Vec<String> {
             [] => "-".to_owned(),
             names => names.iter().map(text).collect::<Vec<_>>().join(","),
         },
-        text(&server["last_error"]),
+        last_error(server, healthy == endpoints.len()),
     ]
 }
 
@@ -199,11 +199,26 @@ fn transports(endpoints: &[Value]) -> String {
     names.join(",")
 }
 
-/// How the eras are known, and since when: `decreed`, or `found 3m ago`.
+/// How the eras are known, and since when: `decreed`, or `found 3m ago`; `none found 3m ago` where none is spoken.
 fn verdict(eras: &Value) -> String {
     match (eras["origin"].as_str(), eras["found_secs_ago"].as_u64()) {
-        (Some("found"), Some(secs)) => format!("found {} ago", age(secs)),
+        (Some("found"), Some(secs)) => {
+            let is_any = eras["session"] == true || eras["stateless"] == true;
+            let what = if is_any { "found" } else { "none found" };
+            format!("{what} {} ago", age(secs))
+        }
         (Some(origin), _) => origin.to_owned(),
+        (None, _) => "-".to_owned(),
+    }
+}
+
+/// What is wrong, and since when it is known. Of one that is well again it is history, which `--json` keeps.
+fn last_error(server: &Value, all_healthy: bool) -> String {
+    let is_over = server["up"] == true && all_healthy;
+    let (error, secs) = (&server["last_error"], &server["last_error_secs_ago"]);
+    match (error.as_str().filter(|_| !is_over), secs.as_u64()) {
+        (Some(error), Some(secs)) => format!("{error} ({} ago)", age(secs)),
+        (Some(error), None) => error.to_owned(),
         (None, _) => "-".to_owned(),
     }
 }
@@ -274,8 +289,23 @@ mod tests {
     }
 
     #[test]
+    fn an_error_has_an_age_and_is_gone_when_all_is_well_again() {
+        let shown = |up: bool, healthy: bool| {
+            let error = json!({ "up": up, "last_error": "refused", "last_error_secs_ago": 180 });
+            last_error(&error, healthy)
+        };
+        assert_eq!(shown(false, false), "refused (3m ago)");
+        assert_eq!(shown(true, false), "refused (3m ago)");
+        assert_eq!(shown(true, true), "-");
+        let never_started = json!({ "up": false, "last_error": "`TOKEN` is not set" });
+        assert_eq!(last_error(&never_started, true), "`TOKEN` is not set");
+    }
+
+    #[test]
     fn a_verdict_shows_its_age_or_who_decreed_it() {
-        let found = |secs: u64| verdict(&json!({ "origin": "found", "found_secs_ago": secs }));
+        let found = |secs: u64| {
+            verdict(&json!({ "session": true, "origin": "found", "found_secs_ago": secs }))
+        };
         assert_eq!(
             [0, 59, 60, 3_599, 3_600, 86_399, 86_400].map(found),
             [
@@ -288,6 +318,9 @@ mod tests {
                 "found 1d ago"
             ]
         );
+        let none =
+            json!({ "session": false, "stateless": false, "origin": "found", "found_secs_ago": 7 });
+        assert_eq!(verdict(&none), "none found 7s ago");
         let decreed = json!({ "origin": "decreed", "found_secs_ago": null });
         assert_eq!(verdict(&decreed), "decreed");
         assert_eq!(

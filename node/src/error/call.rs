@@ -306,7 +306,7 @@ impl CallError {
                 Some(1)
             }
             Self::Upstream(UpstreamError::BreakerOpen { retry_after, .. }) => {
-                Some(retry_after.as_secs().max(1))
+                Some(whole_secs(*retry_after))
             }
             Self::Upstream(UpstreamError::AtLimit { .. }) => Some(1),
             _ => None,
@@ -367,7 +367,7 @@ fn quota_data(reason: &str, quota: &str, retry_after: Option<Duration>) -> Strin
 }
 
 /// Rounded up: who comes back earlier comes in vain.
-fn whole_secs(wait: Duration) -> u64 {
+pub(super) fn whole_secs(wait: Duration) -> u64 {
     let secs = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
     secs.max(1)
 }

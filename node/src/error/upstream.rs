@@ -7,6 +7,8 @@ use lockgate_proto::id::ServerName;
 use lockgate_proto::jsonrpc::ParseError;
 use lockgate_proto::mcp::Era;
 
+use super::call::whole_secs;
+
 /// Why an upstream gave no answer. An answer that *is* a JSON-RPC error is not a failure.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -21,7 +23,7 @@ pub enum UpstreamError {
         source: io::Error,
     },
     /// The breaker is open: nothing was sent.
-    #[error("server `{server}` is failing; calls pass again in {retry_after:?}")]
+    #[error("server `{server}` is failing; calls pass again in at most {} s", whole_secs(*retry_after))]
     BreakerOpen {
         /// Which.
         server: ServerName,
@@ -102,6 +104,14 @@ pub enum UpstreamError {
         /// Era that was wanted.
         era: Era,
     },
+    /// Somebody answers there, but not as a server of any era of MCP.
+    #[error("server `{server}` does not speak MCP: {what}")]
+    NoMcp {
+        /// Which.
+        server: ServerName,
+        /// Who answers, and how.
+        what: String,
+    },
     /// The server takes a request that was translated from the other era for wrong.
     #[error("server `{server}` does not understand the translated request: {what}")]
     Refused {
@@ -151,6 +161,7 @@ impl UpstreamError {
             | Self::Status { server, .. }
             | Self::SessionLost { server }
             | Self::NoEra { server, .. }
+            | Self::NoMcp { server, .. }
             | Self::StateRefused { server, .. }
             | Self::InputRefused { server, .. }
             | Self::Refused { server, .. }

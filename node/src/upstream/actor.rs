@@ -22,7 +22,7 @@ use super::core::{Effect, Eras, Event, Machine, Phase, Settings, Timer};
 use super::errand;
 use super::jitter;
 use super::own_session::OwnSession;
-use super::shared::{Published, Shared, bit};
+use super::shared::{LastError, Published, Shared, bit};
 
 /// Longest wait of a server that ends for its own session, if that is being opened.
 const OPENING_MAX: Duration = Duration::from_secs(2);
@@ -182,7 +182,12 @@ impl ActorState {
             }
             Message::Probed(Err(error)) => {
                 self.note(&error);
-                Event::Probed(None)
+                // Silence decides nothing, but an answer that is none of MCP does.
+                let is_verdict = matches!(error, UpstreamError::NoMcp { .. });
+                if is_verdict {
+                    self.published.eras_at = Some(Instant::now());
+                }
+                Event::Probed(is_verdict.then_some(Eras::NONE))
             }
             Message::Fetched { era, result } => self.take_catalog(era, *result),
             Message::ListChanged(era) => Event::ListChanged(era),
@@ -340,6 +345,14 @@ impl ActorState {
         next.bridge(&self.shared.interner);
         let before = self.shared.published.load();
         if next.says_the_same(&before) {
+            if next.last_error != before.last_error {
+                // The same error once more: its age is for people, and nobody is woken for it.
+                let same = Published {
+                    last_error: next.last_error,
+                    ..Published::clone(&before)
+                };
+                self.shared.published.store(Arc::new(same));
+            }
             return;
         }
         if next.phase != before.phase {
@@ -348,7 +361,8 @@ impl ActorState {
                 Phase::Probing => {}
                 Phase::Up => info!(%server, eras = %next.eras, "server is up"),
                 Phase::Down => {
-                    warn!(%server, error = next.last_error.as_deref(), "server is down");
+                    let error = next.last_error.as_ref().map(|error| &*error.text);
+                    warn!(%server, error, "server is down");
                 }
             }
         }
@@ -379,7 +393,10 @@ impl ActorState {
     }
 
     fn note(&mut self, error: &UpstreamError) {
-        self.published.last_error = Some(errand::describe(error).into());
+        self.published.last_error = Some(LastError {
+            text: errand::describe(error).into(),
+            at: Instant::now(),
+        });
     }
 
     /// Endpoints that no call has proved alive. Children are none: their end is noticed when it happens.

@@ -73,6 +73,12 @@ impl std::fmt::Display for Eras {
 }
 
 impl Eras {
+    /// Of somebody who answers without a word of MCP.
+    pub(super) const NONE: Self = Self {
+        session: Some(false),
+        stateless: Some(false),
+    };
+
     /// Verdict on one era.
     pub(super) fn speaks(self, era: Era) -> Option<bool> {
         match era {

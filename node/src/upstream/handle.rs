@@ -28,6 +28,7 @@ use super::session_key::{Owner, SessionKey};
 use super::shared::Shared;
 use super::status::{EndpointStatus, ErasStatus, Status};
 use super::supervision::SupervisorHandle;
+use super::transport::http::without_credentials;
 
 /// One configured server. Cheap to clone. Calls and reads never wait on its actor.
 #[derive(Clone, Debug)]
@@ -83,19 +84,19 @@ impl UpstreamHandle {
         let shared = &self.shared;
         let published = shared.published.load();
         let up = published.phase == Phase::Up;
-        // Addresses are asked for signs of life. A command gives one only by being up.
-        let is_command = matches!(shared.settings.transport, config::Transport::Stdio { .. });
         let endpoints = shared.endpoints.iter().map(|endpoint| {
             let (breaker, retry_after_secs) = EndpointStatus::gate(endpoint.breaker.gate());
             EndpointStatus {
                 address: endpoint.label.to_string(),
                 transport: endpoint.far.transport(),
-                healthy: endpoint.is_healthy() && (up || !is_command),
+                // Taken for healthy before anybody was there, which is no sign.
+                healthy: up && endpoint.is_healthy(),
                 breaker,
                 retry_after_secs,
                 in_flight: endpoint.in_flight(),
             }
         });
+        let last_error = published.last_error.as_ref();
         let catalog = |era| published.catalog(era).map(|catalog| (&**catalog).into());
         Arc::new(Status {
             name: shared.settings.name.clone(),
@@ -114,7 +115,8 @@ impl UpstreamHandle {
             endpoints: endpoints.collect(),
             in_flight: shared.calls.in_flight(),
             children: shared.children(),
-            last_error: published.last_error.as_deref().map(str::to_owned),
+            last_error: last_error.map(|error| error.text.to_string()),
+            last_error_secs_ago: last_error.map(|error| error.at.elapsed().as_secs()),
             session_catalog: catalog(Era::Session),
             stateless_catalog: catalog(Era::Stateless),
         })
@@ -234,15 +236,4 @@ fn label_and_weight(server: &config::Server, index: usize) -> (String, u32) {
         }
         config::Transport::Stdio { command, .. } => (command.clone(), 1),
     }
-}
-
-/// The URL without user, password and query, which may hold secrets.
-fn without_credentials(url: &http::Uri) -> String {
-    let scheme = url.scheme_str().unwrap_or("http");
-    let host = url.host().unwrap_or_default();
-    let port = url
-        .port()
-        .map(|port| format!(":{port}"))
-        .unwrap_or_default();
-    format!("{scheme}://{host}{port}{}", url.path())
 }

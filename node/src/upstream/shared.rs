@@ -38,6 +38,14 @@ pub(super) struct Bridged {
     pub(super) catalog: Arc<Catalog>,
 }
 
+/// What went wrong last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct LastError {
+    /// With its causes.
+    pub(super) text: Arc<str>,
+    pub(super) at: Instant,
+}
+
 /// What the actor publishes.
 #[derive(Clone, Debug)]
 pub(super) struct Published {
@@ -50,7 +58,7 @@ pub(super) struct Published {
     pub(super) stateless: Option<Arc<Catalog>>,
     /// For the era that the server does not speak.
     pub(super) bridged: Option<Bridged>,
-    pub(super) last_error: Option<Arc<str>>,
+    pub(super) last_error: Option<LastError>,
 }
 
 impl Published {
@@ -96,8 +104,9 @@ impl Published {
         }
     }
 
-    /// Whether a reader could not tell the two apart.
+    /// Whether a reader could not tell the two apart, but by when the same error came last.
     pub(super) fn says_the_same(&self, other: &Self) -> bool {
+        let error = |one: &Self| one.last_error.as_ref().map(|error| Arc::clone(&error.text));
         let same_catalog = |era| match (self.shown(era), other.shown(era)) {
             (Some(a), Some(b)) => a.same_as(b),
             (None, None) => true,
@@ -107,7 +116,7 @@ impl Published {
             && self.settled == other.settled
             && self.eras == other.eras
             && self.eras_at == other.eras_at
-            && self.last_error == other.last_error
+            && error(self) == error(other)
             && same_catalog(Era::Session)
             && same_catalog(Era::Stateless)
     }

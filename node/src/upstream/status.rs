@@ -15,7 +15,7 @@ use super::catalog::Catalog;
 ///  "eras":{"session":true,"stateless":false,"origin":"found","found_secs_ago":12},
 ///  "endpoints":[{"address":"http://127.0.0.1:8001/mcp","transport":"http","healthy":true,"breaker":"closed",
 ///                "retry_after_secs":null,"in_flight":3}],
-///  "in_flight":3,"children":0,"last_error":null,
+///  "in_flight":3,"children":0,"last_error":null,"last_error_secs_ago":null,
 ///  "session_catalog":{"tools":40,"prompts":2,"resources":0,"templates":1,"bytes":61234},"stateless_catalog":null}
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -36,6 +36,8 @@ pub struct Status {
     pub children: usize,
     /// What went wrong last, with its causes; stays after recovery.
     pub last_error: Option<String>,
+    /// How long ago that was.
+    pub last_error_secs_ago: Option<u64>,
     /// What it offers to clients of the session era.
     pub session_catalog: Option<CatalogStatus>,
     /// What it offers to clients of the stateless era.
@@ -62,7 +64,7 @@ pub struct EndpointStatus {
     pub address: String,
     /// `http`, `sse` or `stdio`; null while not known.
     pub transport: Option<&'static str>,
-    /// Whether the last sign of it was a good one.
+    /// Whether the server is up and the last sign of this address was a good one.
     pub healthy: bool,
     /// `closed`, `half_open` or `open`.
     pub breaker: &'static str,

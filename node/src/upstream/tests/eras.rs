@@ -31,6 +31,28 @@ async fn a_verdict_is_dated_and_says_where_it_comes_from() {
 }
 
 #[tokio::test]
+async fn who_speaks_no_era_or_is_not_there_is_told_with_a_reason_and_is_not_healthy() {
+    let stranger = Fake::start(&World::new(false, false)).await;
+    let dead = Port::reserve();
+    for (url, origin, reason) in [
+        (stranger.url(), Some("found"), stranger.url().to_string()),
+        (url(&dead), None, "cannot be reached".to_owned()),
+    ] {
+        let mut settings = server("jira", &[url]);
+        if let config::Transport::Http { kind, .. } = &mut settings.transport {
+            // The fake's stream would be waited for as one of HTTP+SSE.
+            *kind = config::HttpTransport::Streamable;
+        }
+        let status = spawn(settings).await.status();
+        assert!(!status.up && !status.endpoints[0].healthy, "{status:?}");
+        assert_eq!(status.eras.origin, origin);
+        let error = status.last_error.as_deref().unwrap();
+        assert!(error.contains(&reason), "{error}");
+        assert!(status.last_error_secs_ago.is_some());
+    }
+}
+
+#[tokio::test]
 async fn a_decreed_era_is_the_only_one_that_is_spoken() {
     let world = World::new(true, true);
     let fake = Fake::start(&world).await;

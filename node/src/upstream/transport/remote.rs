@@ -139,10 +139,15 @@ impl Remote {
     async fn probe_both(&self) -> Result<Verdict, UpstreamError> {
         let streamable = self.http.probe().await;
         let is_open = match &streamable {
-            Ok(verdict) => *verdict == Verdict::default(),
+            Ok(_) => false,
             // A failure is no evidence, but an `endpoint` event would be.
             Err(UpstreamError::Status { status, .. }) => matches!(status, 500 | 501),
-            Err(error) => matches!(error, UpstreamError::Garbage { .. }),
+            Err(error) => {
+                matches!(
+                    error,
+                    UpstreamError::NoMcp { .. } | UpstreamError::Garbage { .. }
+                )
+            }
         };
         if !is_open {
             if streamable.is_ok() {

@@ -62,6 +62,14 @@ impl Blame {
         }
     }
 
+    /// Of whoever is there, and no server of MCP.
+    pub(in crate::upstream::transport) fn no_mcp(&self, what: impl Display) -> UpstreamError {
+        UpstreamError::NoMcp {
+            server: self.0.clone(),
+            what: what.to_string(),
+        }
+    }
+
     pub(in crate::upstream::transport) fn session_lost(&self) -> UpstreamError {
         UpstreamError::SessionLost {
             server: self.0.clone(),

@@ -96,7 +96,8 @@ impl HttpEndpoint {
     ///
     /// # Errors
     ///
-    /// Fails when the answer is no evidence: 401, 403, 5xx, and everything that happens to a connection.
+    /// `NoMcp` when somebody answers and speaks no era. Everything else is no evidence: 401, 403, 5xx, and what happens
+    /// to a connection.
     pub async fn probe(&self) -> Result<Verdict, UpstreamError> {
         probe::probe(self).await
     }

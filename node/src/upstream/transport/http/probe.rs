@@ -13,6 +13,7 @@ use super::endpoint::HttpEndpoint;
 use super::handshake::OWN_ID;
 use super::heard::turns_away;
 use super::session::HttpSession;
+use super::settings::without_credentials;
 use super::template::MCP_METHOD;
 use crate::error::UpstreamError;
 use crate::upstream::link::{Outgoing, Reply, SessionInit};
@@ -31,8 +32,8 @@ pub struct Verdict {
 enum Finding {
     /// It does; the raw result.
     Speaks(Arc<str>),
-    /// It does not.
-    Silent,
+    /// It does not; how it was refused, where a status alone says so.
+    Silent(Option<u16>),
     /// Neither was shown.
     Unclear(UpstreamError),
 }
@@ -46,11 +47,15 @@ const CLIENT_INFO: &str = concat!(
 pub(super) async fn probe(endpoint: &HttpEndpoint) -> Result<Verdict, UpstreamError> {
     let stateless = discover(endpoint).await?;
     let session = initialize(endpoint).await?;
-    verdict(stateless, session)
+    verdict(endpoint, stateless, session)
 }
 
 /// Weighs both findings. An unclear one is only let pass beside a clear one for the other era.
-fn verdict(stateless: Finding, session: Finding) -> Result<Verdict, UpstreamError> {
+fn verdict(
+    endpoint: &HttpEndpoint,
+    stateless: Finding,
+    session: Finding,
+) -> Result<Verdict, UpstreamError> {
     match (stateless, session) {
         (Finding::Speaks(discovered), session) => Ok(Verdict {
             stateless: Some(discovered),
@@ -61,15 +66,31 @@ fn verdict(stateless: Finding, session: Finding) -> Result<Verdict, UpstreamErro
             session: Some(initialized),
         }),
         (Finding::Unclear(error), _) | (_, Finding::Unclear(error)) => Err(error),
-        (Finding::Silent, Finding::Silent) => Ok(Verdict::default()),
+        (Finding::Silent(_), Finding::Silent(status)) => {
+            let address = without_credentials(&endpoint.settings().url);
+            Err(endpoint.blame().no_mcp(stranger(&address, status)))
+        }
     }
+}
+
+/// What to say of an address that spoke no era, and refused `initialize` with `status` if by nothing more.
+fn stranger(address: &str, status: Option<u16>) -> String {
+    let Some(status) = status else {
+        return format!("{address} answers, and refuses both `server/discover` and `initialize`");
+    };
+    let hint = if address.ends_with("/mcp") {
+        "is the path right?"
+    } else {
+        "is the path /mcp?"
+    };
+    format!("{address} answers {status}; {hint}")
 }
 
 impl Finding {
     fn result(self) -> Option<Arc<str>> {
         match self {
             Self::Speaks(result) => Some(result),
-            Self::Silent | Self::Unclear(_) => None,
+            Self::Silent(_) | Self::Unclear(_) => None,
         }
     }
 
@@ -78,11 +99,11 @@ impl Finding {
     /// nothing about either.
     fn of_error(error: UpstreamError) -> Result<Self, UpstreamError> {
         match error {
-            UpstreamError::NoEra { .. } => Ok(Self::Silent),
+            UpstreamError::NoEra { .. } => Ok(Self::Silent(None)),
             UpstreamError::Status { status, .. } => match status {
                 500 | 501 => Ok(Self::Unclear(error)),
                 status if turns_away(status) => Err(error),
-                _ => Ok(Self::Silent),
+                _ => Ok(Self::Silent(Some(status))),
             },
             UpstreamError::Garbage { .. } => Ok(Self::Unclear(error)),
             _ => Err(error),
@@ -108,7 +129,7 @@ async fn discover(endpoint: &HttpEndpoint) -> Result<Finding, UpstreamError> {
             Finding::Speaks(result.into())
         } else {
             // The way in which some servers of the session era advertise themselves.
-            Finding::Silent
+            Finding::Silent(None)
         });
     }
     let error_code = error_code(&answer);
@@ -127,7 +148,7 @@ async fn discover(endpoint: &HttpEndpoint) -> Result<Finding, UpstreamError> {
             message, "server does not speak the stateless era"
         );
     }
-    Ok(Finding::Silent)
+    Ok(Finding::Silent(None))
 }
 
 async fn initialize(endpoint: &HttpEndpoint) -> Result<Finding, UpstreamError> {

@@ -23,3 +23,14 @@ pub struct EndpointSettings {
     /// Largest body or SSE event.
     pub answer_bytes_max: usize,
 }
+
+/// The URL without user, password and query, which may hold secrets.
+pub fn without_credentials(url: &Uri) -> String {
+    let scheme = url.scheme_str().unwrap_or("http");
+    let host = url.host().unwrap_or_default();
+    let port = url
+        .port()
+        .map(|port| format!(":{port}"))
+        .unwrap_or_default();
+    format!("{scheme}://{host}{port}{}", url.path())
+}

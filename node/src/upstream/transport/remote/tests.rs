@@ -25,6 +25,10 @@ fn n_posts(peer: &Peer) -> usize {
     peer.n_requests(&Method::POST, "/sse")
 }
 
+fn is_no_mcp(probed: Result<Verdict, UpstreamError>, words: &str) -> bool {
+    matches!(probed, Err(UpstreamError::NoMcp { what, .. }) if what.contains(words))
+}
+
 #[tokio::test]
 async fn a_probe_finds_a_stream_where_posts_are_refused() {
     // 500: some routers trip over the method.
@@ -98,7 +102,7 @@ async fn a_server_that_learned_the_newer_transport_is_found_again() {
 async fn a_decreed_transport_is_the_only_one_that_is_tried() {
     let peer = peer(405).await;
     let streamable = remote(&peer, HttpTransport::Streamable);
-    assert_eq!(streamable.probe().await.unwrap(), Verdict::default());
+    assert!(is_no_mcp(streamable.probe().await, "answers 405"));
     assert!(streamable.open(init()).await.is_err());
     assert_eq!(n_gets(&peer), 0);
     let n_before = n_posts(&peer);
@@ -113,7 +117,7 @@ async fn neither_transport_is_told_in_the_words_of_the_first() {
     let peer = peer(404).await;
     "event: message\ndata: {}\n\n".clone_into(&mut peer.world.first.lock());
     let remote = remote(&peer, HttpTransport::Auto);
-    assert_eq!(remote.probe().await.unwrap(), Verdict::default());
+    assert!(is_no_mcp(remote.probe().await, "answers 404; is the path"));
     let error = remote.open(init()).await.unwrap_err();
     assert!(
         matches!(error, UpstreamError::Status { status: 404, .. }),

@@ -23,7 +23,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 ///
-/// Fails when the program cannot be started, or ends or stays silent without a word of MCP.
+/// Fails when the program cannot be started, or ends or stays silent without a word of MCP; with `NoMcp` when it
+/// answers and speaks no era.
 pub async fn probe(settings: Arc<ChildSettings>) -> Result<Verdict, UpstreamError> {
     let discovered = ask(&settings, channel::discover()).await;
     let init = SessionInit {
@@ -39,13 +40,21 @@ pub async fn probe(settings: Arc<ChildSettings>) -> Result<Verdict, UpstreamErro
         tracing::debug!(server = %settings.server, %error, "no answer to either era");
         return initialized.map(|_| Verdict::default());
     }
-    Ok(Verdict {
+    let verdict = Verdict {
         stateless: discovered.ok().and_then(|answer| stateless(&answer)),
         session: initialized.ok().and_then(|answer| {
             let agreement = channel::agreement(&answer).ok()?;
             Some(agreement.result)
         }),
-    })
+    };
+    if verdict == Verdict::default() {
+        return Err(UpstreamError::NoMcp {
+            server: settings.server.clone(),
+            what: "the command answers, and refuses both `server/discover` and `initialize`"
+                .to_owned(),
+        });
+    }
+    Ok(verdict)
 }
 
 fn stateless(answer: &Frame) -> Option<Arc<str>> {

@@ -78,7 +78,26 @@ async fn each_era_is_found_by_itself() {
     check(Said::Error(400, -32000), also, Some((false, true))).await;
     check(Said::Error(200, -32601), also, Some((false, true))).await;
     check(Said::Bare(400), also, Some((false, true))).await;
-    check(Said::Bare(404), Said::Bare(405), Some((false, false))).await;
+}
+
+#[tokio::test]
+async fn an_address_that_speaks_no_era_is_told_by_how_it_refuses() {
+    for (discover, initialize, expected) in [
+        (Said::Bare(404), Said::Bare(404), "answers 404; is the path"),
+        (Said::Bare(404), Said::Bare(405), "answers 405; is the path"),
+        (
+            Said::Error(200, -32601),
+            Said::Error(200, -32601),
+            "refuses both",
+        ),
+    ] {
+        let (found, _) = probe(discover, initialize).await;
+        let Err(UpstreamError::NoMcp { what, .. }) = &found else {
+            panic!("{found:?}");
+        };
+        assert!(what.starts_with("http://127.0.0.1:"), "{what}");
+        assert!(what.contains(expected), "{what}");
+    }
 }
 
 #[tokio::test]
