@@ -100,6 +100,21 @@ pub enum CallError {
         /// Value received.
         value: String,
     },
+    /// The HTTP method is none of those of the path.
+    #[error("only {methods} exist here")]
+    MethodNotAllowed {
+        /// Those that are, as in `Allow`.
+        methods: &'static str,
+    },
+    /// The client does not take what is answered.
+    #[error("`Accept` has to name {kinds}")]
+    NotAcceptable {
+        /// What is answered.
+        kinds: &'static str,
+    },
+    /// The body says of itself that it is no JSON.
+    #[error("`Content-Type` has to be application/json")]
+    UnsupportedMedia,
     /// No such tool, prompt or server.
     #[error("unknown {} `{name}`", object.as_str())]
     Unknown {
@@ -247,7 +262,11 @@ impl CallError {
             }
             Self::CursorRefused => (400, 200, code::INVALID_PARAMS, "bad_cursor"),
             Self::MethodNotFound { .. } => (404, 200, code::METHOD_NOT_FOUND, "invalid"),
-            Self::StreamOver => (405, 405, code::INVALID_REQUEST, "invalid"),
+            Self::StreamOver | Self::MethodNotAllowed { .. } => {
+                (405, 405, code::INVALID_REQUEST, "invalid")
+            }
+            Self::NotAcceptable { .. } => (406, 406, code::INVALID_REQUEST, "invalid"),
+            Self::UnsupportedMedia => (415, 415, code::INVALID_REQUEST, "invalid"),
             Self::UnknownSession => (404, 404, own_code::SESSION, "no_session"),
             Self::QuotaExceeded { .. } | Self::QuotaUnavailable { .. } => {
                 (429, 429, own_code::QUOTA, "rate_limited")

@@ -59,7 +59,8 @@ pub(super) fn error(error: &CallError, era: Era) -> Response<Body> {
 
 /// 405 with the methods that are there.
 pub(super) fn not_allowed(methods: &'static str) -> Response<Body> {
-    allowing(plain(StatusCode::METHOD_NOT_ALLOWED, Body::Empty), methods)
+    let refusal = error(&CallError::MethodNotAllowed { methods }, Era::Session);
+    allowing(refusal, methods)
 }
 
 /// Names the methods that are there, as 405 has to.

@@ -35,6 +35,10 @@ use super::{read, respond};
 const SESSION_ID: HeaderName = HeaderName::from_static(headers::SESSION_ID);
 const PROTOCOL_VERSION: HeaderName = HeaderName::from_static(headers::PROTOCOL_VERSION);
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static(headers::LAST_EVENT_ID);
+/// A GET opens an event stream, and its client takes none.
+pub(super) const NO_STREAM_TAKEN: CallError = CallError::NotAcceptable {
+    kinds: "text/event-stream",
+};
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
@@ -155,8 +159,7 @@ impl Service {
         let who = self.admit(visitor, &head, path).map_err(refuse)?;
         match head.method {
             Method::POST => {
-                check_types(&head.headers)
-                    .map_err(|status| Box::new(respond::plain(status, Body::Empty)))?;
+                check_types(&head.headers).map_err(refuse)?;
                 let limits = &self.gateway.limits;
                 let body = read::read(body, limits.body_bytes_max, limits.read_timeout)
                     .await
@@ -275,10 +278,7 @@ impl Service {
     fn get(&self, asked: Asked<'_>, who: Arc<Authenticated>) -> Response<Body> {
         let headers = &asked.head.headers;
         if !accepts(headers, "text/event-stream") {
-            return respond::plain(
-                StatusCode::NOT_ACCEPTABLE,
-                "GET opens an event stream: Accept: text/event-stream\n".into(),
-            );
+            return respond::error(&NO_STREAM_TAKEN, Era::Session);
         }
         let last_event = text(headers, &LAST_EVENT_ID);
         match self
@@ -354,9 +354,9 @@ pub(super) fn context(headers: &HeaderMap) -> Option<Context> {
 }
 
 /// POST bodies are JSON, and clients take both kinds of answers.
-fn check_types(headers: &HeaderMap) -> Result<(), StatusCode> {
+fn check_types(headers: &HeaderMap) -> Result<(), CallError> {
     if !is_json(headers) {
-        return Err(StatusCode::UNSUPPORTED_MEDIA_TYPE);
+        return Err(CallError::UnsupportedMedia);
     }
     let both = || accepts(headers, "application/json") && accepts(headers, "text/event-stream");
     if headers
@@ -364,7 +364,8 @@ fn check_types(headers: &HeaderMap) -> Result<(), StatusCode> {
         .is_none_or(|value| value != ACCEPTS_BOTH)
         && !both()
     {
-        return Err(StatusCode::NOT_ACCEPTABLE);
+        let kinds = "application/json and text/event-stream";
+        return Err(CallError::NotAcceptable { kinds });
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::{Method, Response, StatusCode};
+use http::{Method, Response};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -71,10 +71,7 @@ impl Service {
         }
         match way {
             Way::Stream if !service::accepts(&head.headers, "text/event-stream") => {
-                Ok(respond::plain(
-                    StatusCode::NOT_ACCEPTABLE,
-                    "GET opens an event stream: Accept: text/event-stream\n".into(),
-                ))
+                Err(service::NO_STREAM_TAKEN)
             }
             Way::Stream => self
                 .desk
@@ -92,8 +89,7 @@ impl Service {
         body: Incoming,
     ) -> Result<Response<Body>, CallError> {
         if !service::is_json(&head.headers) {
-            let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-            return Ok(respond::plain(status, Body::Empty));
+            return Err(CallError::UnsupportedMedia);
         }
         let limits = &self.gateway.limits;
         let text = read::read(body, limits.body_bytes_max, limits.read_timeout).await?;

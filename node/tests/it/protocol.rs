@@ -254,11 +254,16 @@ async fn content_types_are_checked() {
     ] {
         let answer = client.send(Method::POST, &[(name, value)], ping()).await;
         assert_eq!(answer.status, status, "{name}: {value}");
+        if status != 200 {
+            assert_eq!(answer.json().await["error"]["code"], -32600, "{value}");
+        }
     }
     let answer = client
         .send(Method::GET, &[("accept", "application/json")], "")
         .await;
     assert_eq!(answer.status, 406);
+    let message = &answer.json().await["error"]["message"];
+    assert_eq!(message, "`Accept` has to name text/event-stream");
     gateway.stop().await;
 }
 
@@ -309,6 +314,8 @@ async fn other_paths_and_methods_do_not_exist() {
         (answer.status, answer.header("allow")),
         (405, Some("GET, POST, DELETE"))
     );
+    let message = &answer.json().await["error"]["message"];
+    assert_eq!(message, "only GET, POST, DELETE exist here");
     let header = [("mcp-protocol-version", "2026-07-28")];
     for method in [Method::GET, Method::DELETE] {
         let answer = gateway.client().send(method, &header, "").await;
