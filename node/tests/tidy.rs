@@ -146,7 +146,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "upstream",
         ],
     ),
-    ("cli", &["config", "route", "task", "upstream"]),
+    ("cli", &["config", "error", "route", "task", "upstream"]),
     ("demo", &["task"]),
     // Puts the parts together; nobody imports it but the binary.
     (

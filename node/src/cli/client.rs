@@ -6,7 +6,7 @@ use http::{Method, Request, StatusCode, Uri};
 use http_body_util::Full;
 use serde_json::Value;
 
-use super::connect::{Answer, address, exchange};
+use super::connect::{Answer, Plane, address, exchange};
 use super::exit::{Exit, Failure};
 
 /// Where the admin API is, and what opens it.
@@ -81,7 +81,7 @@ impl Client {
         if let Some(token) = &self.token {
             request.headers_mut().insert(AUTHORIZATION, token.clone());
         }
-        exchange(request).await
+        exchange(request, Plane::Admin).await
     }
 }
 

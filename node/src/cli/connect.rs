@@ -26,6 +26,23 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// Names a PEM file with certificate authorities that are trusted beside Mozilla's.
 const EXTRA_ROOTS_VARIABLE: &str = "SSL_CERT_FILE";
 
+/// Which of the gateway's addresses a request goes to.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Plane {
+    /// The admin API.
+    Admin,
+    /// Where clients come in.
+    Data,
+}
+
+/// Whom a request goes to, for messages.
+#[derive(Clone, Debug)]
+struct Origin {
+    /// Host and port.
+    address: String,
+    plane: Plane,
+}
+
 /// A whole answer.
 #[derive(Debug)]
 pub(super) struct Answer {
@@ -72,7 +89,7 @@ pub(super) struct Coming {
     pub status: http::StatusCode,
     pub headers: HeaderMap,
     body: Limited<Incoming>,
-    origin: String,
+    origin: Origin,
     due: Instant,
 }
 
@@ -95,8 +112,11 @@ impl Coming {
 }
 
 /// Sends `request`, whose URI is absolute, and reads the whole answer.
-pub(super) async fn exchange(request: Request<Full<Bytes>>) -> Result<Answer, Failure> {
-    let mut coming = begin(request).await?;
+pub(super) async fn exchange(
+    request: Request<Full<Bytes>>,
+    plane: Plane,
+) -> Result<Answer, Failure> {
+    let mut coming = begin(request, plane).await?;
     let mut body = BytesMut::new();
     while let Some(chunk) = coming.chunk().await? {
         body.extend_from_slice(&chunk);
@@ -108,10 +128,16 @@ pub(super) async fn exchange(request: Request<Full<Bytes>>) -> Result<Answer, Fa
 }
 
 /// Sends `request`, whose URI is absolute, and reads the head of the answer.
-pub(super) async fn begin(mut request: Request<Full<Bytes>>) -> Result<Coming, Failure> {
+pub(super) async fn begin(
+    mut request: Request<Full<Bytes>>,
+    plane: Plane,
+) -> Result<Coming, Failure> {
     let uri = request.uri().clone();
     let (host, port) = host_port(&uri);
-    let origin = format!("{host}:{port}");
+    let origin = Origin {
+        address: format!("{host}:{port}"),
+        plane,
+    };
     let stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect((host, port))).await;
     let stream = match stream {
         Ok(Ok(stream)) => stream,
@@ -148,7 +174,7 @@ pub(super) async fn begin(mut request: Request<Full<Bytes>>) -> Result<Coming, F
     })
 }
 
-fn late(origin: &str) -> Failure {
+fn late(origin: &Origin) -> Failure {
     unreachable(origin, "no answer within 5 min")
 }
 
@@ -207,7 +233,7 @@ fn roots(extra: Option<&Path>) -> Result<rustls::RootCertStore, Failure> {
 async fn send<S>(
     stream: S,
     request: Request<Full<Bytes>>,
-    origin: &str,
+    origin: &Origin,
 ) -> Result<Response<Incoming>, Failure>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -221,16 +247,31 @@ where
     sender.send_request(request).await.map_err(broken)
 }
 
-fn unreachable(origin: &str, cause: &str) -> Failure {
+fn unreachable(origin: &Origin, cause: &str) -> Failure {
+    let option = match origin.plane {
+        Plane::Admin => "its address (--admin or LOCKGATE_ADMIN)",
+        Plane::Data => "the address where it serves MCP (--url)",
+    };
     Failure::new(
-        format!("no answer from {origin}: {cause}"),
-        "start the gateway with `lockgate serve`, or name its address (--admin or LOCKGATE_ADMIN)",
+        format!("no answer from {}: {cause}", origin.address),
+        format!("start the gateway with `lockgate serve`, or name {option}"),
     )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn the_remedy_names_the_option_of_the_address_that_is_silent() {
+        let port = crate::port::Port::reserve();
+        for (plane, option) in [(Plane::Admin, "--admin"), (Plane::Data, "--url")] {
+            let mut request = Request::new(Full::default());
+            *request.uri_mut() = address(&port.address.to_string()).unwrap();
+            let failure = begin(request, plane).await.unwrap_err();
+            assert!(failure.remedy.contains(option), "{failure:?}");
+        }
+    }
 
     #[test]
     fn an_address_may_leave_out_http() {

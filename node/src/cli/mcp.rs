@@ -10,8 +10,9 @@ use lockgate_proto::mcp::sse::Decoder;
 use lockgate_proto::mcp::{code, method};
 use serde_json::{Value, json};
 
-use super::connect::{Answer, begin, exchange};
+use super::connect::{Answer, Plane, begin, exchange};
 use super::exit::Failure;
+use crate::error::own_code::{DENIED, OVERLOADED, QUOTA, TIMEOUT, UPSTREAM};
 
 const EVENT_BYTES_MAX: usize = 64 << 20;
 
@@ -91,7 +92,11 @@ impl Mcp {
         self.next_id += 1;
         let id = self.next_id;
         let request = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
-        let mut coming = begin(self.request(Method::POST, &request.to_string())).await?;
+        let mut coming = begin(
+            self.request(Method::POST, &request.to_string()),
+            Plane::Data,
+        )
+        .await?;
         let mut messages = Messages::of(&coming.headers);
         let mut all = Vec::new();
         while let Some(chunk) = coming.chunk().await? {
@@ -133,7 +138,7 @@ impl Mcp {
     }
 
     async fn send(&self, method: Method, body: &str) -> Result<Answer, Failure> {
-        exchange(self.request(method, body)).await
+        exchange(self.request(method, body), Plane::Data).await
     }
 
     fn request(&self, method: Method, body: &str) -> Request<Full<Bytes>> {
@@ -162,27 +167,43 @@ fn result_of(status: StatusCode, messages: &[Value], id: u64) -> Result<Value, F
         Some(message) if message.get("error").is_some() => {
             let error = &message["error"];
             let text = error["message"].as_str().unwrap_or("no message");
+            let code = error["code"].as_i64();
             Err(Failure::new(
                 format!("{text} (code {})", error["code"]),
-                remedy(status),
+                remedy(status, code.and_then(|code| i32::try_from(code).ok())),
             ))
         }
         Some(message) => Ok(message["result"].clone()),
         None => Err(Failure::new(
             format!("{status} without an answer to the request"),
-            remedy(status),
+            remedy(status, None),
         )),
     }
 }
 
-fn remedy(status: StatusCode) -> &'static str {
+/// What to do about an answer with `status` that carries an error of `error_code`.
+fn remedy(status: StatusCode, error_code: Option<i32>) -> &'static str {
     match status {
         StatusCode::UNAUTHORIZED => {
             "set LOCKGATE_API_KEY to an API key, or name the variable that holds one with --key-env"
         }
         StatusCode::FORBIDDEN => "use a key whose roles allow this tool",
         StatusCode::NOT_FOUND => "check the URL: it ends in /mcp",
-        _ => "see `lockgate tools list` and the gateway's log",
+        _ => match error_code {
+            Some(DENIED) => {
+                "`lockgate tools list --as-client` has what this key may call, `lockgate audit tail` the rule that refused"
+            }
+            Some(code::INVALID_PARAMS) => {
+                "`lockgate tools list --as-client --json` has the names and arguments there are"
+            }
+            // The gateway itself, not a server of it.
+            Some(OVERLOADED) if status == StatusCode::SERVICE_UNAVAILABLE => {
+                "try again in a moment; the gateway's log says more"
+            }
+            Some(UPSTREAM | TIMEOUT | OVERLOADED) => "see `lockgate servers list`",
+            Some(QUOTA) => "see `lockgate usage`",
+            _ => "see `lockgate audit tail` and the gateway's log",
+        },
     }
 }
 
@@ -260,6 +281,24 @@ mod tests {
             "id: 1\ndata:\n\ndata: {\"method\":\"notifications/progress\"}\n\ndata: {\"id\":2,\"method\":\"ping\"}\n\ndata: {\"id\":2,\"result\":3}\n\n",
             Ok(json!(3)),
         );
+    }
+
+    #[test]
+    fn each_refusal_has_a_remedy_of_its_own() {
+        for (error_code, verb) in [
+            (Some(DENIED), "lockgate audit tail"),
+            (
+                Some(code::INVALID_PARAMS),
+                "lockgate tools list --as-client",
+            ),
+            (Some(UPSTREAM), "lockgate servers list"),
+            (Some(OVERLOADED), "lockgate servers list"),
+            (Some(QUOTA), "lockgate usage"),
+            (None, "gateway's log"),
+        ] {
+            let remedy = remedy(StatusCode::OK, error_code);
+            assert!(remedy.contains(verb), "{remedy}");
+        }
     }
 
     #[test]

@@ -220,15 +220,15 @@ impl Wire {
 }
 
 /// Ours, outside the range that JSON-RPC and MCP reserve (MCP 2026-07-28, "Error codes").
-mod own_code {
-    pub(super) const DENIED: i32 = -31_403;
-    pub(super) const UNAUTHENTICATED: i32 = -31_401;
-    pub(super) const QUOTA: i32 = -31_429;
-    pub(super) const OVERLOADED: i32 = -31_503;
-    pub(super) const UPSTREAM: i32 = -31_502;
-    pub(super) const TIMEOUT: i32 = -31_504;
-    pub(super) const SESSION: i32 = -31_404;
-    pub(super) const CANCELLED: i32 = -31_499;
+pub(crate) mod own_code {
+    pub(crate) const DENIED: i32 = -31_403;
+    pub(crate) const UNAUTHENTICATED: i32 = -31_401;
+    pub(crate) const QUOTA: i32 = -31_429;
+    pub(crate) const OVERLOADED: i32 = -31_503;
+    pub(crate) const UPSTREAM: i32 = -31_502;
+    pub(crate) const TIMEOUT: i32 = -31_504;
+    pub(crate) const SESSION: i32 = -31_404;
+    pub(crate) const CANCELLED: i32 = -31_499;
 }
 
 impl CallError {

@@ -3,5 +3,6 @@
 mod call;
 mod upstream;
 
+pub(crate) use self::call::own_code;
 pub use self::call::{CallError, Object, Wire};
 pub use self::upstream::UpstreamError;

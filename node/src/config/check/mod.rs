@@ -48,6 +48,12 @@ impl Findings {
         self.problems.push(problem(at, what, remedy));
     }
 
+    /// Whether something was refused at `at` or below.
+    fn is_wrong(&self, at: &KeyPath) -> bool {
+        let refused = |problem: &Problem| is_at_or_below(&problem.key, at.as_str());
+        self.problems.iter().any(refused)
+    }
+
     fn warn(&mut self, at: &KeyPath, what: impl Into<String>, remedy: impl Into<String>) {
         self.warnings.push(problem(at, what, remedy));
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
-use super::{Context, Findings, redact};
+use super::{Context, Findings, is_at_or_below, redact};
 use crate::config::checked::{Bridge, Identity, Limits, Node, Session, Telemetry, Tls};
 use crate::config::ledger::{Audit, AuditMode, AuditSync, Ledger};
 use crate::config::problem::Problem;
@@ -104,12 +104,13 @@ fn addresses(
             "give one of the two another port",
         );
     }
-    found.problems.append(&mut exposure(
-        listen,
-        admin,
-        identity,
-        context.unsafe_no_auth,
-    ));
+    let mut exposed = exposure(listen, admin, identity, context.unsafe_no_auth);
+    let at = KeyPath::root().key("identity").key("api_keys");
+    if found.is_wrong(&at) {
+        // There are keys, and what is wrong with them has been said.
+        exposed.retain(|problem| is_at_or_below(&problem.key, "identity"));
+    }
+    found.problems.append(&mut exposed);
 }
 
 /// Refuses listeners that others reach without a key.

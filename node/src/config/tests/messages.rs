@@ -176,6 +176,9 @@ fn others_are_not_let_in_without_a_key() {
     lockgate.yaml:2: admin.listen: [::]:7778 is reached from other machines, and nobody has to show a key; add `identity.api_keys`, listen on 127.0.0.1, or start with --unsafe-no-auth
     ");
     insta::assert_snapshot!(refused(
+        "listen: 0.0.0.0:7777\nroles: { r: }\nidentity:\n  api_keys: [{ id: a, key_env: UNSET_KEY, principal: p, roles: [r] }]\n"
+    ), @"lockgate.yaml:4: identity.api_keys[0].key_env: the environment variable `UNSET_KEY` is not set; set `UNSET_KEY` to the key, for example: export UNSET_KEY=lg_$(openssl rand -hex 24)");
+    insta::assert_snapshot!(refused(
         "listen: 0.0.0.0:7777\nroles: { r: }\nidentity:\n  api_keys: [{ id: a, key_env: CI_KEY, principal: p, roles: [r] }]\n  anonymous: [r]\n"
     ), @"lockgate.yaml:5: identity.anonymous: `listen` is 0.0.0.0:7777, so anybody who reaches this machine would get these roles; write `deny`, listen on 127.0.0.1, or start with --unsafe-no-auth");
 }
