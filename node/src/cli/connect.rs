@@ -50,7 +50,8 @@ pub(super) struct Answer {
     pub body: Bytes,
 }
 
-/// Reads an address of HTTP or HTTPS. Without a scheme, as configurations write `listen`, it is one of HTTP.
+/// Reads an address of HTTP or HTTPS. Without a scheme, as configurations write `listen`, it is one of HTTP on this
+/// machine: to another, keys go in the clear only where somebody wrote so.
 pub(super) fn address(text: &str) -> Result<Uri, Failure> {
     let wrong = || Failure {
         exit: super::Exit::Usage,
@@ -62,10 +63,19 @@ pub(super) fn address(text: &str) -> Result<Uri, Failure> {
         false => format!("http://{text}").parse(),
     }
     .map_err(|_| wrong())?;
+    if !text.contains("://") && !is_here(&uri) {
+        return Err(wrong());
+    }
     if uri.host().is_none() || !matches!(uri.scheme_str(), Some("http" | "https")) {
         return Err(wrong());
     }
     Ok(uri)
+}
+
+fn is_here(uri: &Uri) -> bool {
+    let (host, _) = host_port(uri);
+    let address: Result<std::net::IpAddr, _> = host.parse();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// Host and port that `uri` names. IPv6 addresses come without brackets.
@@ -280,6 +290,9 @@ mod tests {
             ("https://a", Some("https://a/")),
             ("127.0.0.1:7778", Some("http://127.0.0.1:7778/")),
             ("[::1]:7778", Some("http://[::1]:7778/")),
+            ("localhost:7778", Some("http://localhost:7778/")),
+            ("gateway:7778", None),
+            ("10.0.0.1:7778", None),
             ("ftp://a", None),
             ("/only/a/path", None),
             ("", None),
