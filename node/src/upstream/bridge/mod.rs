@@ -2,6 +2,7 @@
 //! server; `down`: stateless client, session-era server). The translators are pure; the shells around them move
 //! messages. `tasks` says where the tasks of both meet, and where they do not.
 
+mod clock;
 mod down;
 mod tasks;
 pub(super) mod up;

@@ -25,7 +25,7 @@ use super::kept::Kept;
 const HELD_MAX: usize = 16;
 
 /// The calls of one session that run, and the questions that may be theirs. Its owner numbers the calls, says what time
-/// it is in milliseconds of a clock of its own, and does what comes out.
+/// it is, in milliseconds since 1970, and does what comes out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Floor {
     /// Oldest first.

@@ -11,9 +11,10 @@ use tokio::sync::{Notify, broadcast, watch};
 use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
 
+use crate::upstream::bridge::clock::{Clock, as_ms};
+
 use super::abilities::{Abilities, Refusal};
 use super::answer;
-use super::clock::{Clock, as_ms};
 use super::inbox::Inbox;
 use super::inboxes::Inboxes;
 use super::tasks::Following;

@@ -35,7 +35,7 @@ const KINDS: [(&str, &str, &str); 3] = [
     ),
 ];
 
-/// What one listen knows. Its owner says what time it is, in milliseconds of a clock of its own.
+/// What one listen knows. Its owner says what time it is, in milliseconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Listening {
     /// Raw id of the listen request.

@@ -24,7 +24,6 @@ mod asked;
 mod bridge;
 mod call;
 mod catalog;
-mod clock;
 mod digest;
 mod discover;
 mod floor;

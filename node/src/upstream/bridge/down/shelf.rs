@@ -10,10 +10,10 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::seal::Sealer;
+use crate::upstream::bridge::clock::{Clock, as_ms};
 use crate::upstream::shared::Shared;
 
 use super::call::{Allowance, Call};
-use super::clock::{Clock, as_ms};
 use super::digest;
 use super::hold::Hold;
 use super::owned::Key;

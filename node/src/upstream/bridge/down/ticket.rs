@@ -19,7 +19,7 @@ pub(super) struct Ticket {
     pub(super) call: u64,
     /// Round that the state belongs to.
     pub(super) round: u32,
-    /// When it ends, in milliseconds of the bridge's clock.
+    /// When it ends, in milliseconds since 1970.
     pub(super) expires_ms: u64,
     /// Tenant, principal and route.
     pub(super) owner: Digest,

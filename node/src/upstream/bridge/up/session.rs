@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::error::UpstreamError;
+use crate::upstream::bridge::clock::Clock;
 use crate::upstream::bridge::down::{NoRoom, Seat};
 use crate::upstream::bridge::tasks::offers_extension;
 use crate::upstream::catalog::{Catalog, ServerInfo};
@@ -52,10 +53,7 @@ struct Inner {
     /// Woken when something has happened to a call.
     wakers: Mutex<HashMap<Serial, Arc<Notify>>>,
     ear: Ear,
-    /// Times in the state count from here.
-    began: Instant,
-    /// The same moment, in milliseconds since 1970.
-    began_ms: u64,
+    clock: Clock,
 }
 
 /// What the session is made of.
@@ -113,8 +111,7 @@ impl Session {
                 state,
                 seat: Mutex::default(),
                 wakers: Mutex::default(),
-                began: Instant::now(),
-                began_ms: init.now_ms,
+                clock: Clock::set_to(init.now_ms),
                 shared,
                 key,
             }),
@@ -290,9 +287,7 @@ impl Session {
 
     /// Time in the state's milliseconds, as one of the clock; `None` for one that never comes.
     pub(super) fn at(&self, ms: u64) -> Option<Instant> {
-        self.inner
-            .began
-            .checked_add(std::time::Duration::from_millis(ms))
+        self.inner.clock.at(ms)
     }
 
     /// Forgets a call. Returns the questions that are still with the client.
@@ -328,12 +323,8 @@ impl Session {
     }
 
     /// Milliseconds since 1970.
-    pub(super) fn wall_ms(&self) -> u64 {
-        self.inner.began_ms.saturating_add(self.now_ms())
-    }
-
     pub(super) fn now_ms(&self) -> u64 {
-        u64::try_from(self.inner.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+        self.inner.clock.now_ms()
     }
 
     fn capabilities(&self) -> &str {

@@ -245,12 +245,19 @@ impl Hub {
         })
     }
 
-    /// The caller left the stream of its call.
+    /// The caller left the stream of its call. What the server asked there and nobody has read is refused, so that it
+    /// does not wait in vain.
     pub(super) fn leave(&self, call: u64) {
         let mut state = self.state.lock();
-        state.calls.remove(&call);
+        let pending = state.calls.remove(&call);
         if let Some(line) = state.mux.on_left(call) {
             self.send_own(&mut state, line);
+        }
+        let unread = pending.map(|pending| pending.queue.take_requests());
+        for request in unread.into_iter().flatten() {
+            if let Some(Effect::Reply(line)) = state.mux.on_undelivered(&request) {
+                self.send_own(&mut state, line);
+            }
         }
     }
 

@@ -239,3 +239,46 @@ impl Drop for CallStream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use lockgate_proto::id::ServerName;
+    use lockgate_proto::jsonrpc::Limits;
+    use lockgate_proto::mcp::method;
+
+    use super::super::hub::Hub;
+    use super::super::line::Down;
+    use super::super::mux::Sharing;
+    use super::*;
+
+    fn frame(text: &str) -> Frame {
+        Frame::parse(text.to_owned().into(), &Limits::default()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_question_that_a_call_has_not_read_is_refused_when_its_caller_leaves() {
+        let (hub, mut lines) = Hub::new(ServerName::new("s"), 1 << 20);
+        assert!(hub.claim(Sharing::Own));
+        let owner = hub.attach(hub.queue());
+        let request = frame(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#);
+        let begun = hub.request(owner, &request, Duration::from_secs(5)).await;
+        let Ok(Begun::Call { call, .. }) = begun else {
+            panic!("not sent: {begun:?}");
+        };
+        let ask = method::ELICITATION;
+        let line = format!(r#"{{"jsonrpc":"2.0","id":"q","method":"{ask}"}}"#).into();
+        hub.on_down(Down { n: 1, line });
+        hub.leave(call);
+        let sent: Vec<Frame> = std::iter::from_fn(|| lines.try_recv().ok())
+            .map(|queued| Frame::parse(queued.up.line, &Limits::default()).unwrap())
+            .collect();
+        let ids: Vec<_> = sent
+            .iter()
+            .map(|frame| (frame.kind(), frame.id()))
+            .collect();
+        assert_eq!(
+            ids,
+            [(Kind::Request, Some("1")), (Kind::Error, Some("\"q\""))]
+        );
+    }
+}

@@ -85,7 +85,6 @@ impl Session {
                     result: frame.body().unwrap_or("{}"),
                     ttl_ms: wish.ttl_ms,
                     at: &at,
-                    wall_ms: self.wall_ms(),
                 };
                 match self.hold(&given) {
                     Ok(task) => answer::created(id, &task, None),
@@ -117,7 +116,7 @@ impl Session {
 
     /// Now, as tasks have it.
     fn stamp(&self) -> String {
-        let since = Duration::from_millis(self.wall_ms());
+        let since = Duration::from_millis(self.now_ms());
         Stamp::new().at(UNIX_EPOCH + since).to_owned()
     }
 

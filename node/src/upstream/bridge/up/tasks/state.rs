@@ -83,8 +83,6 @@ pub(in super::super) struct Given<'a> {
     pub(in super::super) ttl_ms: Option<u64>,
     /// Time stamp of now.
     pub(in super::super) at: &'a str,
-    /// Now, in milliseconds since 1970.
-    pub(in super::super) wall_ms: u64,
 }
 
 impl Tasks {
@@ -122,7 +120,7 @@ impl Tasks {
             until_ms: now_ms.saturating_add(ttl_ms),
         };
         // Unlike the ids of other servers of the same client, and of what was before a server was replaced.
-        let id = format!("{}-{:x}-{}", given.server, given.wall_ms, self.last);
+        let id = format!("{}-{:x}-{}", given.server, now_ms, self.last);
         let told = held.task(&id, "working");
         self.push(Task::new(id.clone(), given.tool, Phase::Held(held)))?;
         Ok((id, told))
@@ -277,7 +275,6 @@ mod tests {
             result,
             ttl_ms,
             at: "2026-11-21T00:00:00.000Z",
-            wall_ms: 16,
         }
     }
 

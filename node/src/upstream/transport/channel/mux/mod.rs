@@ -107,6 +107,8 @@ struct Call {
     /// Whether what the server says by itself may belong to it.
     may_ask: bool,
     left: bool,
+    /// The server was told that nobody waits for it any more: it need not answer.
+    cancelled: bool,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -268,6 +270,7 @@ impl Mux {
             purpose,
             may_ask: may_ask(&frame.method()),
             left: false,
+            cancelled: false,
         };
         self.calls.insert(n, call);
         Some(Outcome::Line { call: n, line })
@@ -286,8 +289,10 @@ impl Mux {
             Kind::Notification => match &*frame.method() {
                 method::CANCELLED => {
                     let id = frame.param(&["requestId"])?.of(frame.text());
-                    let n = self.by_id.get(&(owner, canonical(id)))?;
-                    rewrite::with_param(frame, &["requestId"], &n.to_string())
+                    let n = *self.by_id.get(&(owner, canonical(id)))?;
+                    let line = rewrite::with_param(frame, &["requestId"], &n.to_string())?;
+                    self.calls.get_mut(&n)?.cancelled = true;
+                    Some(line)
                 }
                 // Said once, when the child was opened.
                 method::INITIALIZED => None,
@@ -319,14 +324,14 @@ impl Mux {
     }
 
     /// Whether the server waits for an answer of this call's owner, so that its silence means nothing: it asked
-    /// while the call ran, and whatever call carried the question runs on.
+    /// while the call ran, and whatever call carried the question runs on and was not cancelled.
     pub(super) fn awaits_owner(&self, n: u64) -> bool {
         let Some(owner) = self.calls.get(&n).map(|call| call.owner) else {
             return false;
         };
         self.asked.iter().any(|asked| {
-            let open = asked.call.is_none_or(|call| self.calls.contains_key(&call));
-            asked.owner == owner && asked.at >= n && open
+            let carrier = |call| self.calls.get(&call).is_some_and(|call| !call.cancelled);
+            asked.owner == owner && asked.at >= n && asked.call.is_none_or(carrier)
         })
     }
 
@@ -365,6 +370,7 @@ impl Mux {
             purpose: Purpose::Own,
             may_ask: false,
             left: false,
+            cancelled: false,
         };
         self.calls.insert(self.last_call, call);
         self.last_call

@@ -22,10 +22,10 @@ impl Mux {
         }
     }
 
-    /// The request could not be delivered: what the server is told instead.
+    /// The request could not be delivered: what the server is told instead, unless it has taken it back.
     pub(in super::super) fn on_undelivered(&mut self, request: &Frame) -> Option<Effect> {
         let id = request.id().filter(|_| request.kind() == Kind::Request)?;
-        self.take_asked(&canonical(id), None);
+        self.take_asked(&canonical(id), None)?;
         let line = rewrite::error(id, code::INTERNAL_ERROR, "the client does not read");
         Some(Effect::Reply(line))
     }

@@ -193,6 +193,8 @@ fn every_part_of_the_state_is_in_a_copy() {
     );
     hear(&mut original, &result(2, "{}"));
     let unheard = call(&mut original, owner, "\"a\"");
+    let cancel = notification(method::CANCELLED, r#"{"requestId":"a"}"#);
+    assert!(original.on_send(owner, &cancel).is_some());
     original.on_left(unheard);
     call(&mut original, owner, "7");
     hear(&mut original, &request("5", method::SAMPLING, "{}"));
@@ -204,8 +206,8 @@ fn every_part_of_the_state_is_in_a_copy() {
             "last_call": 4,
             "last_owner": 1,
             "calls": {
-                "3": {"owner": 1, "id": "\"a\"", "token": null, "purpose": "Plain", "may_ask": true, "left": true},
-                "4": {"owner": 1, "id": "7", "token": null, "purpose": "Plain", "may_ask": true, "left": false},
+                "3": {"owner": 1, "id": "\"a\"", "token": null, "purpose": "Plain", "may_ask": true, "left": true, "cancelled": true},
+                "4": {"owner": 1, "id": "7", "token": null, "purpose": "Plain", "may_ask": true, "left": false, "cancelled": false},
             },
             "by_id": [[[1, "\"a\""], 3], [[1, "7"], 4]],
             "left": [3],

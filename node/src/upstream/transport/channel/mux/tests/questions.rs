@@ -94,6 +94,21 @@ fn a_question_excuses_silence_only_while_its_call_runs() {
 }
 
 #[test]
+fn a_question_of_a_cancelled_call_excuses_no_silence() {
+    let mut mux = mux(Sharing::Own);
+    let owner = mux.attach();
+    let (carrier, beside) = (call(&mut mux, owner, "1"), call(&mut mux, owner, "2"));
+    hear(&mut mux, &request("5", method::ELICITATION, "{}"));
+    let cancel = notification(method::CANCELLED, r#"{"requestId":1}"#);
+    assert!(mux.on_send(owner, &cancel).is_some());
+    assert!(!mux.awaits_owner(carrier) && !mux.awaits_owner(beside));
+    assert!(
+        mux.on_send(owner, &result(5, "{}")).is_some(),
+        "a server that goes on all the same is still answered"
+    );
+}
+
+#[test]
 fn a_ping_is_answered_here() {
     for sharing in [Sharing::Stateless, Sharing::Own, Sharing::Shared] {
         let mut mux = mux(sharing);
