@@ -125,7 +125,7 @@ impl App {
             limits.calls_max,
         );
         let pipeline = Arc::new(pipeline.while_serving(cluster.serving().clone()));
-        let room = WaitingRoom::new(Arc::clone(&sealer), config.node.bridge);
+        let room = WaitingRoom::new(Arc::clone(&sealer), config.node.bridge, clock_ms());
         let room = Some(Arc::new(room));
         let upstreams = Upstreams::new(view.node(), limits.answer_bytes_max, room)
             .await

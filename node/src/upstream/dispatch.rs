@@ -221,7 +221,7 @@ async fn wait_at_gate(
 }
 
 /// The server was taken out of the configuration.
-fn gone(shared: &Shared) -> UpstreamError {
+pub(super) fn gone(shared: &Shared) -> UpstreamError {
     UpstreamError::Unreachable {
         server: shared.settings.name.clone(),
         source: std::io::Error::new(

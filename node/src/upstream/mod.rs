@@ -46,6 +46,8 @@ pub mod supervision;
 pub mod transport;
 
 #[cfg(test)]
+mod copy;
+#[cfg(test)]
 mod tests;
 
 pub use self::bound::BoundSession;

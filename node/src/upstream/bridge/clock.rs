@@ -1,6 +1,6 @@
 //! The clock of a state that is data.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -14,13 +14,6 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    /// Set by the machine's.
-    pub(super) fn new() -> Self {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        // A machine that believes in a time before 1970 counts from there.
-        Self::set_to(as_ms(now.unwrap_or_default()))
-    }
-
     /// Shows this now.
     pub(super) fn set_to(now_ms: u64) -> Self {
         Self {
@@ -62,13 +55,5 @@ mod tests {
             assert!(clock.at(1_000).is_some_and(|past| past <= now));
         }
         assert!(there.at(0).is_some_and(|past| past <= now));
-    }
-
-    #[tokio::test]
-    async fn it_shows_milliseconds_since_1970() {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        let shown = Clock::new().now_ms();
-        assert!(shown >= as_ms(since), "{shown}");
-        assert!(shown - as_ms(since) < 60_000, "{shown}");
     }
 }

@@ -21,7 +21,7 @@ async fn asking_within(mode: Mode, limits: config::Bridge) -> (Arc<World>, Fake,
     *world.mode.lock() = mode;
     let fake = Fake::start(&world).await;
     let sealer = Sealer::new(&Keyring::generate().unwrap()).unwrap();
-    let room = WaitingRoom::new(Arc::new(sealer), limits);
+    let room = WaitingRoom::new(Arc::new(sealer), limits, 0);
     let handle = spawn_with(server("jira", &[fake.url()]), Some(Arc::new(room))).await;
     (world, fake, handle)
 }
@@ -177,6 +177,7 @@ async fn a_thousand_calls_that_wait_end_at_their_expiry() {
     let room = Arc::new(WaitingRoom::new(
         Arc::new(sealer),
         config::Bridge::default(),
+        0,
     ));
     let settings = config::Server {
         in_flight_max: 64,
@@ -331,7 +332,7 @@ async fn a_call_that_waits_outlasts_the_change_of_its_server() {
     *world.mode.lock() = Mode::Ask;
     let fake = Fake::start(&world).await;
     let sealer = Sealer::new(&Keyring::generate().unwrap()).unwrap();
-    let room = WaitingRoom::new(Arc::new(sealer), config::Bridge::default());
+    let room = WaitingRoom::new(Arc::new(sealer), config::Bridge::default(), 0);
     let upstreams = Upstreams::new("a_call_that_waits", 1 << 20, Some(Arc::new(room)));
     let upstreams = upstreams.await.unwrap();
     let of = |in_flight_max| {

@@ -10,14 +10,16 @@ use tokio::time::timeout;
 use crate::config::{Scope, Transport};
 use crate::error::UpstreamError;
 use crate::upstream::link::SessionInit;
-use crate::upstream::own_request;
 use crate::upstream::shared::Shared;
 use crate::upstream::{BoundSession, Owner, SessionKey};
+use crate::upstream::{dispatch, own_request};
 
 use super::abilities::Abilities;
 use super::bridge::Bridge;
 use super::hold::Hold;
-use super::owned::{Key, Manner, Owned, Turned};
+use super::key::Key;
+use super::owned::{Manner, Owned, Turned};
+use super::registry::NoSlot;
 use super::sweep::{close_all, give_up};
 use super::turn::Envelope;
 
@@ -84,7 +86,10 @@ impl Bridge {
         client_info: Option<&str>,
     ) -> Result<Arc<Owned>, UpstreamError> {
         let found = self.registry.slot(&key);
-        let (slot, evicted) = found.ok_or_else(|| at_limit(shared))?;
+        let (slot, evicted) = found.map_err(|why| match why {
+            NoSlot::Full => at_limit(shared),
+            NoSlot::Ended => dispatch::gone(shared),
+        })?;
         close_all(evicted);
         if let Some(owned) = slot.cell.get() {
             return Ok(Arc::clone(owned));
@@ -133,7 +138,7 @@ impl Bridge {
         };
         let session = BoundSession::open(Arc::clone(shared), init, session_key).await?;
         let asks_apart = manner.asks_apart;
-        let owned = Arc::new(Owned::new(key, session, manner));
+        let owned = Arc::new(Owned::new(key, session, manner, self.shelf.clock()));
         if asks_apart {
             owned.follow();
             // What a server asks before somebody hears it is lost. One that takes longer is not waited for.

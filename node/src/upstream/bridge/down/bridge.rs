@@ -57,7 +57,7 @@ impl Bridge {
     pub(in crate::upstream) fn new(room: Option<Arc<WaitingRoom>>) -> Self {
         let shelf = Shelf::new(room);
         Self {
-            registry: Registry::default(),
+            registry: Registry::new(shelf.clock()),
             desk: Desk::new(shelf.life(), shelf.room().cloned()),
             shelf,
             sweeping: AtomicBool::new(false),

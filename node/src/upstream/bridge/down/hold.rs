@@ -22,7 +22,7 @@ pub(super) struct Hold {
     /// Number of the call, while it runs.
     running: Option<u64>,
     /// For what comes on the session's own stream.
-    pub(super) inbox: Option<Arc<Inbox>>,
+    pub(super) inbox: Option<Box<Inbox>>,
     /// For the task that the call may become.
     pub(super) place: Option<Box<Place>>,
 }
@@ -43,8 +43,8 @@ impl Hold {
     pub(super) fn begin(&mut self, n: u64, can_ask: bool) {
         self.running = Some(n);
         let hub = &self.owned.hub;
-        if !self.owned.asks_in_place || hub.is_followed() {
-            hub.enter(self.inbox.insert(Inbox::new(n, can_ask)));
+        if !self.owned.asks_in_place() || hub.is_followed() {
+            self.inbox = Some(Box::new(Inbox::open(hub, n, can_ask)));
         }
     }
 
@@ -56,7 +56,7 @@ impl Hold {
     /// The call waits for its client: what the server asks meanwhile is about another.
     pub(super) fn pause(&self) {
         if let Some(inbox) = &self.inbox {
-            self.owned.hub.leave(inbox);
+            inbox.leave();
         }
         self.set_parked(true);
     }
@@ -64,7 +64,7 @@ impl Hold {
     /// The call goes on.
     pub(super) fn go_on(&self) {
         if let Some(inbox) = &self.inbox {
-            self.owned.hub.enter(inbox);
+            inbox.enter();
         }
         self.set_parked(false);
     }
@@ -94,8 +94,7 @@ impl Hold {
     /// Nothing is about the call from now on, nor is what it has not read.
     fn leave(&mut self) {
         if let Some(inbox) = self.inbox.take() {
-            self.owned.hub.leave(&inbox);
-            pass_on(&self.owned, inbox.drain());
+            pass_on(&self.owned, inbox.close());
         }
     }
 }

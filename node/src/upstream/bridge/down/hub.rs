@@ -1,5 +1,6 @@
 //! What a server says to an owned session beside its calls, and who hears it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,9 +14,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::upstream::bridge::clock::{Clock, as_ms};
 
+#[cfg(test)]
+use crate::upstream::copy::through_bytes;
+
 use super::abilities::{Abilities, Refusal};
 use super::answer;
-use super::inbox::Inbox;
 use super::inboxes::Inboxes;
 use super::tasks::Following;
 
@@ -46,8 +49,10 @@ pub(super) struct Hub {
     pub(super) clock: Clock,
     /// How long a question waits until it is known whose it is.
     hold_ms: u64,
-    /// Of the calls that run and may be asked about.
+    /// For the calls that run and may be asked about.
     inboxes: Mutex<Inboxes>,
+    /// Of those who read there.
+    wakers: Mutex<HashMap<u64, Arc<Notify>>>,
     /// Tells that calls and questions have come or gone.
     moved: Notify,
     /// Tasks that go on in the session.
@@ -58,16 +63,17 @@ pub(super) struct Hub {
 
 impl Hub {
     /// Of a client with these abilities; a question waits for `hold` at most until it is known whose it is.
-    pub(super) fn new(abilities: Abilities, hold: Duration) -> Self {
+    pub(super) fn new(abilities: Abilities, hold: Duration, clock: Clock) -> Self {
         Self {
             news: broadcast::Sender::new(NEWS_MAX),
             offered: watch::Sender::new(None),
             following: AtomicBool::new(false),
             changes: AtomicU64::new(0),
             abilities,
-            clock: Clock::new(),
+            clock,
             hold_ms: as_ms(hold),
             inboxes: Mutex::default(),
+            wakers: Mutex::default(),
             moved: Notify::new(),
             tasks: Mutex::default(),
             ended: CancellationToken::new(),
@@ -120,16 +126,43 @@ impl Hub {
         let _unheard = self.news.send(news);
     }
 
+    /// `wake` is told of what there is to read for the call.
+    pub(super) fn open(&self, n: u64, wake: &Arc<Notify>) {
+        self.wakers.lock().insert(n, Arc::clone(wake));
+    }
+
     /// The call runs: what belongs to no stream may be about it.
-    pub(super) fn enter(&self, inbox: &Arc<Inbox>) {
-        self.inboxes.lock().enter(inbox, self.clock.now_ms());
+    pub(super) fn enter(&self, n: u64, can_ask: bool) {
+        let now_ms = self.clock.now_ms();
+        let given = self.inboxes.lock().enter(n, can_ask, now_ms);
+        self.wake(given);
         self.moved.notify_one();
     }
 
     /// The call has ended, or waits for its client.
-    pub(super) fn leave(&self, inbox: &Inbox) {
-        self.inboxes.lock().leave(inbox, self.clock.now_ms());
+    pub(super) fn leave(&self, n: u64) {
+        let given = self.inboxes.lock().leave(n, self.clock.now_ms());
+        self.wake(given);
         self.moved.notify_one();
+    }
+
+    /// The call, which has left, reads no more. Returns what it has not read.
+    pub(super) fn close(&self, n: u64) -> Vec<Frame> {
+        self.wakers.lock().remove(&n);
+        self.inboxes.lock().close(n)
+    }
+
+    /// Next message for the call.
+    pub(super) fn take(&self, n: u64) -> Option<Frame> {
+        self.inboxes.lock().take(n)
+    }
+
+    fn wake(&self, calls: impl IntoIterator<Item = u64>) {
+        for n in calls {
+            if let Some(wake) = self.wakers.lock().get(&n) {
+                wake.notify_one();
+            }
+        }
     }
 
     /// What the server is answered to questions that turn out to be nobody's.
@@ -213,7 +246,13 @@ impl Hub {
         let until_ms = self.clock.now_ms().saturating_add(self.hold_ms);
         let asked = self.inboxes.lock().ask(frame, until_ms);
         self.moved.notify_one();
-        asked.err().as_ref().map(refuse_nobodys)
+        match asked {
+            Ok(given) => {
+                self.wake(given);
+                None
+            }
+            Err(question) => Some(refuse_nobodys(&question)),
+        }
     }
 
     fn hear_notification(&self, frame: Frame) {
@@ -222,13 +261,34 @@ impl Hub {
             | method::PROMPTS_CHANGED
             | method::RESOURCES_CHANGED
             | method::RESOURCE_UPDATED => self.tell(News::Told(frame)),
-            method::PROGRESS => self.inboxes.lock().tell_progress(frame),
+            method::PROGRESS => {
+                let told = self.inboxes.lock().tell_progress(frame);
+                self.wake(told);
+            }
             method::CANCELLED => {
                 self.take_back(&frame);
-                self.inboxes.lock().withdraw(&frame);
+                let told = self.inboxes.lock().withdraw(&frame);
+                self.wake(told);
             }
-            _ => self.inboxes.lock().tell_only(frame),
+            _ => {
+                let told = self.inboxes.lock().tell_only(frame);
+                self.wake(told);
+            }
         }
+    }
+}
+
+#[cfg(test)]
+impl Hub {
+    /// Messages that wait for the call.
+    pub(super) fn n_unread(&self, n: u64) -> usize {
+        self.inboxes.lock().n_unread(n)
+    }
+
+    /// Goes on with a copy of all that is data.
+    pub(super) fn copy(&self) {
+        let mut inboxes = self.inboxes.lock();
+        *inboxes = through_bytes(&*inboxes);
     }
 }
 
@@ -243,7 +303,8 @@ mod tests {
     use lockgate_proto::jsonrpc::Limits;
     use tokio::time::Instant;
 
-    use super::super::inbox::INBOX_MAX;
+    use super::super::inbox::Inbox;
+    use super::super::inboxes::INBOX_MAX;
     use super::*;
 
     fn frame(text: &str) -> Frame {
@@ -253,9 +314,9 @@ mod tests {
 
     const HOLD: Duration = Duration::from_secs(5);
 
-    fn hub() -> Hub {
+    fn hub() -> Arc<Hub> {
         let abilities = Abilities::of(r#"{"elicitation":{},"roots":{}}"#);
-        Hub::new(abilities, HOLD)
+        Arc::new(Hub::new(abilities, HOLD, Clock::set_to(0)))
     }
 
     const ELICIT: &str = r#""id":1,"method":"elicitation/create""#;
@@ -265,8 +326,7 @@ mod tests {
         let hub = hub();
         let ask = |text| hub.hear(frame(text));
         assert!(ask(ELICIT).unwrap().text().contains("-32601"));
-        let a = Inbox::new(1, true);
-        hub.enter(&a);
+        let a = Inbox::open(&hub, 1, true);
         assert!(ask(ELICIT).is_none());
         assert_eq!(a.len(), 1);
         let not_declared = ask(r#""id":1,"method":"sampling/createMessage""#);
@@ -276,13 +336,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_question_of_several_calls_waits_for_the_last_one_but_not_for_ever() {
         let hub = hub();
-        let (a, b) = (Inbox::new(1, true), Inbox::new(2, true));
-        hub.enter(&a);
-        hub.enter(&b);
+        let (a, b) = (Inbox::open(&hub, 1, true), Inbox::open(&hub, 2, true));
         assert!(hub.hear(frame(ELICIT)).is_none());
-        hub.leave(&a);
+        a.leave();
         assert_eq!((a.len(), b.len()), (0, 1));
-        hub.enter(&a);
+        a.enter();
         assert!(hub.hear(frame(ELICIT)).is_none());
         let began = Instant::now();
         let refused = hub.refusals().await;
@@ -293,8 +351,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_question_whose_calls_have_all_ended_is_refused_at_once() {
         let hub = hub();
-        let calls = [1, 2, 3].map(|n| Inbox::new(n, true));
-        calls.iter().for_each(|inbox| hub.enter(inbox));
+        let _calls = [1, 2, 3].map(|n| Inbox::open(&hub, n, true));
         assert!(hub.hear(frame(ELICIT)).is_none());
         // Withdrawn by the server, there is nothing to refuse.
         let cancel = r#""method":"notifications/cancelled","params":{"requestId":1}"#;
@@ -307,8 +364,7 @@ mod tests {
     #[test]
     fn an_inbox_that_nobody_reads_is_bounded() {
         let hub = hub();
-        let inbox = Inbox::new(1, true);
-        hub.enter(&inbox);
+        let inbox = Inbox::open(&hub, 1, true);
         for _ in 0..INBOX_MAX {
             assert!(hub.hear(frame(r#""id":1,"method":"roots/list""#)).is_none());
         }
@@ -319,9 +375,7 @@ mod tests {
     #[test]
     fn progress_finds_its_call_by_the_token() {
         let hub = hub();
-        let (a, b) = (Inbox::new(1, true), Inbox::new(2, true));
-        hub.enter(&a);
-        hub.enter(&b);
+        let (a, b) = (Inbox::open(&hub, 1, true), Inbox::open(&hub, 2, true));
         for token in ["2", "\"2\"", "3"] {
             let text = format!(
                 r#""method":"notifications/progress","params":{{"progressToken":{token}}}"#

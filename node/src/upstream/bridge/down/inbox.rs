@@ -1,51 +1,46 @@
-//! Messages for one running call that came beside its own stream.
+//! Where one running call reads what came beside its own stream.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use lockgate_proto::jsonrpc::Frame;
-use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// Messages that wait for one call.
-pub(super) const INBOX_MAX: usize = 64;
+use super::hub::Hub;
 
-/// Messages for one running call that came on the session's own stream.
+/// One call's door to what the session's own stream brings it.
 #[derive(Debug)]
 pub(super) struct Inbox {
+    hub: Arc<Hub>,
     /// Number of the call.
-    pub(super) n: u64,
+    n: u64,
     /// Whether the call can be answered with a question.
-    pub(super) can_ask: bool,
-    frames: Mutex<VecDeque<Frame>>,
-    wake: Notify,
+    can_ask: bool,
+    wake: Arc<Notify>,
 }
 
 impl Inbox {
-    /// Of the call under number `n`.
-    pub(super) fn new(n: u64, can_ask: bool) -> Arc<Self> {
-        Arc::new(Self {
+    /// Of the call under number `n`, which runs from now on.
+    pub(super) fn open(hub: &Arc<Hub>, n: u64, can_ask: bool) -> Self {
+        let wake = Arc::<Notify>::default();
+        hub.open(n, &wake);
+        let inbox = Self {
+            hub: Arc::clone(hub),
             n,
             can_ask,
-            frames: Mutex::default(),
-            wake: Notify::new(),
-        })
+            wake,
+        };
+        inbox.enter();
+        inbox
     }
 
-    /// Adds a message.
-    ///
-    /// # Errors
-    ///
-    /// Gives it back when too many wait already.
-    pub(super) fn put(&self, frame: Frame) -> Result<(), Frame> {
-        let mut frames = self.frames.lock();
-        if frames.len() >= INBOX_MAX {
-            return Err(frame);
-        }
-        frames.push_back(frame);
-        drop(frames);
-        self.wake.notify_one();
-        Ok(())
+    /// The call goes on.
+    pub(super) fn enter(&self) {
+        self.hub.enter(self.n, self.can_ask);
+    }
+
+    /// The call waits for its client: nothing new is about it.
+    pub(super) fn leave(&self) {
+        self.hub.leave(self.n);
     }
 
     /// Next message.
@@ -55,8 +50,7 @@ impl Inbox {
     /// Cancel safe.
     pub(super) async fn next(&self) -> Frame {
         loop {
-            let next = self.frames.lock().pop_front();
-            if let Some(frame) = next {
+            if let Some(frame) = self.hub.take(self.n) {
                 return frame;
             }
             // Keeps a wake that came in between: there is one reader.
@@ -64,13 +58,14 @@ impl Inbox {
         }
     }
 
-    /// Takes out what nobody will read here.
-    pub(super) fn drain(&self) -> Vec<Frame> {
-        self.frames.lock().drain(..).collect()
+    /// The call has ended. Returns what it has not read.
+    pub(super) fn close(self) -> Vec<Frame> {
+        self.leave();
+        self.hub.close(self.n)
     }
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.frames.lock().len()
+        self.hub.n_unread(self.n)
     }
 }

@@ -1,33 +1,56 @@
-//! The inboxes of one session's running calls.
+//! What comes for the running calls of one session beside their own streams, as data. No channel, no clock.
+//!
+//! ```text
+//! ask, tell_… ─► floor: whose? ─► unread of that call ─► take
+//!                     └► nobody's ─► refused
+//! ```
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, VecDeque};
 
 use lockgate_proto::jsonrpc::Frame;
+use serde::{Deserialize, Serialize};
 
 use super::floor::{Floor, Give};
-use super::inbox::Inbox;
+use super::kept::Kept;
 
-/// Puts each message into the inbox of the call whose it is, as the floor says.
-#[derive(Debug, Default)]
+/// Messages that wait for one call. Source: as many as a busy call is told in a second or two.
+pub(super) const INBOX_MAX: usize = 64;
+
+/// Puts each message where the call reads whose it is, as the floor says. Whatever delivers returns the calls that have
+/// something to read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Inboxes {
     floor: Floor,
-    /// Of the calls on the floor.
-    running: Vec<Arc<Inbox>>,
+    /// What calls were given and have not read; also that of calls which wait for their clients, and read on later.
+    unread: BTreeMap<u64, VecDeque<Kept>>,
 }
 
 impl Inboxes {
-    /// The call runs.
-    pub(super) fn enter(&mut self, inbox: &Arc<Inbox>, now_ms: u64) {
-        self.running.push(Arc::clone(inbox));
-        let given = self.floor.enter(inbox.n, inbox.can_ask, now_ms);
-        self.hand_out(given);
+    /// The call runs, for the first time or again.
+    #[must_use]
+    pub(super) fn enter(&mut self, n: u64, can_ask: bool, now_ms: u64) -> Vec<u64> {
+        self.unread.entry(n).or_default();
+        let given = self.floor.enter(n, can_ask, now_ms);
+        self.hand_out(given)
     }
 
     /// The call has ended, or waits for its client.
-    pub(super) fn leave(&mut self, inbox: &Inbox, now_ms: u64) {
-        self.running.retain(|other| other.n != inbox.n);
-        let given = self.floor.leave(inbox.n, now_ms);
-        self.hand_out(given);
+    #[must_use]
+    pub(super) fn leave(&mut self, n: u64, now_ms: u64) -> Vec<u64> {
+        let given = self.floor.leave(n, now_ms);
+        self.hand_out(given)
+    }
+
+    /// The call, which has left, reads no more. Returns what it has not read.
+    pub(super) fn close(&mut self, n: u64) -> Vec<Frame> {
+        let unread = self.unread.remove(&n).unwrap_or_default();
+        unread.into_iter().map(|kept| kept.0).collect()
+    }
+
+    /// Next message for the call.
+    pub(super) fn take(&mut self, n: u64) -> Option<Frame> {
+        let kept = self.unread.get_mut(&n)?.pop_front()?;
+        Some(kept.0)
     }
 
     /// A question of the server; it is held until `until_ms` at most.
@@ -35,38 +58,39 @@ impl Inboxes {
     /// # Errors
     ///
     /// Gives back what is nobody's. A call that does not read is not asked.
-    pub(super) fn ask(&mut self, question: Frame, until_ms: u64) -> Result<(), Frame> {
+    pub(super) fn ask(&mut self, question: Frame, until_ms: u64) -> Result<Option<u64>, Frame> {
         match self.floor.ask(question, until_ms)? {
-            Some(Give { to, question }) => self.put(to, question),
-            None => Ok(()),
+            Some(Give { to, question }) => self.put(to, question).map(|()| Some(to)),
+            None => Ok(None),
         }
     }
 
     /// The server takes a question back, which may be any call's.
-    pub(super) fn withdraw(&mut self, cancelled: &Frame) {
+    #[must_use]
+    pub(super) fn withdraw(&mut self, cancelled: &Frame) -> Vec<u64> {
         let id = cancelled.param(&["requestId"]);
         self.floor
             .withdraw(id.map_or("", |span| span.of(cancelled.text())));
-        for inbox in &self.running {
+        let calls: Vec<u64> = self.unread.keys().copied().collect();
+        for n in &calls {
             // The answer of a call that does not read comes too late, as it may for any that is taken back.
-            let _full = inbox.put(cancelled.clone());
+            let _full = self.put(*n, cancelled.clone());
         }
+        calls
     }
 
     /// Progress is its call's. A slow reader misses some of it.
-    pub(super) fn tell_progress(&self, progress: Frame) {
+    pub(super) fn tell_progress(&mut self, progress: Frame) -> Option<u64> {
         let token = progress.param(&["progressToken"]);
         let token = token.map_or("", |span| span.of(progress.text()));
-        if let Some(n) = self.floor.call_of_token(token) {
-            let _full = self.put(n, progress);
-        }
+        let n = self.floor.call_of_token(token)?;
+        self.put(n, progress).ok().map(|()| n)
     }
 
     /// What says by nothing whose it is is nobody's, unless one call runs alone.
-    pub(super) fn tell_only(&self, frame: Frame) {
-        if let Some(n) = self.floor.only_call() {
-            let _full = self.put(n, frame);
-        }
+    pub(super) fn tell_only(&mut self, frame: Frame) -> Option<u64> {
+        let n = self.floor.only_call()?;
+        self.put(n, frame).ok().map(|()| n)
     }
 
     /// See [`Floor::next_late`].
@@ -79,18 +103,32 @@ impl Inboxes {
         self.floor.take_nobodys(now_ms)
     }
 
-    fn hand_out(&mut self, given: Vec<Give>) {
-        for Give { to, question } in given {
-            if let Err(question) = self.put(to, question) {
-                self.floor.give_back(question);
-            }
-        }
+    #[cfg(test)]
+    pub(super) fn n_unread(&self, n: u64) -> usize {
+        self.unread.get(&n).map_or(0, VecDeque::len)
     }
 
-    fn put(&self, to: u64, frame: Frame) -> Result<(), Frame> {
-        match self.running.iter().find(|inbox| inbox.n == to) {
-            Some(inbox) => inbox.put(frame),
-            None => Err(frame),
+    fn hand_out(&mut self, given: Vec<Give>) -> Vec<u64> {
+        let mut calls = Vec::new();
+        for Give { to, question } in given {
+            match self.put(to, question) {
+                Ok(()) => calls.push(to),
+                Err(question) => self.floor.give_back(question),
+            }
+        }
+        calls
+    }
+
+    fn put(&mut self, to: u64, frame: Frame) -> Result<(), Frame> {
+        match self.unread.get_mut(&to) {
+            Some(unread) if unread.len() < INBOX_MAX => {
+                unread.push_back(Kept(frame));
+                Ok(())
+            }
+            _ => Err(frame),
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

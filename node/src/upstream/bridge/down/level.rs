@@ -44,11 +44,6 @@ impl Level {
         }
     }
 
-    /// The level that is `rank` (`as u8`).
-    pub(super) fn from_rank(rank: u8) -> Option<Self> {
-        Self::ALL.get(usize::from(rank)).copied()
-    }
-
     /// Reads a raw JSON string.
     pub(super) fn read(raw: &str) -> Option<Self> {
         let text = decode_str(raw)?;

@@ -4,9 +4,9 @@
 //! ```text
 //! dispatch ── bridge ── turn, answer, discover      one message to another
 //!                │        └── abilities, asked, level
-//!                ├── registry ── owned               sessions: whose, how many, whose turn
+//!                ├── registry ── owned ── account   sessions: whose, how many, whose turn; as data
 //!                │        ├── hub                   what comes beside the calls
-//!                │        │    └── inboxes ── floor  whose question it is, as data
+//!                │        │    └── inboxes ── floor  what calls are given, and whose it is, as data
 //!                │        ├── listen ── listening   one listen, as data
 //!                │        └── own_catalog           what a caller's capabilities change
 //!                ├── tasks                          what goes on without a call
@@ -17,6 +17,7 @@
 //! ```
 
 mod abilities;
+mod account;
 mod acquire;
 mod answer;
 mod answered;
@@ -32,6 +33,7 @@ mod hub;
 mod inbox;
 mod inboxes;
 mod kept;
+mod key;
 mod level;
 mod listen;
 mod listening;

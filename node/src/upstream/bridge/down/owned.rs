@@ -1,26 +1,30 @@
 //! A session that the gateway owns at a session-era server, on behalf of one caller who has none.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use lockgate_proto::id::{Principal, Tenant};
 use lockgate_proto::jsonrpc::{Frame, Kind, encode_str, find, find_path};
 use lockgate_proto::mcp::method;
-use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore};
+use parking_lot::Mutex;
+use tokio::sync::{Mutex as AsyncMutex, Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::DropGuard;
 
 use crate::error::UpstreamError;
 use crate::task::spawn_named;
+use crate::upstream::bridge::clock::Clock;
 use crate::upstream::catalog::Catalog;
+#[cfg(test)]
+use crate::upstream::copy::through_bytes;
 use crate::upstream::link::{Heard, MessageStream, Outgoing, Reply, SEND_WAIT};
-use crate::upstream::{BoundSession, CallClass, Owner};
+use crate::upstream::{BoundSession, CallClass};
 
 use super::abilities::Abilities;
+use super::account::Account;
 use super::answer;
 use super::hub::{Hub, News};
+use super::key::Key;
 use super::level::Level;
 use super::own_catalog::Signs;
 
@@ -28,50 +32,6 @@ use super::own_catalog::Signs;
 const AGAIN_MIN: Duration = Duration::from_millis(250);
 /// Longest such wait.
 const AGAIN_MAX: Duration = Duration::from_secs(30);
-/// Nothing was said about log messages yet.
-const NO_LEVEL: u8 = u8::MAX;
-
-/// Whose session it is, and for what. Nothing of it is ever shared with another key.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Key {
-    tenant: Option<Tenant>,
-    principal: Principal,
-    scoped: bool,
-    /// Raw `ClientCapabilities`, in one spelling.
-    pub(super) capabilities: Arc<str>,
-    /// Sessions beside the first, where one can do one call at a time.
-    lane: u8,
-}
-
-impl Key {
-    /// Of the first lane.
-    pub(super) fn new(owner: &Owner<'_>, capabilities: Arc<str>) -> Self {
-        Self {
-            tenant: owner.tenant.cloned(),
-            principal: owner.principal.clone(),
-            scoped: owner.scoped,
-            capabilities,
-            lane: 0,
-        }
-    }
-
-    /// The same of another lane.
-    pub(super) fn in_lane(&self, lane: u8) -> Self {
-        Self {
-            lane,
-            ..self.clone()
-        }
-    }
-
-    /// Who owns it.
-    pub(super) fn owner(&self) -> Owner<'_> {
-        Owner {
-            tenant: self.tenant.as_ref(),
-            principal: &self.principal,
-            scoped: self.scoped,
-        }
-    }
-}
 
 /// One owned session.
 #[derive(Debug)]
@@ -81,22 +41,19 @@ pub(super) struct Owned {
     /// Raw `Implementation` of the server.
     pub(super) server_info: Option<Arc<str>>,
     has_logging: bool,
-    last: AtomicU64,
-    level: AtomicU8,
-    raising: Mutex<()>,
+    /// What it has come to.
+    account: Mutex<Account>,
+    /// Held while the server is asked for another level.
+    raising: AsyncMutex<()>,
+    /// Held while the server is asked for a resource, or asked for it no more.
+    subscribing: AsyncMutex<()>,
     turns: Turns,
     /// What comes beside the calls.
     pub(super) hub: Arc<Hub>,
-    /// Whether a question of the server says by its stream which call it is about.
-    pub(super) asks_in_place: bool,
     /// Set when the server asks otherwise; shared by its sessions.
     asks_apart: Arc<AtomicBool>,
     /// What the server offered when it was asked last, and what said then that this would be true.
-    pub(super) catalog: Mutex<Option<(Signs, Arc<Catalog>)>>,
-    /// Listens of each resource.
-    subscriptions: Mutex<HashMap<String, usize>>,
-    opened: Instant,
-    used_ms: AtomicU64,
+    pub(super) catalog: AsyncMutex<Option<(Signs, Arc<Catalog>)>>,
     /// Whoever serves the session ends with it, also where nobody has closed it.
     _ends: DropGuard,
 }
@@ -104,7 +61,6 @@ pub(super) struct Owned {
 /// One call at a time, where nothing tells whose a question of the server is.
 #[derive(Debug)]
 struct Turns {
-    are_taken: AtomicBool,
     free: Arc<Semaphore>,
     parked: AtomicBool,
     news: Notify,
@@ -132,58 +88,59 @@ pub(super) enum Turned {
 
 impl Owned {
     /// Of a session that was just opened.
-    pub(super) fn new(key: Key, session: BoundSession, manner: Manner) -> Self {
+    pub(super) fn new(key: Key, session: BoundSession, manner: Manner, clock: Clock) -> Self {
         let introduction = session.initialize_result();
         let info = find(&introduction, "serverInfo");
         let abilities = Abilities::of(&key.capabilities);
         // Before the server, or the call that it is about, has waited too long.
         let hold = session.settings().timeout / 2;
-        let hub = Arc::new(Hub::new(abilities, hold));
+        let hub = Arc::new(Hub::new(abilities, hold, clock));
         let _ends = hub.ended.clone().drop_guard();
+        let now_ms = clock.now_ms();
+        let account = Account::new(key.clone(), manner.in_turns, !manner.asks_apart, now_ms);
         Self {
             key,
             server_info: info.map(|span| span.of(&introduction).into()),
             has_logging: find_path(&introduction, &["capabilities", "logging"]).is_some(),
             session,
-            last: AtomicU64::new(0),
-            level: AtomicU8::new(NO_LEVEL),
-            raising: Mutex::new(()),
+            account: Mutex::new(account),
+            raising: AsyncMutex::new(()),
+            subscribing: AsyncMutex::new(()),
             turns: Turns {
-                are_taken: AtomicBool::new(manner.in_turns),
                 free: Arc::new(Semaphore::new(1)),
                 parked: AtomicBool::new(false),
                 news: Notify::new(),
             },
             hub,
             _ends,
-            asks_in_place: !manner.asks_apart,
             asks_apart: manner.has_asked_apart,
-            catalog: Mutex::default(),
-            subscriptions: Mutex::default(),
-            opened: Instant::now(),
-            used_ms: AtomicU64::new(0),
+            catalog: AsyncMutex::default(),
         }
     }
 
     /// A number that no request of this session had before.
     pub(super) fn number(&self) -> u64 {
-        self.last.fetch_add(1, Ordering::Relaxed) + 1
+        self.account.lock().number()
     }
 
     /// Notes that it is in use.
     pub(super) fn touch(&self) {
-        let ms = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.used_ms.fetch_max(ms, Ordering::Relaxed);
+        self.account.lock().touch(self.hub.clock.now_ms());
     }
 
-    /// When it was used last.
-    pub(super) fn used(&self) -> Instant {
-        self.opened + Duration::from_millis(self.used_ms.load(Ordering::Relaxed))
+    /// When it was used last, in milliseconds since 1970.
+    pub(super) fn used_ms(&self) -> u64 {
+        self.account.lock().used_ms()
     }
 
     /// Whether it does one call at a time.
     pub(super) fn has_turns(&self) -> bool {
-        self.turns.are_taken.load(Ordering::Acquire)
+        self.account.lock().has_turns
+    }
+
+    /// Whether a question of the server says by its stream which call it is about.
+    pub(super) fn asks_in_place(&self) -> bool {
+        self.account.lock().asks_in_place
     }
 
     /// Waits for the call's turn.
@@ -243,7 +200,7 @@ impl Owned {
         let is_of_one_call = !matches!(&*frame.method(), method::PING | method::ROOTS_LIST);
         if frame.kind() == Kind::Request && is_of_one_call {
             // A server that asks here once will do so again: from now on one call at a time shows whose it is.
-            self.turns.are_taken.store(true, Ordering::Release);
+            self.account.lock().has_turns = true;
             self.asks_apart.store(true, Ordering::Release);
         }
         if let Some(reply) = self.hub.hear(frame) {
@@ -254,33 +211,26 @@ impl Owned {
     /// Subscribes once for all who listen. What stands in `held` has been counted and is to be taken back by
     /// [`Self::unsubscribe`], also by a caller that gives up in between; what the server refuses does not stand there.
     pub(super) async fn subscribe(&self, uri: &str, held: &mut Vec<String>) {
-        let mut subscriptions = self.subscriptions.lock().await;
+        let _one_at_a_time = self.subscribing.lock().await;
         held.push(uri.to_owned());
-        if let Some(n) = subscriptions.get_mut(uri) {
-            *n += 1;
+        if !self.account.lock().subscribe(uri) {
             return;
         }
-        subscriptions.insert(uri.to_owned(), 1);
         let params = format!(r#"{{"uri":{}}}"#, encode_str(uri));
         let agreed = match self.request(method::SUBSCRIBE, &params).await {
             Ok(answer) => answer.kind() == Kind::Result,
             Err(_) => false,
         };
         if !agreed {
-            subscriptions.remove(uri);
+            self.account.lock().forget_subscription(uri);
             held.pop();
         }
     }
 
     /// One listener less; the last takes the subscription back.
     pub(super) async fn unsubscribe(&self, uri: &str) {
-        let mut subscriptions = self.subscriptions.lock().await;
-        let Some(n) = subscriptions.get_mut(uri) else {
-            return;
-        };
-        *n -= 1;
-        if *n == 0 {
-            subscriptions.remove(uri);
+        let _one_at_a_time = self.subscribing.lock().await;
+        if self.account.lock().unsubscribe(uri) {
             let params = format!(r#"{{"uri":{}}}"#, encode_str(uri));
             // A server that does not hear it tells of changes that nobody listens to.
             let _server_gone = self.request(method::UNSUBSCRIBE, &params).await;
@@ -290,22 +240,18 @@ impl Owned {
     /// Makes the server log from `wanted` on, if it says less so far. It is asked for the most verbose level that any
     /// request wants; each request is told only what it wants itself.
     pub(super) async fn raise(&self, wanted: Level) {
-        let wanted = wanted as u8;
-        let is_enough = || self.level.load(Ordering::Acquire) <= wanted;
-        if !self.has_logging || (self.level.load(Ordering::Acquire) != NO_LEVEL && is_enough()) {
+        let says_too_little = || self.account.lock().says_too_little(wanted);
+        if !self.has_logging || !says_too_little() {
             return;
         }
         let _one_at_a_time = self.raising.lock().await;
-        if self.level.load(Ordering::Acquire) != NO_LEVEL && is_enough() {
+        if !says_too_little() {
             return;
         }
-        let Some(level) = Level::from_rank(wanted) else {
-            return;
-        };
-        let params = format!(r#"{{"level":"{}"}}"#, level.as_str());
+        let params = format!(r#"{{"level":"{}"}}"#, wanted.as_str());
         // A server that refuses logs as it likes.
         if self.request(method::SET_LEVEL, &params).await.is_ok() {
-            self.level.store(wanted, Ordering::Release);
+            self.account.lock().note_level(wanted);
         }
     }
 
@@ -334,6 +280,17 @@ impl Owned {
     /// See [`UpstreamError`].
     pub(super) async fn send(&self, frame: Frame) -> Result<(), UpstreamError> {
         self.session.send(Outgoing::plain(frame, SEND_WAIT)).await
+    }
+}
+
+#[cfg(test)]
+impl Owned {
+    /// Goes on with a copy of all that is data.
+    pub(super) fn copy(&self) {
+        let mut account = self.account.lock();
+        *account = through_bytes(&*account);
+        drop(account);
+        self.hub.copy();
     }
 }
 

@@ -4,20 +4,20 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use lockgate_proto::jsonrpc::{Span, Splice, decode_str, elements, encode_str, members};
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
-use tokio::time::Instant;
 
+use crate::upstream::bridge::clock::Clock;
 use crate::upstream::bridge::tasks::EXTENSION;
 
-use super::owned::{Key, Owned};
+use super::key::Key;
+use super::owned::Owned;
 
 /// An owned session that nobody uses is kept this long. It may hold state of its caller, who has no other place for it,
-/// so as long as a client's own session is kept by default.
-const IDLE_MAX: Duration = Duration::from_secs(1_800);
+/// so as long as a client's own session is kept by default. In milliseconds.
+const IDLE_MS_MAX: u64 = 1_800_000;
 /// Owned sessions of one server.
 const SESSIONS_MAX: usize = 4_096;
 /// Owned sessions of one caller at one server: as many sets of capabilities, or of lanes, are in use.
@@ -25,10 +25,12 @@ const SESSIONS_OWNER_MAX: usize = 64;
 /// Spellings of capabilities that are remembered.
 const SPELLINGS_MAX: usize = 1_024;
 
-/// The owned sessions of one server.
-#[derive(Debug, Default)]
+/// The owned sessions of one server. An index of this node: what a session is stands in its own account.
+#[derive(Debug)]
 pub(super) struct Registry {
-    slots: Mutex<HashMap<Key, Arc<Slot>>>,
+    clock: Clock,
+    /// `None` when the server has ended.
+    slots: Mutex<Option<HashMap<Key, Arc<Slot>>>>,
     /// Raw capabilities as clients write them, and their one spelling.
     spellings: Mutex<HashMap<Arc<str>, Arc<str>>>,
     names: AtomicU64,
@@ -36,11 +38,20 @@ pub(super) struct Registry {
     pub(super) has_asked_apart: Arc<AtomicBool>,
 }
 
+/// Why there is no place for a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoSlot {
+    /// All are in use.
+    Full,
+    /// The server has ended.
+    Ended,
+}
+
 /// Place of one session; opened by whoever needs it first.
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) cell: OnceCell<Arc<Owned>>,
-    made: Instant,
+    made_ms: u64,
 }
 
 impl Slot {
@@ -50,17 +61,35 @@ impl Slot {
         Arc::strong_count(self) == 1 && session == 1
     }
 
-    fn used(&self) -> Instant {
-        self.cell.get().map_or(self.made, |owned| owned.used())
+    fn used_ms(&self) -> u64 {
+        self.cell
+            .get()
+            .map_or(self.made_ms, |owned| owned.used_ms())
     }
 }
 
 impl Registry {
-    /// The place for `key`; also gives the session that has to be closed for it. `None` when all are in use.
-    pub(super) fn slot(&self, key: &Key) -> Option<(Arc<Slot>, Option<Arc<Owned>>)> {
+    /// Without sessions.
+    pub(super) fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            slots: Mutex::new(Some(HashMap::new())),
+            spellings: Mutex::default(),
+            names: AtomicU64::new(0),
+            has_asked_apart: Arc::default(),
+        }
+    }
+
+    /// The place for `key`; also gives the session that has to be closed for it.
+    ///
+    /// # Errors
+    ///
+    /// See [`NoSlot`].
+    pub(super) fn slot(&self, key: &Key) -> Result<(Arc<Slot>, Option<Arc<Owned>>), NoSlot> {
         let mut slots = self.slots.lock();
+        let slots = slots.as_mut().ok_or(NoSlot::Ended)?;
         if let Some(slot) = slots.get(key) {
-            return Some((Arc::clone(slot), None));
+            return Ok((Arc::clone(slot), None));
         }
         let is_mine = |other: &Key| other.owner() == key.owner();
         let n_mine = slots.keys().filter(|other| is_mine(other)).count();
@@ -69,23 +98,24 @@ impl Registry {
             let candidates = slots.iter().filter(|(other, slot)| {
                 (n_mine < SESSIONS_OWNER_MAX || is_mine(other)) && slot.is_unused()
             });
-            let oldest = candidates.min_by_key(|(_, slot)| slot.used());
-            let oldest = oldest.map(|(key, _)| key.clone())?;
+            let oldest = candidates.min_by_key(|(_, slot)| slot.used_ms());
+            let oldest = oldest.map(|(key, _)| key.clone()).ok_or(NoSlot::Full)?;
             evicted = slots
                 .remove(&oldest)
                 .and_then(|slot| slot.cell.get().cloned());
         }
         let slot = Arc::new(Slot {
             cell: OnceCell::new(),
-            made: Instant::now(),
+            made_ms: self.clock.now_ms(),
         });
         slots.insert(key.clone(), Arc::clone(&slot));
-        Some((slot, evicted))
+        Ok((slot, evicted))
     }
 
     /// Forgets a session that is of no use any more.
     pub(super) fn forget(&self, owned: &Arc<Owned>) {
         let mut slots = self.slots.lock();
+        let Some(slots) = slots.as_mut() else { return };
         let known = slots.get(&owned.key).and_then(|slot| slot.cell.get());
         if known.is_some_and(|known| Arc::ptr_eq(known, owned)) {
             slots.remove(&owned.key);
@@ -93,29 +123,29 @@ impl Registry {
     }
 
     /// Takes out the sessions that nobody has used for long.
-    pub(super) fn idle(&self, now: Instant) -> Vec<Arc<Owned>> {
-        self.take(|slot| slot.is_unused() && now.duration_since(slot.used()) >= IDLE_MAX)
-    }
-
-    /// Takes out all sessions.
-    pub(super) fn clear(&self) -> Vec<Arc<Owned>> {
-        self.take(|_| true)
-    }
-
-    fn take(&self, is_over: impl Fn(&Arc<Slot>) -> bool) -> Vec<Arc<Owned>> {
+    pub(super) fn idle(&self) -> Vec<Arc<Owned>> {
+        let now_ms = self.clock.now_ms();
+        let idle_ms = |slot: &Slot| now_ms.saturating_sub(slot.used_ms());
+        let is_over = |slot: &Arc<Slot>| slot.is_unused() && idle_ms(slot) >= IDLE_MS_MAX;
         let mut slots = self.slots.lock();
-        let over: Vec<Key> = slots
-            .iter()
-            .filter(|(_, slot)| is_over(slot))
-            .map(|(key, _)| key.clone())
-            .collect();
-        let over = over.iter().filter_map(|key| slots.remove(key));
-        over.filter_map(|slot| slot.cell.get().cloned()).collect()
+        let Some(slots) = slots.as_mut() else {
+            return Vec::new();
+        };
+        let over = slots.extract_if(|_, slot| is_over(slot));
+        over.filter_map(|(_, slot)| slot.cell.get().cloned())
+            .collect()
+    }
+
+    /// Takes out all sessions; there will be no others.
+    pub(super) fn end(&self) -> Vec<Arc<Owned>> {
+        let slots = self.slots.lock().take().unwrap_or_default();
+        let slots = slots.into_values();
+        slots.filter_map(|slot| slot.cell.get().cloned()).collect()
     }
 
     /// Whether there are none.
     pub(super) fn is_empty(&self) -> bool {
-        self.slots.lock().is_empty()
+        self.slots.lock().as_ref().is_none_or(HashMap::is_empty)
     }
 
     /// A name for a new session, unique in this registry.
@@ -203,11 +233,30 @@ fn spell(out: &mut String, raw: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use lockgate_proto::id::Principal;
 
-    #[test]
-    fn capabilities_have_one_spelling() {
-        let registry = Registry::default();
+    use super::*;
+    use crate::upstream::Owner;
+
+    #[tokio::test]
+    async fn an_ended_server_gets_no_more_sessions() {
+        let registry = Registry::new(Clock::set_to(0));
+        let principal = Principal::new("ann");
+        let owner = Owner {
+            tenant: None,
+            principal: &principal,
+            scoped: false,
+        };
+        let key = Key::new(&owner, registry.spelling("{}"));
+        assert!(registry.slot(&key).is_ok());
+        assert!(registry.end().is_empty(), "it was not opened");
+        assert_eq!(registry.slot(&key).err(), Some(NoSlot::Ended));
+        assert!(registry.is_empty());
+    }
+
+    #[tokio::test]
+    async fn capabilities_have_one_spelling() {
+        let registry = Registry::new(Clock::set_to(0));
         for same in [
             r#"{"a":{"y":[1, "b"],"x":{}},"c":null}"#,
             r#"{"c":null, "a" : {"x":{ },"y":[1,"\u0062"]}, "tasks":{"list":{}}}"#,

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use crate::config;
 use crate::seal::Sealer;
+use crate::upstream::bridge::clock::Clock;
 use crate::upstream::shared::Shared;
 
 use super::digest::Digest;
@@ -19,6 +20,8 @@ pub struct WaitingRoom {
     /// Seals what clients bring back.
     pub(super) sealer: Arc<Sealer>,
     pub(super) limits: config::Bridge,
+    /// What time it is, for all that waits.
+    pub(super) clock: Clock,
     used: Mutex<Used>,
     refused: AtomicU64,
     /// Whose calls wait here, by the life that their states name. One that was replaced is here until its last such
@@ -91,11 +94,12 @@ pub(in crate::upstream::bridge) struct Seat {
 }
 
 impl WaitingRoom {
-    /// An empty one.
-    pub fn new(sealer: Arc<Sealer>, limits: config::Bridge) -> Self {
+    /// An empty one; `now_ms` is the time, in milliseconds since 1970.
+    pub fn new(sealer: Arc<Sealer>, limits: config::Bridge, now_ms: u64) -> Self {
         Self {
             sealer,
             limits,
+            clock: Clock::set_to(now_ms),
             used: Mutex::default(),
             refused: AtomicU64::new(0),
             lives: Mutex::default(),
@@ -258,7 +262,7 @@ mod tests {
             memory_principal_bytes_max: 60,
             ..config::Bridge::default()
         };
-        Arc::new(WaitingRoom::new(Arc::new(sealer), limits))
+        Arc::new(WaitingRoom::new(Arc::new(sealer), limits, 0))
     }
 
     fn check(taken: &[(Digest, usize)], next: (Digest, usize), expected: Result<(), NoRoom>) {

@@ -16,7 +16,7 @@ use crate::upstream::shared::Shared;
 use super::call::{Allowance, Call};
 use super::digest;
 use super::hold::Hold;
-use super::owned::Key;
+use super::key::Key;
 use super::parking::{Bearer, Parking, Refused, Resumed, Retry};
 use super::room::{NoRoom, Seat, WaitingRoom};
 use super::source::Source;
@@ -74,12 +74,16 @@ impl Shelf {
         let room = room.filter(|_| rand::fill(&mut life).is_ok());
         let limits = room.as_ref().map(|room| room.limits).unwrap_or_default();
         let wait_ms = as_ms(limits.wait);
+        // Where nothing can wait, any time will do.
+        let clock = room
+            .as_ref()
+            .map_or_else(|| Clock::set_to(0), |room| room.clock);
         let life = u64::from_be_bytes(life);
         Self {
             room,
             life,
             allowance: Allowance::from(&limits),
-            clock: Clock::new(),
+            clock,
             state: Mutex::new(State {
                 parking: Parking::new(life, wait_ms),
                 lines: HashMap::new(),
@@ -93,6 +97,11 @@ impl Shelf {
         if let Some(room) = &self.room {
             room.open(self.life, server);
         }
+    }
+
+    /// What time it is for all that this server's bridge knows.
+    pub(super) fn clock(&self) -> Clock {
+        self.clock
     }
 
     /// Names what this server has given out: states, and ids of tasks.

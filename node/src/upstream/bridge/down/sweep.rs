@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use crate::task::spawn_named;
 use crate::upstream::shared::Shared;
@@ -45,7 +45,7 @@ impl Bridge {
     fn sweep(&self) -> bool {
         give_up(self.shelf.expire(), "the client did not answer in time");
         self.desk.expire();
-        close_all(self.registry.idle(Instant::now()));
+        close_all(self.registry.idle());
         let is_done = || self.shelf.is_swept() && self.registry.is_empty() && self.desk.is_empty();
         if !is_done() {
             return false;
@@ -63,7 +63,7 @@ impl Bridge {
         let told = join_all(parked.map(|running| part(running, "the server was removed")));
         // What the server does not take by then it learns from the end of its sessions.
         let _in_time = timeout(PARTING_WAIT, told).await;
-        let closing = self.registry.clear();
+        let closing = self.registry.end();
         let closing = closing.iter().map(|owned| owned.close());
         join_all(closing).await;
     }

@@ -68,6 +68,11 @@ impl FarEnd {
         });
     }
 
+    /// The channel goes on with a copy of all that is data.
+    pub(in crate::upstream) fn copy(&self) {
+        self.hub.copy();
+    }
+
     /// The server is gone.
     pub(in crate::upstream) fn end(&self) {
         self.hub.on_ended("is gone");

@@ -429,6 +429,13 @@ impl Hub {
         }
     }
 
+    /// Goes on with a copy of all that is data.
+    #[cfg(test)]
+    pub(super) fn copy(&self) {
+        let mut state = self.state.lock();
+        state.mux = crate::upstream::copy::through_bytes(&state.mux);
+    }
+
     fn send_own(&self, state: &mut State, line: Bytes) {
         match self.outbox.own_place() {
             Some(place) => {

@@ -4,20 +4,13 @@ use lockgate_proto::jsonrpc::Limits;
 use proptest::prelude::*;
 
 use super::*;
+use crate::upstream::copy::through_bytes;
 
 const HOLD_MS: u64 = 1_000;
 
 fn frame(id: u64, method: &str) -> Frame {
     let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}"}}"#);
     Frame::parse(text.into(), &Limits::default()).unwrap()
-}
-
-/// The same floor elsewhere.
-fn moved(floor: &Floor) -> Floor {
-    let bytes = bincode::serde::encode_to_vec(floor, bincode::config::standard()).unwrap();
-    let (floor, _) =
-        bincode::serde::decode_from_slice(&bytes, bincode::config::standard()).unwrap();
-    floor
 }
 
 /// Plays a script and says what became of the questions.
@@ -64,7 +57,7 @@ fn check(script: &str, expected: &str) {
         let names = given.iter().map(|give| u8::try_from(give.to).unwrap());
         seen.extend(names.map(char::from));
         seen.push_str(&"0".repeat(floor.take_nobodys(now_ms).len()));
-        assert_eq!(moved(&floor), floor);
+        assert_eq!(through_bytes(&floor), floor);
     }
     assert_eq!(seen, expected, "{script}");
 }
@@ -250,7 +243,7 @@ impl World {
             }
             Happens::TimePasses(ms) => self.now_ms += ms,
             Happens::Looks => self.look(),
-            Happens::Moves => self.floor = moved(&self.floor),
+            Happens::Moves => self.floor = through_bytes(&self.floor),
         }
     }
 

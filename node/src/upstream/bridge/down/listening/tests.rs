@@ -2,6 +2,7 @@ use lockgate_proto::jsonrpc::Limits;
 use proptest::prelude::*;
 
 use super::*;
+use crate::upstream::copy::through_bytes;
 
 const INTRODUCTION: &str = r#"{"capabilities":{"tools":{"listChanged":true},"prompts":{},"resources":{"listChanged":true,"subscribe":true}}}"#;
 /// All three lists, and two resources of which one is named twice.
@@ -34,14 +35,6 @@ fn taken(listening: &mut Listening) -> Vec<String> {
         text.replace(META, "@")
     })
     .collect()
-}
-
-/// The same listen elsewhere.
-fn moved(listening: &Listening) -> Listening {
-    let bytes = bincode::serde::encode_to_vec(listening, bincode::config::standard()).unwrap();
-    let (listening, _) =
-        bincode::serde::decode_from_slice(&bytes, bincode::config::standard()).unwrap();
-    listening
 }
 
 #[track_caller]
@@ -115,7 +108,7 @@ fn check(script: &str, expected: &str) {
     for word in script.chars() {
         happens(&mut listening, word, &mut now_ms);
         seen.extend(taken(&mut listening).iter().map(|told| letter(told)));
-        listening = moved(&listening);
+        listening = through_bytes(&listening);
     }
     assert_eq!(seen, expected, "{script}");
 }
@@ -220,7 +213,7 @@ proptest! {
             happens(&mut goes, word, &mut now_ms);
             happens(&mut stays, word, &mut same_ms);
             if moves {
-                goes = moved(&goes);
+                goes = through_bytes(&goes);
             }
             if takes {
                 told.extend(taken(&mut goes));

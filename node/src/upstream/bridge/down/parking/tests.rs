@@ -5,6 +5,7 @@ use super::super::abilities::Abilities;
 use super::super::call::{Allowance, Step};
 use super::*;
 use crate::config;
+use crate::upstream::copy::through_bytes;
 
 const WAIT_MS: u64 = 900;
 const OWNERS: [Digest; 2] = [[1; 32], [2; 32]];
@@ -152,9 +153,7 @@ fn it_goes_on_elsewhere_as_data() {
     let mut first = call(1);
     ask(&mut first, 50);
     let ticket = park(&mut parking, 0, first, 0).unwrap();
-    let config = bincode::config::standard();
-    let bytes = bincode::serde::encode_to_vec(&parking, config).unwrap();
-    let (mut moved, _): (Parking, _) = bincode::serde::decode_from_slice(&bytes, config).unwrap();
+    let mut moved = through_bytes(&parking);
     let on = resume(&mut moved, 1, &ticket, retry(0, ANSWER)).unwrap();
     assert!(matches!(on, Resumed::On { .. }));
 }

@@ -230,7 +230,7 @@ mod tests {
             waiting_principal_max: 1,
             ..config::Bridge::default()
         };
-        Arc::new(WaitingRoom::new(Arc::new(sealer), limits))
+        Arc::new(WaitingRoom::new(Arc::new(sealer), limits, 0))
     }
 
     fn task(caller: Digest, room: Option<&Arc<WaitingRoom>>) -> Arc<Following> {

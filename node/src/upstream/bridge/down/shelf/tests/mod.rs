@@ -66,6 +66,8 @@ enum Event {
     Expiry,
     /// One session's server is gone.
     Gone(Index),
+    /// All that is data is written down, and goes on from there.
+    Written,
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -93,6 +95,7 @@ fn event() -> impl Strategy<Value = Event> {
         4 => Just(Event::Later),
         2 => Just(Event::Expiry),
         1 => at().prop_map(Event::Gone),
+        6 => Just(Event::Written),
     ]
 }
 

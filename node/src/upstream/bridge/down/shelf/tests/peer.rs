@@ -269,6 +269,10 @@ impl Peer {
     pub(super) fn check_put(&self, question: u64, request: usize) {
         let asked = &self.questions[&question];
         let Some(n) = self.number(request) else {
+            if self.is_gone() {
+                // The call may have been on its way.
+                return;
+            }
             assert_eq!(asked.method, ROOTS, "only roots are asked before a call");
             self.reached.note(Goal::Unsent);
             return;
@@ -339,6 +343,11 @@ impl Peer {
     /// What the call is answered, and no other is.
     pub(super) fn words(&self, n: u64) -> String {
         format!("{}, call {n}.", Self::secret(self.caller))
+    }
+
+    /// The channel goes on with a copy of all that is data.
+    pub(super) fn copy(&self) {
+        self.far.copy();
     }
 
     /// The server is gone, and says no more.

@@ -16,7 +16,8 @@ use crate::config;
 use crate::seal::Sealer;
 use crate::task::spawn_named;
 use crate::upstream::breaker::BreakerHandle;
-use crate::upstream::bridge::down::owned::{Key, Manner, Owned};
+use crate::upstream::bridge::down::key::Key;
+use crate::upstream::bridge::down::owned::{Manner, Owned};
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::far::Far;
 use crate::upstream::link::{SessionInit, UpstreamSession};
@@ -126,7 +127,7 @@ impl Setting {
         let far = Far::of(&settings, 1 << 20).unwrap().remove(0);
         let endpoint = Endpoint::new(0, "x".into(), 1, far, breaker);
         let sealer = Sealer::new(&Keyring::generate().unwrap()).unwrap();
-        let room = WaitingRoom::new(Arc::new(sealer), self.limits());
+        let room = WaitingRoom::new(Arc::new(sealer), self.limits(), 0);
         let (settings, room) = (Arc::new(settings), Some(Arc::new(room)));
         let shared = Arc::new(Shared::new(settings, vec![endpoint], news, room));
         shared.down.begin_for(&shared);
@@ -186,7 +187,12 @@ impl Setting {
             asks_apart: self.sharing.asks_apart(),
             has_asked_apart: Arc::clone(&shared.down.registry.has_asked_apart),
         };
-        let owned = Arc::new(Owned::new(key.clone(), bound, manner));
+        let owned = Arc::new(Owned::new(
+            key.clone(),
+            bound,
+            manner,
+            shared.down.shelf.clock(),
+        ));
         if self.sharing.asks_apart() {
             owned.follow();
             assert!(owned.hub.offered().await);

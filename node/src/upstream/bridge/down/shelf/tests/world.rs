@@ -13,12 +13,14 @@ use super::client::{self, Answers, Caller, Client, Reply, Retry};
 use super::ledger::Ledger;
 use super::peer::{FORM, Peer, ROOTS};
 use super::reached::Reached;
-use super::setting::{CAPABILITIES, QUIET, Setting, WAIT};
+use super::setting::{CAPABILITIES, QUIET, Setting, Sharing, WAIT};
 use crate::error::UpstreamError;
 use crate::upstream::bridge::down::digest;
-use crate::upstream::bridge::down::owned::{Key, Owned, Turned};
+use crate::upstream::bridge::down::key::Key;
+use crate::upstream::bridge::down::owned::{Owned, Turned};
 use crate::upstream::bridge::down::shelf::State;
 use crate::upstream::bridge::down::sweep::give_up;
+use crate::upstream::copy::through_bytes;
 use crate::upstream::shared::Shared;
 
 /// Time stands still while anybody has something to do: this is for the clock to say so.
@@ -106,6 +108,7 @@ impl World {
             Event::Quiet => sleep(QUIET).await,
             Event::Later => sleep(WAIT / 3).await,
             Event::Expiry => self.expiry().await,
+            Event::Written => self.write(),
         }
         if is_settled {
             self.settle().await;
@@ -123,9 +126,24 @@ impl World {
                 let asked = &self.ledger.rounds[round];
                 (asked.by, asked.side) == (by, side) && self.is_waiting(round)
             });
-        if !is_busy {
+        if !is_busy && !self.would_blur(by, side) {
             self.send(by, side, None);
         }
+    }
+
+    /// Whether a call would share its session with one that waits, whose client has left without its question: where
+    /// sessions are not shared, a question says by its stream whose it is, and a channel has but one.
+    fn would_blur(&self, by: usize, side: usize) -> bool {
+        let (_, capabilities) = self.setting.lane_of(side);
+        let spelling = self
+            .shared
+            .down
+            .registry
+            .spelling(CAPABILITIES[capabilities]);
+        let key = Key::new(&Caller::new(by).owner(), spelling);
+        let state = self.shared.down.shelf.state.lock();
+        let mut waiting = state.lines.values().map(|(line, _)| &line.hold.owned.key);
+        self.setting.sharing == Sharing::OwnSessions && waiting.any(|other| other.in_lane(0) == key)
     }
 
     fn send(&mut self, by: usize, side: usize, retry: Option<Retry>) {
@@ -193,6 +211,15 @@ impl World {
         };
         let left_ms = first.map_or(0, |first| first.saturating_sub(shelf.clock.now_ms()));
         sleep(Duration::from_millis(left_ms)).await;
+    }
+
+    fn write(&self) {
+        let mut state = self.shared.down.shelf.state.lock();
+        state.parking = through_bytes(&state.parking);
+        for (owned, peer) in &self.sessions {
+            owned.copy();
+            peer.copy();
+        }
     }
 
     /// As a caller does that needs one more session than it may have.

@@ -80,7 +80,7 @@ impl Setting {
             ..config::Bridge::default()
         };
         let sealer = Sealer::new(&Keyring::generate().unwrap()).unwrap();
-        let room = Arc::new(WaitingRoom::new(Arc::new(sealer), limits));
+        let room = Arc::new(WaitingRoom::new(Arc::new(sealer), limits, 0));
         let shared = Shared::new(Arc::new(settings), vec![endpoint], news, Some(room));
         let published = Published {
             stateless: Some(Arc::new(introduced())),

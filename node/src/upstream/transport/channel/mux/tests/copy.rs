@@ -1,10 +1,10 @@
 //! A state that was written down in mid-life and read back.
 
 use proptest::prelude::*;
-use serde::de::DeserializeOwned;
 
 use super::property::odd_message;
 use super::*;
+use crate::upstream::copy::{through_bytes, through_text};
 
 /// Something that happens to a channel. Owners are told by their order, calls by their number, whether they live or not.
 #[derive(Clone, Debug)]
@@ -127,19 +127,6 @@ fn come_of(mux: &mut Mux, event: &Event) -> Vec<String> {
     let calls = (1..24).map(|n| (mux.may_ask(n), mux.awaits_owner(n)));
     said.push(format!("{:?}", calls.collect::<Vec<_>>()));
     said
-}
-
-fn through_text<T: Serialize + DeserializeOwned>(state: &T) -> T {
-    let text = serde_json::to_string(state).unwrap();
-    serde_json::from_str(&text).unwrap()
-}
-
-fn through_bytes<T: Serialize + DeserializeOwned>(state: &T) -> T {
-    let config = bincode::config::standard();
-    let bytes = bincode::serde::encode_to_vec(state, config).unwrap();
-    let (state, length) = bincode::serde::decode_from_slice(&bytes, config).unwrap();
-    assert_eq!(length, bytes.len());
-    state
 }
 
 proptest! {
