@@ -58,7 +58,7 @@ impl Bridge {
         let shelf = Shelf::new(room);
         Self {
             registry: Registry::new(shelf.clock()),
-            desk: Desk::new(shelf.life(), shelf.room().cloned()),
+            desk: Desk::new(shelf.life(), shelf.room().cloned(), shelf.clock()),
             shelf,
             sweeping: AtomicBool::new(false),
         }

@@ -286,4 +286,4 @@ impl Shelf {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

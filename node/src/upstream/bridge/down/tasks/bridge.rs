@@ -84,9 +84,8 @@ impl Bridge {
         // Every call that is sent as a task holds one.
         let place = *hold.place.take()?;
         let owned = &hold.owned;
-        let owner = digest::of_owner(&owned.key.owner());
         let allowance = self.shelf.allowance;
-        let task = Task::new(owner, server_id, call.turn.abilities, allowance);
+        let task = Task::new(server_id, call.turn.abilities, allowance);
         let kept = self.desk.keep(owned, task, place);
         self.keep_swept(shared);
         let created = answer::with(&answer::created(result, raw, &kept.id));

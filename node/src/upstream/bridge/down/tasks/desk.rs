@@ -1,42 +1,38 @@
-//! The tasks that stateless clients have begun at one server, and the sessions that they run in.
+//! Where tasks of stateless clients at one server keep what is no data: the sessions that they run in, and their places.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tokio::time::{Duration, Instant};
+
+use crate::upstream::bridge::clock::Clock;
 
 use super::super::digest::{self, Digest};
 use super::super::owned::Owned;
 use super::super::room::WaitingRoom;
+use super::book::Book;
 use super::follow::Following;
 use super::places::{Full, Place, Places};
 use super::task::Task;
 
-/// A task that nobody asks for is forgotten after this; its session may end then. Servers tell of lifetimes of minutes.
-const IDLE_MAX: Duration = Duration::from_secs(3_600);
-/// A task that has ended is forgotten so long after its client was told how: it may ask again, where the answer was
-/// lost on its way.
-const TOLD_MAX: Duration = Duration::from_secs(60);
-
-/// Tasks by number.
+/// The tasks that stateless clients have begun at one server.
 #[derive(Debug)]
 pub(in super::super) struct Desk {
-    /// Names the server here. Ids of another life of this node are nobody's.
-    life: u64,
     /// Where questions have their place.
     room: Option<Arc<WaitingRoom>>,
     places: Places,
+    clock: Clock,
     state: Mutex<State>,
     /// Tells of every task that has ended, or is forgotten.
     ended: Notify,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
-    last: u64,
-    kept: BTreeMap<u64, Kept>,
+    book: Book,
+    /// Of every task in the book.
+    kept: HashMap<u64, (Kept, Place)>,
 }
 
 /// A task, and what it runs on.
@@ -45,30 +41,28 @@ pub(super) struct Kept {
     n: u64,
     /// As clients know it.
     pub(super) id: Arc<str>,
-    owner: Digest,
     pub(super) owned: Arc<Owned>,
     pub(super) following: Arc<Following>,
-    used: Instant,
-    /// When its client was told how it has ended.
-    told: Option<Instant>,
-    _place: Arc<Place>,
 }
 
 impl Desk {
-    pub(in super::super) fn new(life: u64, room: Option<Arc<WaitingRoom>>) -> Self {
+    /// Without tasks; `life` names the server here.
+    pub(in super::super) fn new(life: u64, room: Option<Arc<WaitingRoom>>, clock: Clock) -> Self {
         Self {
-            life,
             room,
             places: Places::default(),
-            state: Mutex::default(),
+            clock,
+            state: Mutex::new(State {
+                book: Book::new(life),
+                kept: HashMap::new(),
+            }),
             ended: Notify::new(),
         }
     }
 
     /// The life that an id names.
     pub(in super::super) fn life_of(id: &str) -> Option<u64> {
-        let (life, _) = id.split_at_checked(16)?;
-        u64::from_str_radix(life, 16).ok()
+        Book::life_of(id)
     }
 
     /// A place for another task of `owner`. `None` when it, or the server, has as many as there may be; those that have
@@ -78,94 +72,74 @@ impl Desk {
             Ok(place) => return Some(place),
             Err(full) => full,
         };
-        let oldest = {
-            let state = self.state.lock();
-            let ended = state.kept.values().filter(|kept| kept.told.is_some());
-            let ended = ended.filter(|kept| full == Full::Server || kept.owner == *owner);
-            ended.min_by_key(|kept| kept.told).map(|kept| kept.n)
-        };
-        let oldest = oldest?;
-        self.forget(|kept| kept.n == oldest);
+        let of_whom = (full == Full::Owner).then_some(owner);
+        self.forget(|state| state.book.make_room(of_whom).into_iter().collect());
         self.places.take(owner).ok()
     }
 
     /// Keeps a task that the server has begun in `owned`.
     pub(super) fn keep(&self, owned: &Arc<Owned>, task: Task, place: Place) -> Kept {
-        let owner = task.owner;
+        let owner = digest::of_owner(&owned.key.owner());
         let caller = digest::of_caller(&owned.key.owner());
         let following = Following::new(task, caller, self.room.clone());
         owned.hub.begin_task(&following);
         let mut state = self.state.lock();
-        state.last += 1;
-        let n = state.last;
+        let n = state.book.enter(owner, self.clock.now_ms());
         let kept = Kept {
             n,
-            id: format!("{:016x}{n:x}", self.life).into(),
-            owner,
+            id: state.book.id(n).into(),
             owned: Arc::clone(owned),
             following,
-            used: Instant::now(),
-            told: None,
-            _place: Arc::new(place),
         };
-        state.kept.insert(n, kept.clone());
+        state.kept.insert(n, (kept.clone(), place));
         kept
     }
 
     /// The client of a task was told how it has ended.
     pub(super) fn note_told(&self, task: &Kept) {
-        if let Some(kept) = self.state.lock().kept.get_mut(&task.n) {
-            kept.told.get_or_insert_with(Instant::now);
-        }
+        let mut state = self.state.lock();
+        state.book.note_told(task.n, self.clock.now_ms());
+        drop(state);
         self.ended.notify_waiters();
     }
 
     /// The task that `owner` knows by this id.
     pub(super) fn find(&self, id: &str, owner: &Digest) -> Option<Kept> {
-        let (_, n) = id.split_at_checked(16)?;
-        let n = u64::from_str_radix(n, 16).ok()?;
         let mut state = self.state.lock();
-        let kept = state.kept.get_mut(&n)?;
-        // Another spelling is another id.
-        if *kept.id != *id || kept.owner != *owner {
-            return None;
-        }
-        kept.used = Instant::now();
+        let n = state.book.find(id, owner, self.clock.now_ms())?;
+        let (kept, _) = state.kept.get(&n)?;
         Some(kept.clone())
     }
 
     /// Forgets the tasks that nobody has asked for in a long time, and those that have ended.
     pub(in super::super) fn expire(&self) {
-        let now = Instant::now();
-        self.forget(|kept| {
-            let is_told = kept.told.is_some_and(|told| now - told >= TOLD_MAX);
-            is_told || now - kept.used >= IDLE_MAX
-        });
+        self.forget(|state| state.book.expire(self.clock.now_ms()));
     }
 
     /// Forgets the tasks of a session that is over.
     pub(super) fn forget_session(&self, owned: &Arc<Owned>) {
-        self.forget(|kept| Arc::ptr_eq(&kept.owned, owned));
+        self.forget(|State { book, kept }| {
+            let of_session = kept.values().map(|(kept, _)| kept);
+            let of_session = of_session.filter(|kept| Arc::ptr_eq(&kept.owned, owned));
+            let over: Vec<u64> = of_session.map(|kept| kept.n).collect();
+            over.iter().for_each(|n| book.remove(*n));
+            over
+        });
     }
 
     /// Forgets all tasks.
     pub(in super::super) fn clear(&self) {
-        self.forget(|_| true);
+        self.forget(|state| state.book.clear());
     }
 
-    fn forget(&self, is_over: impl Fn(&Kept) -> bool) {
-        let mut over = Vec::new();
+    /// Forgets those that `which` has taken out of the book.
+    fn forget(&self, which: impl FnOnce(&mut State) -> Vec<u64>) {
         let mut state = self.state.lock();
-        state.kept.retain(|_, task| {
-            let goes = is_over(task);
-            if goes {
-                over.push(task.clone());
-            }
-            !goes
-        });
+        let over = which(&mut state).into_iter();
+        let over: Vec<_> = over.filter_map(|n| state.kept.remove(&n)).collect();
         drop(state);
         self.ended.notify_waiters();
-        for task in over {
+        for (task, _place) in over {
             task.owned.hub.end_task(&task.following);
             task.following.stop();
         }
@@ -173,24 +147,24 @@ impl Desk {
 
     /// Whether there are none.
     pub(in super::super) fn is_empty(&self) -> bool {
-        self.state.lock().kept.is_empty()
+        self.state.lock().book.is_empty()
     }
+
     /// Waits until every task has ended, as far as its client has asked.
     pub(in super::super) async fn until_none_is_open(&self) {
         loop {
             let mut ended = std::pin::pin!(self.ended.notified());
             // Registered before the look, so that the last task cannot end in between unseen.
             ended.as_mut().enable();
-            if self
-                .state
-                .lock()
-                .kept
-                .values()
-                .all(|kept| kept.told.is_some())
-            {
+            if self.state.lock().book.are_all_told() {
                 return;
             }
             ended.await;
         }
     }
 }
+
+#[cfg(test)]
+mod state;
+#[cfg(test)]
+mod tests;

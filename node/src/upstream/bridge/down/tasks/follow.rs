@@ -103,6 +103,22 @@ impl Following {
         Ok(())
     }
 
+    /// The task as it is now: what moves with its session.
+    #[cfg(test)]
+    pub(super) fn task(&self) -> Task {
+        self.asking.lock().task.clone()
+    }
+
+    /// Takes the place of questions that were asked on another node. Returns what the server is told when there is none.
+    #[cfg(test)]
+    pub(super) fn take_seat(&self) -> Vec<Frame> {
+        let mut asking = self.asking.lock();
+        match self.seat(&mut asking) {
+            Ok(()) => Vec::new(),
+            Err(why) => asking.task.refuse_asked(why.as_str()),
+        }
+    }
+
     fn is_asking(&self) -> bool {
         self.asking.lock().task.is_asking()
     }
@@ -236,7 +252,7 @@ mod tests {
     fn task(caller: Digest, room: Option<&Arc<WaitingRoom>>) -> Arc<Following> {
         let abilities = Abilities::of(r#"{"elicitation":{}}"#);
         let allowance = Allowance::from(&config::Bridge::default());
-        let task = Task::new(caller, "s".to_owned(), abilities, allowance);
+        let task = Task::new("s".to_owned(), abilities, allowance);
         Following::new(task, caller, room.cloned())
     }
 

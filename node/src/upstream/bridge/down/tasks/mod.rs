@@ -9,9 +9,11 @@
 //! tasks/cancel ► tasks/cancel
 //! ```
 //!
-//! `task`, `answer` and `desk` are pure, but for what a task runs on; `bridge` and `follow` move the messages.
+//! `task`, `book` and `answer` are pure; `desk` keeps what the tasks run on beside them; `bridge` and `follow` move the
+//! messages.
 
 mod answer;
+mod book;
 mod bridge;
 mod desk;
 mod follow;

@@ -1,4 +1,4 @@
-//! One task, as data: whose it is, and what its server asks.
+//! One task, as data: what its server asks.
 
 use lockgate_proto::jsonrpc::{Frame, Kind, encode_str};
 use lockgate_proto::mcp::{code, method};
@@ -10,7 +10,6 @@ use super::super::abilities::Abilities;
 use super::super::answer;
 use super::super::asked::{Asked, WrongShape};
 use super::super::call::Allowance;
-use super::super::digest::Digest;
 
 /// Questions of one task that are open at once.
 const ASKED_MAX: usize = 16;
@@ -20,8 +19,6 @@ const ASKED_TOTAL_MAX: usize = 256;
 /// A task at a session-era server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in super::super) struct Task {
-    /// Tenant, principal and route of whoever began it.
-    pub(super) owner: Digest,
     /// Id that the server gave it.
     pub(super) server_id: String,
     /// What its client can be asked.
@@ -47,14 +44,8 @@ pub(super) enum Step {
 }
 
 impl Task {
-    pub(super) fn new(
-        owner: Digest,
-        server_id: String,
-        abilities: Abilities,
-        allowance: Allowance,
-    ) -> Self {
+    pub(super) fn new(server_id: String, abilities: Abilities, allowance: Allowance) -> Self {
         Self {
-            owner,
             server_id,
             abilities,
             asked: Vec::new(),
@@ -179,7 +170,6 @@ mod tests {
     fn task() -> Task {
         let abilities = Abilities::of(r#"{"elicitation":{}}"#);
         Task::new(
-            [0; 32],
             "s".to_owned(),
             abilities,
             Allowance::from(&config::Bridge::default()),
@@ -281,9 +271,7 @@ mod tests {
                         }
                     }
                     _ => {
-                        let bytes = bincode::serde::encode_to_vec(&task, bincode::config::standard()).unwrap();
-                        let (back, _): (Task, usize) =
-                            bincode::serde::decode_from_slice(&bytes, bincode::config::standard()).unwrap();
+                        let back = crate::upstream::copy::through_bytes(&task);
                         prop_assert_eq!(&back, &task);
                         task = back;
                     }

@@ -18,6 +18,7 @@ mod world;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -25,9 +26,11 @@ use proptest::test_runner::{Config, TestRunner};
 use tokio::runtime::Builder;
 
 use self::client::Answers;
-use self::reached::Goal;
+use self::reached::{Goal, Reached};
 use self::setting::{Setting, Sharing};
 use self::world::{End, World};
+use crate::upstream::bridge::down::owned::Owned;
+use crate::upstream::shared::Shared;
 
 /// As many runs come to all that they are about. Fewer, as one may ask for in a hurry, may not.
 const CASES_MIN: u32 = 256;
@@ -125,6 +128,22 @@ fn end() -> impl Strategy<Value = End> {
         1 => Just(End::ClientsLeave),
         1 => Just(End::ServerIsRemoved),
     ]
+}
+
+/// A server, a session of each of two callers, and what keeps them open.
+pub(in crate::upstream::bridge::down) async fn sessions(
+    is_crowded: bool,
+) -> (Arc<Shared>, [Arc<Owned>; 2], impl Sized) {
+    let setting = Setting {
+        are_alike: true,
+        sharing: Sharing::OwnSessions,
+        is_crowded,
+    };
+    let (shared, reached) = (setting.server().await, Reached::default());
+    let ann = setting.sessions(&shared, 0, &reached).await;
+    let bob = setting.sessions(&shared, 1, &reached).await;
+    let sessions = [&ann, &bob].map(|sessions| Arc::clone(&sessions[0].0));
+    (shared, sessions, (ann, bob))
 }
 
 /// Plays a run; gives what it has come to.
