@@ -16,13 +16,10 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from suite import SUITES, Checks, Key, run_server, write
+from suite import ABOUT_STREAMS, SUITES, Checks, Key, run_server, write
 
 # The tasks extension is run by the newest suite and never scored; the fixture has no tasks.
 NOT_SCORED = re.compile(r"^tasks-")
-# About the event stream on which a call is answered. Where the call is answered by plain JSON, which
-# is as good, or the gateway itself came back to the stream that its server closed, they do not come up.
-ABOUT_STREAMS = {"server-sse-priming-event", "server-sse-retry-field", "server-sse-disconnect-resume"}
 
 
 def run_all(targets: dict[str, str], suites: list[str], out: Path, jobs: int) -> dict[str, Checks]:

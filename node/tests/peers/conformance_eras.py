@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """Runs the suite of one era through the gateway against servers that have only the other.
 
-    conformance_eras.py --cell session-client/http=URL --cell stateless-client/stdio=URL... --out DIR [--jobs N]
+    conformance_eras.py --direct session-client=URL --direct stateless-client=URL
+        --cell session-client/http=URL --cell stateless-client/stdio=URL... --out DIR [--jobs N]
 
-A cell is named by the client's era and by how the gateway reaches the server. What cannot pass
+A cell is named by the client's era and by how the gateway reaches the server; direct is a server
+of the client's own era, without a gateway. What passes there has to pass in every cell. What cannot
 stands in conformance_eras.json with the sentence of the specification that makes it impossible.
 Exit status: 0 all as written there, 1 something else fails, or something written there does not,
 3 a suite could not be run.
@@ -19,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from suite import HERE, Checks, run_server, score, write
+from suite import ABOUT_STREAMS, HERE, Checks, run_server, score, write
 
 EXPECTED = HERE / "conformance_eras.json"
 EXPECTED_MAX = 12
@@ -102,22 +104,32 @@ def warm(url: str) -> None:
         call(url, {"elicitation": {}}, {**ask, "inputResponses": declined, "requestState": asked["requestState"]})
 
 
-def report(results: dict[str, Checks], entries: list[Expectation]) -> int:
+def missed(direct: Checks, checks: Checks) -> Checks:
+    """What fails in a cell, and what passes directly and does not come to an end there."""
+    found = {key: check for key, check in checks.items() if check["status"] == "FAILURE"}
+    for (suite, scenario, check, name), passed in direct.items():
+        key = (suite, scenario, check, name)
+        other = checks.get(key, {"status": "ABSENT", "message": "the check did not come up"})
+        is_about_streams = other["status"] == "ABSENT" and check in ABOUT_STREAMS
+        # INFO is the suite's word for "does not apply to this server".
+        if passed["status"] == "SUCCESS" and other["status"] not in ("SUCCESS", "INFO") and not is_about_streams:
+            found[key] = other
+    return {key: check for key, check in found.items() if not NOT_OFFERED.match(key[1])}
+
+
+def report(direct: dict[str, Checks], results: dict[str, Checks], entries: list[Expectation]) -> int:
     """Prints what is not as written; the number of problems."""
     n_problems = 0
     seen: set[tuple[Expectation, str]] = set()
     for cell, checks in sorted(results.items()):
+        client = cell.partition("/")[0]
         scored = {key: found for key, found in checks.items() if not NOT_OFFERED.match(key[1])}
-        print(f"{cell:24} {score(scored, SUITE_OF[cell.partition('/')[0]])}")
-        for (_, scenario, check, name), found in sorted(scored.items()):
-            if found["status"] == "WARNING":
-                print(f"    warning {scenario} / {check} / {name}: {found['message']}")
-            if found["status"] != "FAILURE":
-                continue
+        print(f"{cell:24} {score(scored, SUITE_OF[client])}")
+        for (_, scenario, check, name), found in sorted(missed(direct[client], checks).items()):
             entry = next((entry for entry in entries if entry.meets(cell, scenario, check)), None)
             if entry is None:
                 n_problems += 1
-                print(f"FAILS {cell}: {scenario} / {check} / {name}: {found['message']}")
+                print(f"{found['status']} {cell}: {scenario} / {check} / {name}: {found['message']}")
             else:
                 seen.add((entry, cell))
     for entry in entries:
@@ -131,11 +143,13 @@ def report(results: dict[str, Checks], entries: list[Expectation]) -> int:
 def main() -> int:
     """Reads the command line, runs, compares with what is written."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--direct", action="append", required=True)
     parser.add_argument("--cell", action="append", required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--jobs", type=int, default=2)
     args = parser.parse_args()
     cells = dict(spelled.split("=", 1) for spelled in args.cell)
+    cells |= {f"{client}/direct": url for client, url in (spelled.split("=", 1) for spelled in args.direct)}
     entries = expectations()
 
     def one(cell: str) -> tuple[str, Checks]:
@@ -152,7 +166,8 @@ def main() -> int:
         print(f"conformance across eras: {error}", file=sys.stderr)
         return 3
     write({cell.replace("/", "-"): checks for cell, checks in results.items()}, args.out)
-    return 1 if report(results, entries) else 0
+    direct = {client: results.pop(f"{client}/direct") for client in SUITE_OF}
+    return 1 if report(direct, results, entries) else 0
 
 
 if __name__ == "__main__":

@@ -24,6 +24,9 @@ BEGUN = re.compile(r"^=== Running scenario: (\S+) ===$", re.MULTILINE)
 THROWN = re.compile(r"^Failed to run scenario (\S+): ?(.*)$", re.MULTILINE)
 # From good to bad. A check that occurs several times in a scenario counts as its worst.
 ORDER = ["INFO", "SUCCESS", "SKIPPED", "WARNING", "FAILURE"]
+# About the event stream on which a call is answered. Where the call is answered by plain JSON, which
+# is as good, or the gateway itself came back to the stream that its server closed, they do not come up.
+ABOUT_STREAMS = {"server-sse-priming-event", "server-sse-retry-field", "server-sse-disconnect-resume"}
 SUITE_SECONDS_MAX = 420
 
 # Suite, scenario, check and the check's name.

@@ -28,6 +28,8 @@ fn a_client_of_either_era_finds_a_whole_server_in_one_of_the_other() {
     let gateway = Gateway::start(&world, &world.servers(), true);
     let mut run = script("conformance_eras.py");
     for (client, server) in [("session", "stateless"), ("stateless", "session")] {
+        let twin = world.twin_url(&format!("{client}_http"));
+        run.args(["--direct", &format!("{client}-client={twin}")]);
         for over in ["http", "stdio"] {
             let url = gateway.scoped(&format!("{server}_{over}"));
             run.args(["--cell", &format!("{client}-client/{over}={url}")]);
