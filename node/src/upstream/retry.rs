@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use lockgate_proto::mcp::method;
+use serde::{Deserialize, Serialize};
 
 use crate::config;
 use crate::error::UpstreamError;
@@ -15,7 +16,7 @@ const BACKOFF_MIN: Duration = Duration::from_millis(400);
 const BACKOFF_TOTAL: Duration = Duration::from_secs(2);
 
 /// What a second execution of a call would do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CallClass {
     /// Nothing that the first has not: a reading method, or a tool that says so.
     Repeatable,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// A message within serialisable state: written as its text, and checked again when it is read back.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub(super) struct Kept(pub(super) Frame);
+pub(in crate::upstream::bridge) struct Kept(pub(in crate::upstream::bridge) Frame);
 
 impl From<Kept> for String {
     fn from(kept: Kept) -> Self {

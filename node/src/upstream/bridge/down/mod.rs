@@ -52,6 +52,7 @@ mod turn;
 
 pub(in crate::upstream) use self::bridge::Bridge;
 pub(super) use self::catalog::catalog;
+pub(super) use self::kept::Kept;
 pub use self::own_catalog::OwnCatalog;
 pub(super) use self::room::{NoRoom, Seat};
 pub use self::room::{Waiting, WaitingRoom};

@@ -7,6 +7,7 @@ use lockgate_proto::jsonrpc::{
 };
 use lockgate_proto::mcp::param_headers::annotations;
 use lockgate_proto::mcp::{Revision, code, method};
+use serde::{Deserialize, Serialize};
 
 use crate::upstream::bridge::tasks;
 
@@ -42,7 +43,7 @@ pub(super) enum Answered {
 }
 
 /// What the gateway has to know of a request to read its answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Asked {
     /// Method.
     pub(super) method: Box<str>,

@@ -322,6 +322,13 @@ impl Rounds {
         }
     }
 
+    /// Whether a call waits for its client, or for nobody, and not for the server.
+    #[cfg(test)]
+    pub(super) fn is_with_client(&self, serial: Serial) -> bool {
+        let call = self.calls.iter().find(|call| call.serial == serial);
+        call.is_some_and(|call| call.phase != Phase::Begun)
+    }
+
     /// Forgets a call. Returns the questions that the client need not answer any more.
     pub(super) fn end(&mut self, serial: Serial) -> Vec<u64> {
         let Some(at) = self.calls.iter().position(|call| call.serial == serial) else {

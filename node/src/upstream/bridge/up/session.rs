@@ -1,20 +1,23 @@
 //! A session of the session era at a server that knows none: everything that it is, the gateway remembers.
 
-use std::collections::HashMap;
+mod begun;
+#[cfg(test)]
+mod moving;
+mod state;
+
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use lockgate_proto::jsonrpc::{Frame, Kind, ParseError, encode_str, find_path};
 use lockgate_proto::mcp::{Era, Revision, code, method};
 use parking_lot::{Mutex, MutexGuard};
-use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::error::UpstreamError;
 use crate::upstream::bridge::clock::Clock;
 use crate::upstream::bridge::down::{NoRoom, Seat};
-use crate::upstream::bridge::tasks::offers_extension;
 use crate::upstream::catalog::{Catalog, ServerInfo};
 use crate::upstream::link::{Outgoing, Reply, SessionInit};
 use crate::upstream::retry::CallClass;
@@ -27,8 +30,11 @@ use super::listen::{Ear, Refusal, UpListener, Wants};
 use super::profile::{Metas, Profile, severity};
 use super::rounds::{Next, Rounds, Serial};
 use super::stream::{Call, UpStream};
-use super::tasks::Tasks;
+use super::tasks::{Followed, Tasks};
 use super::{catalog, request};
+
+pub(super) use self::begun::Begun;
+pub(super) use self::state::{Introduction, State};
 
 /// A session that the server knows nothing of. Cheap to clone; all clones are the same session.
 #[derive(Clone, Debug)]
@@ -43,8 +49,6 @@ struct Inner {
     revision: Revision,
     /// Whether the server makes tasks of calls.
     may_be_tasks: bool,
-    /// Raw `InitializeResult`.
-    introduction: Arc<str>,
     /// What goes with every request; follows the log level.
     metas: ArcSwap<Metas>,
     state: Arc<Mutex<State>>,
@@ -54,18 +58,6 @@ struct Inner {
     wakers: Mutex<HashMap<Serial, Arc<Notify>>>,
     ear: Ear,
     clock: Clock,
-}
-
-/// What the session is made of.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct State {
-    pub(super) profile: Profile,
-    /// Level of the client's last `logging/setLevel`.
-    pub(super) log_level: Option<String>,
-    /// What it hears outside of calls; the streams of that are made again from here.
-    pub(super) wants: Wants,
-    pub(super) rounds: Rounds,
-    pub(super) tasks: Tasks,
 }
 
 impl Session {
@@ -90,32 +82,37 @@ impl Session {
         };
         let profile = Profile::new(init);
         let introduction = introduce(&shared, &server, profile.revision);
-        let capabilities = server.capabilities.as_deref().unwrap_or("{}");
-        let may_be_tasks = offers_extension(capabilities);
-        let metas = profile.metas(None);
-        let revision = profile.revision;
-        let state = Arc::new(Mutex::new(State {
+        let state = State {
+            introduction,
             profile,
             log_level: None,
-            wants: Wants::new(capabilities),
+            wants: Wants::new(server.capabilities.as_deref().unwrap_or("{}")),
             rounds: Rounds::new(shared.down.limits()),
             tasks: Tasks::default(),
-        }));
-        Ok(Self {
+            calls: BTreeMap::new(),
+        };
+        Ok(Self::over(shared, key, state, Clock::set_to(init.now_ms)))
+    }
+
+    /// The session with this state. All else that it is follows from there.
+    fn over(shared: Arc<Shared>, key: SessionKey, state: State, clock: Clock) -> Self {
+        let metas = state.profile.metas(state.log_level.as_deref());
+        let (revision, may_be_tasks) = (state.profile.revision, state.introduction.names_tasks());
+        let state = Arc::new(Mutex::new(state));
+        Self {
             inner: Arc::new(Inner {
                 revision,
                 may_be_tasks,
-                introduction,
                 metas: ArcSwap::from_pointee(metas),
                 ear: Ear::new(Arc::clone(&state)),
                 state,
                 seat: Mutex::default(),
                 wakers: Mutex::default(),
-                clock: Clock::set_to(init.now_ms),
+                clock,
                 shared,
                 key,
             }),
-        })
+        }
     }
 
     /// Sends a request, or answers it where the stateless era has no such thing.
@@ -225,7 +222,7 @@ impl Session {
 
     /// Raw `InitializeResult` that opened it.
     pub(in crate::upstream) fn initialize_result(&self) -> Arc<str> {
-        Arc::clone(&self.inner.introduction)
+        Arc::clone(self.inner.state.lock().introduction.raw())
     }
 
     /// Revision of the session.
@@ -262,11 +259,20 @@ impl Session {
     // What a stream of one call needs.
 
     /// A call that goes on: it can be woken from now on.
-    pub(super) fn begin(&self, id: &str) -> (Serial, Arc<Notify>) {
-        let serial = self.inner.state.lock().rounds.begin(id);
+    pub(super) fn begin(&self, call: &Call, followed: Option<&Followed>) -> (Serial, Arc<Notify>) {
+        let begun = Begun::new(call, followed);
+        let mut state = self.inner.state.lock();
+        let serial = state.rounds.begin(call.id());
+        state.calls.insert(serial, begun);
+        drop(state);
+        (serial, self.waker(serial))
+    }
+
+    /// What wakes a call.
+    fn waker(&self, serial: Serial) -> Arc<Notify> {
         let waker = Arc::new(Notify::new());
         self.inner.wakers.lock().insert(serial, Arc::clone(&waker));
-        (serial, waker)
+        waker
     }
 
     /// The server wants input: returns what the client is asked.
@@ -293,7 +299,9 @@ impl Session {
     /// Forgets a call. Returns the questions that are still with the client.
     pub(super) fn end(&self, serial: Serial) -> Vec<u64> {
         self.inner.wakers.lock().remove(&serial);
-        self.inner.state.lock().rounds.end(serial)
+        let mut state = self.inner.state.lock();
+        state.calls.remove(&serial);
+        state.rounds.end(serial)
     }
 
     /// Whether the client wants to see a log message of this severity; it sees those without one.
@@ -327,13 +335,9 @@ impl Session {
         self.inner.clock.now_ms()
     }
 
-    fn capabilities(&self) -> &str {
-        let text = &*self.inner.introduction;
-        find_path(text, &["capabilities"]).map_or("{}", |span| span.of(text))
-    }
-
     fn has_logging(&self) -> bool {
-        let capabilities = self.capabilities();
+        let state = self.inner.state.lock();
+        let capabilities = state.introduction.capabilities();
         find_path(capabilities, &["logging"])
             .is_some_and(|span| !matches!(span.of(capabilities), "false" | "null"))
     }
@@ -460,7 +464,7 @@ fn called_tool<'a>(
 }
 
 /// Raw `InitializeResult` of a server that has introduced itself otherwise.
-fn introduce(shared: &Shared, server: &ServerInfo, revision: Revision) -> Arc<str> {
+fn introduce(shared: &Shared, server: &ServerInfo, revision: Revision) -> Introduction {
     let server = catalog::introduction(server);
     let capabilities = server.capabilities.as_deref().unwrap_or("{}");
     let name = || {
@@ -476,10 +480,9 @@ fn introduce(shared: &Shared, server: &ServerInfo, revision: Revision) -> Arc<st
         .instructions
         .as_deref()
         .map_or_else(String::new, |text| format!(r#","instructions":{text}"#));
-    format!(
+    Introduction::new(&format!(
         r#"{{"protocolVersion":"{revision}","capabilities":{capabilities},"serverInfo":{implementation}{instructions}}}"#
-    )
-    .into()
+    ))
 }
 
 #[cfg(test)]

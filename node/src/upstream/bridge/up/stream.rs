@@ -84,6 +84,11 @@ impl Call {
         }))
     }
 
+    /// Raw id that its client used.
+    pub(super) fn id(&self) -> &str {
+        self.first.frame.id().unwrap_or("null")
+    }
+
     fn server(&self) -> lockgate_proto::id::ServerName {
         self.session.shared().settings.name.clone()
     }
@@ -124,7 +129,7 @@ pub struct UpStream {
     /// What the server was sent last.
     pub(super) sent: Frame,
     /// Whether the tool's schema was fetched for this call already.
-    refitted: bool,
+    pub(super) refitted: bool,
     /// The task that the call is about, or has become.
     pub(super) followed: Option<Followed>,
 }
@@ -139,8 +144,18 @@ impl fmt::Debug for UpStream {
 }
 
 impl UpStream {
-    fn new(call: Call) -> Self {
-        let (serial, waker) = call.session.begin(call.first.frame.id().unwrap_or("null"));
+    fn new(call: Call, followed: Option<Followed>) -> Self {
+        let (serial, waker) = call.session.begin(&call, followed.as_ref());
+        Self::over(call, serial, waker, followed)
+    }
+
+    /// Of a call that its session knows.
+    pub(super) fn over(
+        call: Call,
+        serial: Serial,
+        waker: Arc<Notify>,
+        followed: Option<Followed>,
+    ) -> Self {
         Self {
             serial,
             waker,
@@ -148,15 +163,14 @@ impl UpStream {
             leg: Leg::Done,
             sent: call.first.frame.clone(),
             refitted: false,
-            followed: None,
+            followed,
             call,
         }
     }
 
     /// Of a client that waits for the result of a task.
     pub(super) fn following(call: Call, followed: Followed) -> Reply {
-        let mut bridged = Self::new(call);
-        bridged.followed = Some(followed);
+        let mut bridged = Self::new(call, Some(followed));
         bridged.poll();
         Reply::Stream(MessageStream::Up(Box::new(bridged)))
     }
@@ -165,20 +179,19 @@ impl UpStream {
     pub(super) fn begin_anew(&mut self) {
         let session = &self.call.session;
         session.end(self.serial);
-        let id = self.call.first.frame.id().unwrap_or("null");
-        (self.serial, self.waker) = session.begin(id);
+        (self.serial, self.waker) = session.begin(&self.call, self.followed.as_ref());
     }
 
     /// Of a server that streams.
     pub(super) fn reading(call: Call, stream: MessageStream) -> Result<Reply, UpstreamError> {
-        let mut bridged = Self::new(call);
+        let mut bridged = Self::new(call, None);
         bridged.read(stream)?;
         Ok(Reply::Stream(MessageStream::Up(Box::new(bridged))))
     }
 
     /// Of a server whose first answer is not the last.
     pub(super) fn answered(call: Call, answered: Answered) -> Result<Reply, UpstreamError> {
-        let mut bridged = Self::new(call);
+        let mut bridged = Self::new(call, None);
         bridged.on_answered(answered)?;
         Ok(Reply::Stream(MessageStream::Up(Box::new(bridged))))
     }
@@ -254,7 +267,7 @@ impl UpStream {
 
     /// The call ends without its server: the client is told what it need not answer any more, and why.
     fn fail(&mut self, why: &str) {
-        let id = self.call.first.frame.id().unwrap_or("null").to_owned();
+        let id = self.call.id().to_owned();
         for question in self.call.session.end(self.serial) {
             let cancelled = method::CANCELLED;
             self.queue.extend(message_of(format!(
@@ -329,7 +342,7 @@ impl UpStream {
     /// The last message for the client.
     pub(super) fn finish(&mut self, frame: Frame) {
         // Rounds have ids of their own, the client knows the first.
-        let id = self.call.first.frame.id().unwrap_or("null");
+        let id = self.call.id();
         let frame = if frame.id() == Some(id) {
             frame
         } else {

@@ -31,6 +31,8 @@ use self::mailbox::Mailbox;
 pub(in crate::upstream) use self::shared::Listens;
 use self::shared::{Membership, Standing};
 pub(super) use self::wants::Wants;
+#[cfg(test)]
+use super::answer::message_of;
 use super::session::State;
 
 /// Resources that one session may subscribe to: all of them stand in one request to listen.
@@ -105,6 +107,26 @@ pub(super) struct Turn<'a> {
 }
 
 impl Turn<'_> {
+    /// Follows again what the session followed elsewhere. Nothing is replayed: whatever it wants to hear of may have
+    /// changed on the way.
+    #[cfg(test)]
+    pub(super) fn again(&mut self, shared: &Arc<Shared>, key: &SessionKey) {
+        let mut state = self.mailbox.state().lock();
+        let uris = &state.wants.resources;
+        let resources = (!uris.is_empty()).then(|| Filter::resources(uris));
+        let missed: Vec<String> = [&state.wants.lists(), &resources]
+            .into_iter()
+            .flatten()
+            .flat_map(|filter| filter.missed.clone())
+            .collect();
+        for frame in missed.into_iter().filter_map(message_of) {
+            state.wants.news.post(&frame);
+        }
+        drop(state);
+        let join = |filter| shared.listens.join(shared, key, filter, self.mailbox);
+        *self.resources = resources.map(join);
+    }
+
     /// Follows exactly `uris` from now on. `added` must be among what the server honours.
     ///
     /// # Errors

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use lockgate_proto::mcp::Revision;
 use proptest::prelude::*;
 
@@ -6,6 +8,7 @@ use super::super::profile::Profile;
 use super::super::rounds::Rounds;
 use super::super::tasks::Tasks;
 use super::*;
+use crate::upstream::copy::{through_bytes, through_text};
 use crate::upstream::link::SessionInit;
 
 fn uris(of: &[&str]) -> BTreeSet<String> {
@@ -66,6 +69,7 @@ fn news(n: u8) -> Frame {
 
 fn state() -> State {
     State {
+        introduction: "{}".to_owned().into(),
         profile: Profile::new(&SessionInit {
             revision: Revision::V2025_11_25,
             capabilities: "{}".into(),
@@ -76,15 +80,12 @@ fn state() -> State {
         wants: Wants::new(r#"{"tools":{"listChanged":true},"resources":{"subscribe":true}}"#),
         rounds: Rounds::default(),
         tasks: Tasks::default(),
+        calls: BTreeMap::new(),
     }
 }
 
 fn copied(state: &State) -> [State; 2] {
-    let text = serde_json::to_string(state).unwrap();
-    let config = bincode::config::standard();
-    let bytes = bincode::serde::encode_to_vec(state, config).unwrap();
-    let (read, _) = bincode::serde::decode_from_slice(&bytes, config).unwrap();
-    [serde_json::from_str(&text).unwrap(), read]
+    [through_text(state), through_bytes(state)]
 }
 
 #[tokio::test]

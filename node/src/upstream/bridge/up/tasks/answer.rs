@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use lockgate_proto::jsonrpc::{Frame, Kind, Span, Splice, decode_str, encode_str, find, members};
 use lockgate_proto::mcp::{code, method};
+use serde::{Deserialize, Serialize};
 
 use crate::upstream::bridge::tasks;
 use crate::upstream::bridge::up::answer::{SERVER_INFO, message_of};
@@ -56,7 +57,7 @@ pub(super) fn task_id(answer: &Frame) -> Option<String> {
 }
 
 /// State of a task, as `tasks/get` tells it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Status {
     /// It goes on.
     Working,

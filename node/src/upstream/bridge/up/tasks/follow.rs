@@ -2,6 +2,7 @@
 
 use lockgate_proto::jsonrpc::{Frame, Kind, members};
 use lockgate_proto::mcp::method;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::error::UpstreamError;
@@ -14,7 +15,7 @@ use crate::upstream::bridge::up::stream::{Leg, UpStream};
 use super::answer::{self, Status};
 
 /// Which task, and for whom.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in super::super) struct Followed {
     id: String,
     /// The call that became it.
@@ -152,7 +153,7 @@ impl UpStream {
         let Some(followed) = &self.followed else {
             return Ok(());
         };
-        let id = self.call.first.frame.id().unwrap_or("null");
+        let id = self.call.id();
         let Some(ended) = answer::ended(id, task) else {
             return Err(self.garbage("a task that has ended without its result"));
         };

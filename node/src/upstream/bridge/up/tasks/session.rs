@@ -4,6 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use lockgate_proto::jsonrpc::{Frame, Kind, Span, Splice, encode_str};
 use lockgate_proto::mcp::{Revision, code, method};
+use serde::{Deserialize, Serialize};
 
 use crate::error::UpstreamError;
 use crate::stamp::Stamp;
@@ -21,7 +22,7 @@ use super::answer::{self, Status};
 use super::state::{Given, Phase};
 
 /// A client's wish that its call become a task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in super::super) struct Wish {
     /// How long it wants the result to be kept.
     ttl_ms: Option<u64>,

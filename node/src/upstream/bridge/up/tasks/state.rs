@@ -132,7 +132,7 @@ impl Tasks {
     }
 
     /// Forgets the answers whose time is over.
-    pub(super) fn expire(&mut self, now_ms: u64) {
+    pub(in super::super) fn expire(&mut self, now_ms: u64) {
         self.tasks.retain(|task| !task.is_over(now_ms));
     }
 

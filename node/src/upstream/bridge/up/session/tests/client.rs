@@ -13,6 +13,7 @@ use super::setting::LIMIT;
 use crate::error::UpstreamError;
 use crate::task::spawn_named;
 use crate::upstream::CallClass;
+use crate::upstream::bridge::UpStream;
 use crate::upstream::link::{MessageStream, Outgoing, Reply};
 
 /// Member of `_meta` by which the server knows the request that began a call: on the way its id is another.
@@ -26,12 +27,17 @@ pub(super) struct Client {
     /// Number of its session.
     pub(super) session: usize,
     heard: Arc<Mutex<Heard>>,
+    /// Where its stream is while nobody reads.
+    stream: Slot,
     /// Whether it reads its stream.
     reads: watch::Sender<bool>,
     /// Since when it does, or did.
     pub(super) awake: Instant,
     pub(super) task: JoinHandle<Result<Frame, UpstreamError>>,
 }
+
+/// Holds a stream, so that it outlives whoever reads it.
+type Slot = Arc<tokio::sync::Mutex<Option<MessageStream>>>;
 
 #[derive(Debug, Default)]
 struct Heard {
@@ -44,13 +50,15 @@ struct Heard {
 impl Client {
     pub(super) fn send(session: &Session, number: usize, by: usize, request: usize) -> Self {
         let (reads, reading) = watch::channel(true);
-        let heard = Arc::<Mutex<Heard>>::default();
-        let call = run(session.clone(), request, Arc::clone(&heard), reading);
+        let (heard, stream) = (Arc::<Mutex<Heard>>::default(), Slot::default());
+        let (hearing, slot) = (Arc::clone(&heard), Arc::clone(&stream));
+        let call = run(session.clone(), request, hearing, slot, reading);
         Self {
             request,
             by,
             session: number,
             heard,
+            stream,
             reads,
             awake: Instant::now(),
             task: spawn_named("a client", call),
@@ -60,6 +68,27 @@ impl Client {
     /// What it was sent since the last look.
     pub(super) fn heard(&self) -> Vec<(Instant, Frame)> {
         std::mem::take(&mut self.heard.lock().frames)
+    }
+
+    /// Stops reading, and gives the stream that it read, if it has one.
+    pub(super) async fn put_down(&mut self) -> Option<UpStream> {
+        self.task.abort();
+        let stopped = (&mut self.task).await;
+        assert!(stopped.is_err_and(|error| error.is_cancelled()));
+        let stream = self.stream.lock().await.take();
+        stream.map(|stream| match stream {
+            MessageStream::Up(stream) => *stream,
+            other => panic!("not of this bridge: {other:?}"),
+        })
+    }
+
+    /// Goes on with another stream of the same call.
+    pub(super) fn go_on(&mut self, stream: UpStream) {
+        let stream = MessageStream::Up(Box::new(stream));
+        self.stream = Arc::new(tokio::sync::Mutex::new(Some(stream)));
+        let (heard, slot) = (Arc::clone(&self.heard), Arc::clone(&self.stream));
+        let reading = self.reads.subscribe();
+        self.task = spawn_named("a client", read(heard, slot, reading));
     }
 
     pub(super) fn is_streaming(&self) -> bool {
@@ -101,23 +130,41 @@ async fn run(
     session: Session,
     request: usize,
     heard: Arc<Mutex<Heard>>,
-    mut reading: watch::Receiver<bool>,
+    slot: Slot,
+    reading: watch::Receiver<bool>,
 ) -> Result<Frame, UpstreamError> {
     let reply = session.call(call(request), CallClass::Effect).await?;
-    let mut stream = match reply {
+    // The session may move while its calls go on.
+    drop(session);
+    match reply {
         Reply::Single { frame, .. } => return Ok(frame),
-        Reply::Stream(stream) => stream,
-    };
-    heard.lock().is_streaming = true;
-    loop {
-        let frame = next(&mut stream, &mut reading).await?;
-        if matches!(frame.kind(), Kind::Result | Kind::Error) {
-            let more = stream.next().await;
-            assert!(matches!(more, Ok(None)), "{more:?} after the answer");
-            return Ok(frame);
-        }
-        heard.lock().frames.push((Instant::now(), frame));
+        Reply::Stream(stream) => *slot.lock().await = Some(stream),
     }
+    heard.lock().is_streaming = true;
+    read(heard, slot, reading).await
+}
+
+/// Reads a stream to its end; then it is gone.
+async fn read(
+    heard: Arc<Mutex<Heard>>,
+    slot: Slot,
+    mut reading: watch::Receiver<bool>,
+) -> Result<Frame, UpstreamError> {
+    let mut held = slot.lock().await;
+    let stream = held.as_mut().unwrap();
+    let answer = loop {
+        match next(stream, &mut reading).await {
+            Ok(frame) if matches!(frame.kind(), Kind::Result | Kind::Error) => {
+                let more = stream.next().await;
+                assert!(matches!(more, Ok(None)), "{more:?} after the answer");
+                break Ok(frame);
+            }
+            Ok(frame) => heard.lock().frames.push((Instant::now(), frame)),
+            Err(error) => break Err(error),
+        }
+    };
+    *held = None;
+    answer
 }
 
 /// The next message, once it is looked for. What is not read is not lost, nor does it come twice.

@@ -28,10 +28,11 @@ pub(super) enum Reached {
     TakenBack,
     AnswerToNothing,
     CancelOfNothing,
+    Moved,
 }
 
 impl Reached {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::Answered,
         Self::AnsweredAfterRounds,
         Self::Refused,
@@ -43,6 +44,7 @@ impl Reached {
         Self::TakenBack,
         Self::AnswerToNothing,
         Self::CancelOfNothing,
+        Self::Moved,
     ];
 }
 

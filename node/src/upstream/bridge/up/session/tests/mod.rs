@@ -10,6 +10,7 @@
 
 mod client;
 mod ledger;
+mod moves;
 mod server;
 mod setting;
 mod world;
@@ -23,7 +24,7 @@ use proptest::test_runner::{Config, TestRunner};
 use tokio::runtime::Builder;
 
 use self::ledger::Reached;
-use self::setting::{CALLERS, Setting};
+use self::setting::{CALLERS, LEVELS, Setting};
 use self::world::World;
 
 /// What can happen.
@@ -53,6 +54,10 @@ enum Event {
     Close { by: usize },
     /// The server's process ends on the caller's channel, and another is there.
     Gone { by: usize },
+    /// A caller's session leaves its node and goes on at another, with the calls that wait for their client.
+    Move { by: usize },
+    /// A caller says which log messages it wants to see.
+    SetLevel { by: usize, level: usize },
     /// Time passes: longer than a pause between two rounds.
     Pause,
     /// Time passes: a third of what a call waits for its client.
@@ -88,6 +93,8 @@ fn event() -> impl Strategy<Value = Event> {
         6 => at().prop_map(|at| Event::Look(at, true)),
         1 => by().prop_map(|by| Event::Close { by }),
         1 => by().prop_map(|by| Event::Gone { by }),
+        6 => by().prop_map(|by| Event::Move { by }),
+        2 => (by(), 0..LEVELS.len()).prop_map(|(by, level)| Event::SetLevel { by, level }),
         6 => Just(Event::Pause),
         4 => Just(Event::Later),
     ]

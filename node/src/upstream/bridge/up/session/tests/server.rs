@@ -31,6 +31,8 @@ pub(super) struct Wants {
 #[derive(Debug)]
 pub(super) struct Call {
     by: usize,
+    /// Log level that its client wants.
+    level: Option<&'static str>,
     /// Lane and number of the request that has no answer yet.
     pub(super) request: Option<(usize, u64)>,
     pub(super) wants: Option<Wants>,
@@ -90,9 +92,10 @@ impl Server {
     }
 
     /// Somebody calls, by this request.
-    pub(super) fn expect(&mut self, request: usize, by: usize) {
+    pub(super) fn expect(&mut self, request: usize, by: usize, level: Option<&'static str>) {
         let call = Call {
             by,
+            level,
             request: None,
             wants: None,
             n_wants: 0,
@@ -133,6 +136,8 @@ impl Server {
         assert!(!call.is_cut_off, "nothing is sent twice: {text}");
         call.request = Some((lane, number));
         call.quiet_since = Instant::now();
+        let level = frame.param_str(&["_meta", "io.modelcontextprotocol/logLevel"]);
+        assert_eq!(level.as_deref(), call.level, "its client's own level");
         let state = frame.param_str(&["requestState"]);
         let answers = frame.param(&["inputResponses"]).map(|at| at.of(text));
         let Some(wants) = call.wants.take() else {

@@ -24,6 +24,8 @@ use crate::upstream::{SessionKey, WaitingRoom, tests};
 
 /// Those who call, each in a session of their own.
 pub(super) const CALLERS: [&str; 2] = ["ann", "bob"];
+/// Log levels that they may want.
+pub(super) const LEVELS: [&str; 2] = ["debug", "error"];
 /// How long a call waits for its client.
 pub(super) const WAIT: Duration = Duration::from_secs(9);
 /// How long the server may be silent: not as long as a client.
@@ -46,6 +48,12 @@ impl Setting {
 
     /// One server, which has said what it is and is reached by nobody yet.
     pub(super) async fn server(self) -> Arc<Shared> {
+        self.server_in(room(config::Bridge::default().waiting_max))
+            .await
+    }
+
+    /// One whose sessions have their places in this room.
+    pub(super) async fn server_in(self, room: Arc<WaitingRoom>) -> Arc<Shared> {
         // Names of actors are process-wide.
         static NODES: AtomicUsize = AtomicUsize::new(0);
         let node = format!("up-{}", NODES.fetch_add(1, Ordering::Relaxed));
@@ -74,13 +82,6 @@ impl Setting {
         let breaker = breaker.await.unwrap();
         let far = Far::of(&settings, 1 << 20).unwrap().remove(0);
         let endpoint = Endpoint::new(0, "x".into(), 1, far, breaker);
-        let limits = config::Bridge {
-            wait: WAIT,
-            rounds_session_max: ROUNDS_MAX,
-            ..config::Bridge::default()
-        };
-        let sealer = Sealer::new(&Keyring::generate().unwrap()).unwrap();
-        let room = Arc::new(WaitingRoom::new(Arc::new(sealer), limits, 0));
         let shared = Shared::new(Arc::new(settings), vec![endpoint], news, Some(room));
         let published = Published {
             stateless: Some(Arc::new(introduced())),
@@ -91,10 +92,27 @@ impl Setting {
     }
 }
 
+/// Room for so many that wait.
+pub(super) fn room(waiting_max: usize) -> Arc<WaitingRoom> {
+    let limits = config::Bridge {
+        wait: WAIT,
+        rounds_session_max: ROUNDS_MAX,
+        waiting_max,
+        waiting_principal_max: waiting_max,
+        ..config::Bridge::default()
+    };
+    let sealer = Sealer::new(&Keyring::generate().unwrap()).unwrap();
+    Arc::new(WaitingRoom::new(Arc::new(sealer), limits, 0))
+}
+
 /// A server that has introduced itself and lists nothing.
 fn introduced() -> Catalog {
+    let capabilities = r#"{"tools":{},"logging":{},"resources":{"subscribe":true},"extensions":{"io.modelcontextprotocol/tasks":{}}}"#;
     Catalog {
-        server: ServerInfo::default(),
+        server: ServerInfo {
+            capabilities: Some(capabilities.into()),
+            ..ServerInfo::default()
+        },
         tools: Arc::default(),
         prompts: Arc::default(),
         resources: Arc::default(),
@@ -105,7 +123,8 @@ fn introduced() -> Catalog {
     }
 }
 
-fn key(by: usize, number: usize) -> SessionKey {
+/// The session of a caller on some node.
+pub(super) fn key(by: usize, number: usize) -> SessionKey {
     SessionKey {
         session: format!("session {number}").into(),
         principal: Principal::new(CALLERS[by]),

@@ -1,11 +1,11 @@
 //! Callers, their sessions and the server, and what must hold whatever happens to them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use lockgate_proto::jsonrpc::{Frame, Limits};
+use lockgate_proto::jsonrpc::{Frame, Kind, Limits};
 use proptest::sample::Index;
 use tokio::time::sleep;
 
@@ -13,8 +13,11 @@ use super::super::Session;
 use super::client::{Client, raw_id};
 use super::ledger::{Ledger, Place, Reached};
 use super::server::Server;
-use super::setting::{self, CALLERS, Setting, WAIT};
+use super::setting::{self, CALLERS, LEVELS, Setting, WAIT};
 use super::{End, Event};
+use crate::upstream::CallClass;
+use crate::upstream::copy::through_bytes;
+use crate::upstream::link::{Outgoing, Reply};
 use crate::upstream::shared::Shared;
 
 /// Calls that a caller has at the same time at most.
@@ -32,6 +35,8 @@ pub(super) struct World {
     sessions: Vec<Session>,
     /// Which of them is each caller's.
     current: Vec<usize>,
+    /// Level of the log messages that each of the sessions wants.
+    levels: BTreeMap<usize, &'static str>,
     clients: Vec<Client>,
     n_requests: usize,
     ledger: Ledger,
@@ -54,6 +59,7 @@ impl World {
             server: Server::new(setting, fars),
             current: (0..sessions.len()).collect(),
             sessions,
+            levels: BTreeMap::new(),
             clients: Vec::new(),
             n_requests: 0,
             ledger: Ledger::default(),
@@ -98,6 +104,8 @@ impl World {
             }
             Event::Close { by } => self.close(by).await,
             Event::Gone { by } => self.move_lane(by).await,
+            Event::Move { by } => self.move_session(by).await,
+            Event::SetLevel { by, level } => self.set_level(by, LEVELS[level]).await,
             Event::Pause => self.pass(BLINK * 3).await,
             Event::Later => self.pass(WAIT / 3).await,
         }
@@ -112,7 +120,8 @@ impl World {
         if mine.count() < CALLS {
             let (request, session) = (self.n_requests, self.current[by]);
             self.n_requests += 1;
-            self.server.expect(request, by);
+            let level = self.levels.get(&session).copied();
+            self.server.expect(request, by, level);
             let client = Client::send(&self.sessions[session], session, by, request);
             self.clients.push(client);
         }
@@ -183,6 +192,58 @@ impl World {
         self.sessions.push(session);
     }
 
+    /// A caller's session goes on at another node, from what was written on its own.
+    async fn move_session(&mut self, by: usize) {
+        self.settle().await;
+        let number = self.current[by];
+        let (mut mine, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.clients)
+            .into_iter()
+            .partition(|client| client.session == number);
+        let mut streams = Vec::new();
+        for client in &mut mine {
+            streams.extend(client.put_down().await);
+        }
+        let session = self.sessions[number].clone();
+        let (now_ms, before) = (session.now_ms(), Arc::downgrade(&session.inner));
+        let state = through_bytes(&session.leave(streams).await);
+        let (shared, key) = (Arc::clone(&self.shared), setting::key(by, number));
+        let (session, streams) = Session::resume(shared, key, state, now_ms).await.unwrap();
+        self.sessions[number] = session;
+        assert_eq!(before.strong_count(), 0, "nothing is left of it elsewhere");
+        self.clients = others;
+        for stream in streams {
+            let mut mine_left = mine.iter();
+            let is_its = |client: &Client| raw_id(client.request) == stream.request_id();
+            let client = mine_left.position(is_its).unwrap();
+            let mut client = mine.swap_remove(client);
+            client.go_on(stream);
+            self.ledger.reach(Reached::Moved);
+            self.clients.push(client);
+        }
+        for client in mine {
+            let call = &self.server.calls[&client.request];
+            // Of one whose client does not read, nobody has heard yet that it waits.
+            let is_with_server = call.wants.is_none() || !client.is_reading();
+            assert!(is_with_server, "a call that waits goes on: {call:?}");
+        }
+    }
+
+    async fn set_level(&mut self, by: usize, level: &'static str) {
+        // Whoever has begun to call goes by the level before.
+        self.settle().await;
+        let session = self.current[by];
+        let text = format!(
+            r#"{{"jsonrpc":"2.0","id":"level","method":"logging/setLevel","params":{{"level":"{level}"}}}}"#
+        );
+        let frame = Frame::parse(text.into(), &Limits::default()).unwrap();
+        let out = Outgoing::plain(frame, WAIT);
+        let reply = self.sessions[session]
+            .call(out, CallClass::Repeatable)
+            .await;
+        assert!(matches!(reply, Ok(Reply::Single { frame, .. }) if frame.kind() == Kind::Result));
+        self.levels.insert(session, level);
+    }
+
     /// The server's process ends, having read all, and another is there at once.
     async fn move_lane(&mut self, by: usize) {
         self.hear();
@@ -238,6 +299,8 @@ impl World {
             let known = remembered(session);
             let wakers: BTreeSet<u64> = session.inner.wakers.lock().keys().copied().collect();
             assert_eq!(known, wakers, "whoever is remembered can be woken");
+            let calls: BTreeSet<u64> = session.inner.state.lock().calls.keys().copied().collect();
+            assert_eq!(known, calls, "whoever is remembered can go on elsewhere");
             if is_settled {
                 let mine = self
                     .clients
