@@ -5,7 +5,8 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::{fs, io, thread};
+use std::thread::{self, JoinHandle};
+use std::{fs, io};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, warn};
@@ -136,8 +137,8 @@ pub(crate) struct AuditWriter {
 }
 
 impl AuditWriter {
-    /// Starts the thread.
-    pub(super) fn start(files: AuditFiles) -> Result<Self, OpenError> {
+    /// Starts the thread, which is given, too: when it has ended, nothing is written any more.
+    pub(super) fn start(files: AuditFiles) -> Result<(Self, JoinHandle<()>), OpenError> {
         let (orders, receiver) = mpsc::channel(QUEUE_MAX);
         // Only this sets it, and only once: the files have one thread.
         let _first = files.orders.set(orders.downgrade());
@@ -146,17 +147,23 @@ impl AuditWriter {
             .name("audit-segments".to_owned())
             .spawn(move || keep(&keeper, receiver));
         // It ends when its orders do, with nothing left to write.
-        let _detached = spawned.map_err(|source| OpenError::Io {
+        let keeper = spawned.map_err(|source| OpenError::Io {
             what: "start the thread for",
             path: dir,
             source,
         })?;
-        Ok(Self {
+        let writer = Self {
             orders,
             files,
             is_open: false,
             n_keys: 0,
-        })
+        };
+        Ok((writer, keeper))
+    }
+
+    /// Where they are written.
+    pub(super) fn files(&self) -> &AuditFiles {
+        &self.files
     }
 
     /// Writes what the machine gave out since the last time. `log` is its state after that.

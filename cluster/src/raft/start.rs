@@ -143,25 +143,40 @@ fn run_thread<N: Network>(
         name: options.name.to_string(),
     };
     let (log, flusher) = LogStore::open(&options.dir, &identity)?;
-    let closers = runtime.block_on(run(options, network, log, snapshots, progress));
-    // All tasks go, and with them all that still holds the log; then the log's own thread ends.
+    let files = AuditFiles::new(options.dir.join("audit"), !options.address.is_empty());
+    let (audit, keeper) = AuditWriter::start(files)?;
+    let stores = Stores {
+        log,
+        snapshots,
+        audit,
+    };
+    let closers = runtime.block_on(run(options, network, stores, progress));
+    // All tasks go, and with them all that still holds the log and the segments; then their own threads end.
     runtime.shutdown_timeout(SHUTDOWN_MAX);
-    if flusher.join().is_err() {
-        error!("the log's thread has panicked");
+    for (what, thread) in [("log", flusher), ("audit segments", keeper)] {
+        if thread.join().is_err() {
+            error!(what, "the thread of a store has panicked");
+        }
     }
     closers
+}
+
+/// What a node keeps on its disk.
+struct Stores {
+    log: LogStore,
+    snapshots: Snapshots,
+    audit: AuditWriter,
 }
 
 async fn run<N: Network>(
     options: StartOptions,
     network: N,
-    log: LogStore,
-    snapshots: Snapshots,
+    stores: Stores,
     progress: &Progress,
 ) -> Result<Closers, OpenError> {
     let begun = Instant::now();
     let views = Arc::new(OnceLock::new());
-    let proposer = boot(&options, network, log, snapshots, &views).await?;
+    let proposer = boot(&options, network, stores, &views).await?;
     progress.has_engine(proposer.engine().clone());
     let counted = tokio::select! {
         counted = take_part(&options, &proposer) => counted,
@@ -216,10 +231,14 @@ async fn run<N: Network>(
 async fn boot<N: Network>(
     options: &StartOptions,
     network: N,
-    log: LogStore,
-    snapshots: Snapshots,
+    stores: Stores,
     views: &Arc<OnceLock<watch::Receiver<Arc<View>>>>,
 ) -> Result<Proposer, OpenError> {
+    let Stores {
+        log,
+        snapshots,
+        audit,
+    } = stores;
     let id = log.identity().id;
     let (publisher, applied) = Publisher::new(
         options.name.as_str().into(),
@@ -227,12 +246,12 @@ async fn boot<N: Network>(
         Arc::clone(views),
     );
     let (log_metrics, machine_metrics) = (log.metrics(), Arc::default());
-    let audit = AuditFiles::new(options.dir.join("audit"), !options.address.is_empty());
+    let files = audit.files().clone();
     let machine = MachineStore::new(
         publisher,
         snapshots.clone(),
         Arc::clone(&machine_metrics),
-        AuditWriter::start(audit.clone())?,
+        audit,
     );
     let config = options.timing.config().map_err(OpenError::engine)?;
     let raft = Raft::new(id, config, network.factory(), log, machine).await;
@@ -242,7 +261,7 @@ async fn boot<N: Network>(
         clock: options.clock,
         applied,
         snapshots,
-        audit,
+        audit: files,
         rounds: Rounds::start().map_err(OpenError::engine)?,
         log_metrics,
         machine_metrics,

@@ -28,7 +28,7 @@ impl StoreBuilder<TypeConfig, LogStore, MachineStore, TempDir> for Stores {
         let (publisher, _applied) = Publisher::new("n0".into(), key, Arc::new(OnceLock::new()));
         let snapshots = Snapshots::open(&dir.path().join("snapshots")).unwrap();
         let files = AuditFiles::new(dir.path().join("audit"), false);
-        let audit = AuditWriter::start(files).unwrap();
+        let (audit, _keeper) = AuditWriter::start(files).unwrap();
         let machine = MachineStore::new(publisher, snapshots, Arc::default(), audit);
         Ok((dir, log, machine))
     }
