@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lockgate_proto::jsonrpc::{Frame, Kind, Limits, decode_str};
-use lockgate_proto::mcp::{Era, Revision, method};
+use lockgate_proto::mcp::{Era, Revision, code, method};
 use tokio::time::Instant;
 
 use crate::answer::{Answer, Events, error_message};
@@ -32,7 +32,7 @@ use crate::upstream::link::{Outgoing, SEND_WAIT};
 use super::claim::{Claim, Reason};
 use super::directory::InUse;
 use super::door::Inner;
-use super::inbound::{Heard, hear};
+use super::inbound::{Heard, hear, refuse};
 use super::stream::{Logged, StreamLog};
 
 /// A server that was told of a cancel may still answer for this long; then its stream is given up.
@@ -344,11 +344,18 @@ impl Streaming {
         }
     }
 
-    /// Waits for the end of a call that was given up.
+    /// Waits for the end of a call that was given up. Whatever its server still asks there is refused.
     async fn rest(&mut self) {
         while let Ok(Some(frame)) = self.stream.next().await {
             if is_answer(&frame) {
                 return;
+            }
+            if frame.kind() == Kind::Request {
+                let id = frame.id().unwrap_or("null");
+                let refused = refuse(id, code::INTERNAL_ERROR, "the call was cancelled");
+                if let Heard::Refuse(answer) = refused {
+                    send(self.sent_on.as_ref(), answer).await;
+                }
             }
         }
     }

@@ -91,7 +91,8 @@ fn hear_cancelled(cell: &Cell, far: u64, frame: &Frame) -> Heard {
     Frame::edited(splice).map_or(Heard::Drop, Heard::Tell)
 }
 
-fn refuse(id: &str, code: i32, message: &str) -> Heard {
+/// An answer to the server's request with this raw id.
+pub(super) fn refuse(id: &str, code: i32, message: &str) -> Heard {
     let text =
         format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":{code},"message":"{message}"}}}}"#);
     let limits = lockgate_proto::jsonrpc::Limits::default();

@@ -120,6 +120,11 @@ def missed(direct: Checks, checks: Checks) -> Checks:
 def report(direct: dict[str, Checks], results: dict[str, Checks], entries: list[Expectation]) -> int:
     """Prints what is not as written; the number of problems."""
     n_problems = 0
+    for client, checks in sorted(direct.items()):
+        # What fails there is no measure for the cells.
+        for (_, scenario, check, name), found in sorted(missed({}, checks).items()):
+            n_problems += 1
+            print(f"FAILS DIRECTLY {client}: {scenario} / {check} / {name}: {found['message']}")
     seen: set[tuple[Expectation, str]] = set()
     for cell, checks in sorted(results.items()):
         client = cell.partition("/")[0]

@@ -98,6 +98,11 @@ impl Bridge {
             .cell
             .get_or_try_init(|| self.open(shared, key, client_info))
             .await?;
+        if self.registry.has_ended() {
+            // It was taken out while the session was opened, and nobody else will close it.
+            close_all([Arc::clone(opened)]);
+            return Err(dispatch::gone(shared));
+        }
         self.keep_swept(shared);
         Ok(Arc::clone(opened))
     }

@@ -150,6 +150,11 @@ impl Floor {
         self.nobodys.retain(|question| question.0.id() != Some(id));
     }
 
+    /// Those that run.
+    pub(super) fn calls(&self) -> impl Iterator<Item = u64> {
+        self.running.iter().map(|call| call.n)
+    }
+
     /// The call that a message without a question belongs to, if only one runs.
     pub(super) fn only_call(&self) -> Option<u64> {
         match &*self.running {

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use lockgate_proto::jsonrpc::Frame;
+use lockgate_proto::jsonrpc::{Frame, Kind};
 use serde::{Deserialize, Serialize};
 
 use super::floor::{Floor, Give};
@@ -65,18 +65,21 @@ impl Inboxes {
         }
     }
 
-    /// The server takes a question back, which may be any call's.
+    /// The server takes a question back, which may be any running call's, or wait to be read.
     #[must_use]
     pub(super) fn withdraw(&mut self, cancelled: &Frame) -> Vec<u64> {
         let id = cancelled.param(&["requestId"]);
-        self.floor
-            .withdraw(id.map_or("", |span| span.of(cancelled.text())));
-        let calls: Vec<u64> = self.unread.keys().copied().collect();
-        for n in &calls {
+        let id = id.map_or("", |span| span.of(cancelled.text()));
+        self.floor.withdraw(id);
+        for unread in self.unread.values_mut() {
+            unread.retain(|kept| kept.0.kind() != Kind::Request || kept.0.id() != Some(id));
+        }
+        let running: Vec<u64> = self.floor.calls().collect();
+        for n in &running {
             // The answer of a call that does not read comes too late, as it may for any that is taken back.
             let _full = self.put(*n, cancelled.clone());
         }
-        calls
+        running
     }
 
     /// Progress is its call's. A slow reader misses some of it.

@@ -143,6 +143,11 @@ impl Registry {
         slots.filter_map(|slot| slot.cell.get().cloned()).collect()
     }
 
+    /// Whether there will be no others.
+    pub(super) fn has_ended(&self) -> bool {
+        self.slots.lock().is_none()
+    }
+
     /// Whether there are none.
     pub(super) fn is_empty(&self) -> bool {
         self.slots.lock().as_ref().is_none_or(HashMap::is_empty)
@@ -251,6 +256,7 @@ mod tests {
         assert!(registry.slot(&key).is_ok());
         assert!(registry.end().is_empty(), "it was not opened");
         assert_eq!(registry.slot(&key).err(), Some(NoSlot::Ended));
+        assert!(registry.has_ended());
         assert!(registry.is_empty());
     }
 

@@ -264,7 +264,7 @@ impl Session {
         let mut state = self.inner.state.lock();
         let serial = state.rounds.begin(call.id());
         state.calls.insert(serial, begun);
-        drop(state);
+        // Before anybody can find the call: what happens to it from then on wakes it.
         (serial, self.waker(serial))
     }
 

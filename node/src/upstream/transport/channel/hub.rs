@@ -245,16 +245,15 @@ impl Hub {
         })
     }
 
-    /// The caller left the stream of its call. What the server asked there and nobody has read is refused, so that it
-    /// does not wait in vain.
-    pub(super) fn leave(&self, call: u64) {
+    /// The caller left the stream of its call. `unread`, which the server asked there and nobody has read, is refused, so
+    /// that it does not wait in vain.
+    pub(super) fn leave(&self, call: u64, unread: Vec<Frame>) {
         let mut state = self.state.lock();
-        let pending = state.calls.remove(&call);
+        state.calls.remove(&call);
         if let Some(line) = state.mux.on_left(call) {
             self.send_own(&mut state, line);
         }
-        let unread = pending.map(|pending| pending.queue.take_requests());
-        for request in unread.into_iter().flatten() {
+        for request in unread {
             if let Some(Effect::Reply(line)) = state.mux.on_undelivered(&request) {
                 self.send_own(&mut state, line);
             }

@@ -234,8 +234,12 @@ impl CallStream {
 /// to see it.
 impl Drop for CallStream {
     fn drop(&mut self) {
+        // What was read ahead of an answer was not read by anybody either.
+        let first = self.first.take();
         if !self.over {
-            self.channel.hub().leave(self.call);
+            let first = first.filter(|frame| frame.kind() == Kind::Request);
+            let unread = first.into_iter().chain(self.queue.take_requests());
+            self.channel.hub().leave(self.call, unread.collect());
         }
     }
 }
@@ -246,39 +250,67 @@ mod tests {
     use lockgate_proto::jsonrpc::Limits;
     use lockgate_proto::mcp::method;
 
+    use tokio::sync::mpsc;
+    use tokio_util::sync::CancellationToken;
+
     use super::super::hub::Hub;
     use super::super::line::Down;
     use super::super::mux::Sharing;
+    use super::super::outbox::Queued;
     use super::*;
 
     fn frame(text: &str) -> Frame {
         Frame::parse(text.to_owned().into(), &Limits::default()).unwrap()
     }
 
+    /// What the server was sent: kinds and ids.
+    fn sent(lines: &mut mpsc::Receiver<Queued>) -> Vec<(Kind, String)> {
+        let sent = std::iter::from_fn(|| lines.try_recv().ok());
+        let sent = sent.map(|queued| Frame::parse(queued.up.line, &Limits::default()).unwrap());
+        sent.map(|frame| (frame.kind(), frame.id().unwrap().to_owned()))
+            .collect()
+    }
+
+    /// (messages of the server, whether one is read ahead) -> questions that are refused when the caller leaves.
     #[tokio::test]
-    async fn a_question_that_a_call_has_not_read_is_refused_when_its_caller_leaves() {
-        let (hub, mut lines) = Hub::new(ServerName::new("s"), 1 << 20);
-        assert!(hub.claim(Sharing::Own));
-        let owner = hub.attach(hub.queue());
-        let request = frame(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#);
-        let begun = hub.request(owner, &request, Duration::from_secs(5)).await;
-        let Ok(Begun::Call { call, .. }) = begun else {
-            panic!("not sent: {begun:?}");
+    async fn a_question_that_nobody_has_read_is_refused_when_its_caller_leaves() {
+        let question = |id: u64| {
+            let ask = method::ELICITATION;
+            format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{ask}"}}"#)
         };
-        let ask = method::ELICITATION;
-        let line = format!(r#"{{"jsonrpc":"2.0","id":"q","method":"{ask}"}}"#).into();
-        hub.on_down(Down { n: 1, line });
-        hub.leave(call);
-        let sent: Vec<Frame> = std::iter::from_fn(|| lines.try_recv().ok())
-            .map(|queued| Frame::parse(queued.up.line, &Limits::default()).unwrap())
-            .collect();
-        let ids: Vec<_> = sent
-            .iter()
-            .map(|frame| (frame.kind(), frame.id()))
-            .collect();
-        assert_eq!(
-            ids,
-            [(Kind::Request, Some("1")), (Kind::Error, Some("\"q\""))]
-        );
+        let answer = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#.to_owned();
+        for (said, reads_ahead, refused) in [
+            (vec![question(7)], false, vec![7]),
+            (vec![question(7), question(8)], true, vec![7, 8]),
+            (vec![question(7), answer], false, vec![7]),
+        ] {
+            let (hub, mut lines) = Hub::new(ServerName::new("s"), 1 << 20);
+            assert!(hub.claim(Sharing::Own));
+            let owner = hub.attach(hub.queue());
+            let channel = Channel::new(
+                Arc::clone(&hub),
+                CancellationToken::new(),
+                Duration::from_secs(5),
+            );
+            let request = frame(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#);
+            let begun = CallStream::begin(&channel, owner, &request, Duration::from_secs(5)).await;
+            let Ok(Started::Stream(mut stream)) = begun else {
+                panic!("not sent");
+            };
+            assert_eq!(sent(&mut lines), [(Kind::Request, "1".to_owned())]);
+            for (n, line) in (1..).zip(said) {
+                let line = line.into();
+                hub.on_down(Down { n, line });
+            }
+            if reads_ahead {
+                stream.first = stream.next().await.unwrap();
+            }
+            drop(stream);
+            let refused: Vec<_> = refused
+                .into_iter()
+                .map(|id| (Kind::Error, id.to_string()))
+                .collect();
+            assert_eq!(sent(&mut lines), refused);
+        }
     }
 }

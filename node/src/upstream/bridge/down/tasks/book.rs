@@ -14,10 +14,10 @@ use serde::{Deserialize, Serialize};
 use super::super::digest::Digest;
 
 /// A task that nobody asks for is forgotten after this; its session may end then. Servers tell of lifetimes of minutes.
-const IDLE_MAX_MS: u64 = 3_600_000;
+const IDLE_MS_MAX: u64 = 3_600_000;
 /// A task that has ended is forgotten so long after its client was told how: it may ask again, where the answer was
 /// lost on its way.
-const TOLD_MAX_MS: u64 = 60_000;
+const TOLD_MS_MAX: u64 = 60_000;
 /// Digits of the life at the beginning of every id.
 const LIFE_DIGITS: usize = 16;
 
@@ -44,8 +44,8 @@ impl Entry {
     fn is_over(&self, now_ms: u64) -> bool {
         // A clock that is behind the one of the node before makes nothing older.
         let is_past = |since_ms: u64, max_ms| now_ms.saturating_sub(since_ms) >= max_ms;
-        let is_told = self.told_ms.is_some_and(|told| is_past(told, TOLD_MAX_MS));
-        is_told || is_past(self.used_ms, IDLE_MAX_MS)
+        let is_told = self.told_ms.is_some_and(|told| is_past(told, TOLD_MS_MAX));
+        is_told || is_past(self.used_ms, IDLE_MS_MAX)
     }
 }
 

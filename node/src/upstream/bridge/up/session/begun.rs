@@ -24,7 +24,8 @@ pub(in super::super) struct Begun {
     pub(in super::super) left: Option<Left>,
 }
 
-/// What is lost when a stream ends without being left: nothing that is not asked, or told, again.
+/// What the stream of a call alone knows while it runs. Lost when it ends without being left: then what the client has
+/// not read is neither asked nor told again, and answers that the server has not acknowledged are asked for again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in super::super) struct Left {
     /// Whether the tool's schema was fetched for the call already.

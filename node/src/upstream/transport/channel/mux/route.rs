@@ -242,7 +242,7 @@ impl Mux {
 
 impl Call {
     fn is_heard(&self) -> bool {
-        self.may_ask && !self.left
+        self.may_ask && !self.left && !self.cancelled
     }
 }
 

@@ -60,19 +60,19 @@ fn a_task_is_forgotten_in_its_time() {
     let mut book = Book::new(LIFE);
     let [idle, asked_for, told] = [1_000; 3].map(|now_ms| book.enter(ANN, now_ms));
     book.note_told(told, 1_000);
-    assert!(book.expire(1_000 + TOLD_MAX_MS - 1).is_empty());
+    assert!(book.expire(1_000 + TOLD_MS_MAX - 1).is_empty());
     // Who asks again for what has ended makes it known no longer.
     let id = book.id(told);
-    assert_eq!(book.find(&id, &ANN, TOLD_MAX_MS), Some(told));
-    assert_eq!(book.expire(1_000 + TOLD_MAX_MS), [told]);
+    assert_eq!(book.find(&id, &ANN, TOLD_MS_MAX), Some(told));
+    assert_eq!(book.expire(1_000 + TOLD_MS_MAX), [told]);
     let id = book.id(asked_for);
     assert_eq!(book.find(&id, &ANN, 5_000), Some(asked_for));
     // The clock of the next node may be behind.
     assert_eq!(book.find(&id, &ANN, 10), Some(asked_for));
     assert!(book.expire(0).is_empty());
-    assert!(book.expire(1_000 + IDLE_MAX_MS - 1).is_empty());
-    assert_eq!(book.expire(1_000 + IDLE_MAX_MS), [idle]);
-    assert_eq!(book.expire(5_000 + IDLE_MAX_MS), [asked_for]);
+    assert!(book.expire(1_000 + IDLE_MS_MAX - 1).is_empty());
+    assert_eq!(book.expire(1_000 + IDLE_MS_MAX), [idle]);
+    assert_eq!(book.expire(5_000 + IDLE_MS_MAX), [asked_for]);
     assert!(book.is_empty());
 }
 
@@ -119,9 +119,9 @@ fn event() -> impl Strategy<Value = (Event, u64)> {
         1 => Just(Event::Clear),
     ];
     let later_ms = prop_oneof![
-        4 => 0..TOLD_MAX_MS,
-        1 => Just(TOLD_MAX_MS),
-        1 => Just(IDLE_MAX_MS / 2),
+        4 => 0..TOLD_MS_MAX,
+        1 => Just(TOLD_MS_MAX),
+        1 => Just(IDLE_MS_MAX / 2),
     ];
     (event, later_ms)
 }

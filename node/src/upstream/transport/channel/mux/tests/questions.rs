@@ -109,6 +109,21 @@ fn a_question_of_a_cancelled_call_excuses_no_silence() {
 }
 
 #[test]
+fn a_question_is_not_asked_of_a_cancelled_call() {
+    let mut mux = mux(Sharing::Own);
+    let owner = mux.attach();
+    let (older, younger) = (call(&mut mux, owner, "1"), call(&mut mux, owner, "2"));
+    let cancel = |id| notification(method::CANCELLED, &format!(r#"{{"requestId":{id}}}"#));
+    mux.on_send(owner, &cancel(1));
+    let question = request("5", method::ELICITATION, "{}");
+    assert_eq!(goes(&mut mux, &question), [format!("pass {younger}")]);
+    assert!(mux.awaits_owner(younger) && mux.may_ask(older));
+    mux.on_send(owner, &cancel(2));
+    let question = request("6", method::ELICITATION, "{}");
+    assert_eq!(goes(&mut mux, &question), ["post 1"]);
+}
+
+#[test]
 fn a_ping_is_answered_here() {
     for sharing in [Sharing::Stateless, Sharing::Own, Sharing::Shared] {
         let mut mux = mux(sharing);
