@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::floor::{Floor, Give};
 use super::kept::Kept;
 
-/// Messages that wait for one call. Source: as many as a busy call is told in a second or two.
+/// Messages that wait for one call: a bound on memory, not a measured need.
 pub(super) const INBOX_MAX: usize = 64;
 
 /// Puts each message where the call reads whose it is, as the floor says. Whatever delivers returns the calls that have

@@ -82,7 +82,7 @@ impl Book {
         format!("{:0LIFE_DIGITS$x}{n:x}", self.life)
     }
 
-    /// The task that `owner` knows by this id; it is asked for now.
+    /// Number of the task that `owner` knows by this id, which is in use again.
     pub(super) fn find(&mut self, id: &str, owner: &Digest, now_ms: u64) -> Option<u64> {
         let (_, n) = id.split_at_checked(LIFE_DIGITS)?;
         let n = u64::from_str_radix(n, 16).ok()?;
