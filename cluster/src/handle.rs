@@ -255,7 +255,8 @@ impl Cluster {
         self.running.proposer.leads()
     }
 
-    /// Follows the state: every change of it, the latest only. The channel closes when this node takes no changes any
+    /// Follows the state: every change of it, the latest only. Audit records are seen by whoever looks, and told of only
+    /// when there are enough for a checkpoint. The channel closes when this node takes no changes any
     /// more, which after anything but [`Cluster::close`] means that its store has failed and the node should stop.
     pub fn watch(&self) -> watch::Receiver<Arc<View>> {
         self.running.views.clone()

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{debug, warn};
 
+use crate::audit::checkpoint::RECORDS_MAX;
 use crate::audit::{AuditCommand, KeyKind, SignerKey, Signers, VerifierKey, derive};
 use crate::command::{Command, Expected, RegisterWrite};
 use crate::error::OpenError;
@@ -23,9 +24,7 @@ const EVERY: Duration = Duration::from_secs(1);
 /// Steps from a log that nobody signs to a good checkpoint of all of it: the keys, the signers, the checkpoint, the
 /// cosignature.
 const STEPS_MAX: usize = 4;
-/// Records that one checkpoint covers, but for those that come within [`PAUSE`].
-const RECORDS_MAX: u64 = 1024;
-/// Shortest time between two checkpoints of one leader. Each costs a commit, and another for every other voter: at tens
+/// Shortest time between two checkpoints of one leader, which so may cover more than [`RECORDS_MAX`]. Each costs a commit, and another for every other voter: at tens
 /// of thousands of records a second those were more commits than the records' own. Until then the tail has its MACs.
 const PAUSE: Duration = Duration::from_millis(250);
 /// Name of the register of a voter's vkey, before its name.

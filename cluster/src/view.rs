@@ -59,6 +59,11 @@ impl View {
         self.parts.shares_registry(&other.parts) && Arc::ptr_eq(&self.keyring, &other.keyring)
     }
 
+    /// Whether it differs from `earlier` in audit records alone.
+    pub(crate) fn adds_only_records(&self, earlier: &Self) -> bool {
+        self.parts.adds_only_records(&earlier.parts) && Arc::ptr_eq(&self.keyring, &earlier.keyring)
+    }
+
     /// The configuration in force and its document, canonical JSON. `None` when none was ever applied.
     pub fn config(&self) -> Option<(&ConfigVersion, &Bytes)> {
         self.parts.registry().config.current()

@@ -8,6 +8,9 @@ use super::hash::Hash;
 use super::key::{KeyKind, SignerKey, VerifierKey};
 use super::note::{Note, NoteError};
 
+/// Records that one checkpoint covers, if it need not wait for the one before it.
+pub(crate) const RECORDS_MAX: u64 = 1024;
+
 /// State of the tree at one moment: origin, size and root, one a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkpoint {

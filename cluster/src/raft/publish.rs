@@ -60,7 +60,13 @@ impl Publisher {
             .map(|keyring| Arc::new(View::new(parts.clone(), keyring, Arc::clone(&self.node))));
         if let Some(view) = &view {
             match &self.views {
-                Some(views) => drop(views.send_replace(Arc::clone(view))),
+                // Every call makes audit records, and nobody follows those: to wake all followers costs more than many
+                // records. Who looks sees them.
+                Some(views) => drop(views.send_if_modified(|last| {
+                    let is_news = !view.adds_only_records(last);
+                    *last = Arc::clone(view);
+                    is_news
+                })),
                 None => {
                     let (views, receiver) = watch::channel(Arc::clone(view));
                     self.views = Some(views);

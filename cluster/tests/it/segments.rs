@@ -69,3 +69,18 @@ async fn a_restart_makes_the_segments_of_what_was_applied() {
     std::fs::remove_dir_all(dir.path().join("cluster/audit")).unwrap();
     check(dir.path(), 50).await;
 }
+
+#[tokio::test]
+async fn followers_are_told_of_records_when_a_checkpoint_is_due() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = open(dir.path());
+    let mut views = cluster.watch();
+    append(&cluster, 1, 1..=1).await;
+    views.borrow_and_update();
+    append(&cluster, 1, 2..=5).await;
+    assert!(!views.has_changed().unwrap());
+    assert_eq!(views.borrow().audit().size(), 5, "who looks sees them");
+    append(&cluster, 1, 6..=1024).await;
+    assert!(views.has_changed().unwrap());
+    assert_eq!(views.borrow_and_update().audit().size(), 1024);
+}

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::audit::chain::Genesis;
-use crate::audit::checkpoint::{Checkpoint, Signers};
+use crate::audit::checkpoint::{self, Checkpoint, Signers};
 use crate::audit::hash::Hash;
 use crate::audit::mac::KeyRanges;
 use crate::audit::note::Note;
@@ -113,6 +113,22 @@ impl AuditLog {
     #[must_use]
     pub fn size(&self) -> u64 {
         self.begun.as_ref().map_or(0, |log| log.frontier.size())
+    }
+
+    /// Whether nothing has come to `earlier` but records, too few for another checkpoint.
+    pub(crate) fn adds_only_records(&self, earlier: &Self) -> bool {
+        match (&self.begun, &earlier.begun) {
+            (Some(log), Some(earlier)) => {
+                let full = |log: &Begun| log.frontier.size() / checkpoint::RECORDS_MAX;
+                full(log) == full(earlier)
+                    && log.signers == earlier.signers
+                    && log.pending == earlier.pending
+                    && log.good == earlier.good
+                    && log.ranges == earlier.ranges
+            }
+            (None, None) => true,
+            _ => false,
+        }
     }
 
     /// Chain hash after the last record.
