@@ -207,7 +207,7 @@ impl Pipeline {
             entry: Some(entry),
             known: plan.item.is_some(),
         };
-        let mut trail = self.received(&incoming, &subject, decision)?;
+        let mut trail = self.begin(&incoming, &subject, decision, passed.is_ok())?;
         let admitted = match passed {
             Ok(admitted) => admitted,
             Err(error) => {
@@ -349,6 +349,16 @@ impl Pipeline {
         subject: &Subject<'_>,
         decision: Decision<'_>,
     ) -> Result<Trail, CallError> {
+        self.begin(incoming, subject, decision, false)
+    }
+
+    fn begin(
+        &self,
+        incoming: &Incoming<'_>,
+        subject: &Subject<'_>,
+        decision: Decision<'_>,
+        is_awaited: bool,
+    ) -> Result<Trail, CallError> {
         self.check_lease()?;
         let serial = self.serial.fetch_add(1, Ordering::Relaxed);
         let recorders = Recorders {
@@ -356,7 +366,7 @@ impl Pipeline {
             metrics: &self.metrics,
             tracer: &self.tracer,
         };
-        Trail::begin(recorders, serial, incoming, subject, decision)
+        Trail::begin(recorders, serial, incoming, subject, decision, is_awaited)
     }
 }
 

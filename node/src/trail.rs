@@ -62,7 +62,7 @@ pub struct Trail {
 }
 
 impl Trail {
-    /// Writes the first line.
+    /// Writes the first line. `is_awaited` when nothing is sent for the call before [`Self::settled`].
     ///
     /// # Errors
     ///
@@ -73,6 +73,7 @@ impl Trail {
         incoming: &Incoming<'_>,
         subject: &Subject<'_>,
         decision: Decision<'_>,
+        is_awaited: bool,
     ) -> Result<Self, CallError> {
         let frame = incoming.frame;
         let method = frame.method();
@@ -95,6 +96,7 @@ impl Trail {
             arguments: arguments.map(|span| span.of(frame.text())),
             decision,
             trace_id: trace.map(Context::trace_id),
+            is_awaited,
         })?;
         let tool = (subject.known && subject.object == Object::Tool).then(|| subject.shown.into());
         Ok(Self {
@@ -164,8 +166,10 @@ impl Trail {
     pub fn ended(mut self, error: &CallError) -> impl Future<Output = ()> + Send + use<> {
         self.accuse(error);
         let told = self.close(error.wire().verdict);
+        // A log that did not take the first line in time is not waited for again.
+        let awaited = told.filter(|_| !matches!(error, CallError::AuditUnavailable));
         async move {
-            let _late = self.audit.settled(told).await;
+            let _late = self.audit.settled(awaited).await;
         }
     }
 

@@ -24,7 +24,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("stamp", &[]),
     // Decide and record; reach nobody.
     ("policy", &["call", "config", "error"]),
-    ("audit", &["call", "config", "error", "stamp"]),
+    ("audit", &["call", "config", "error", "stamp", "timers"]),
     ("identity", &["call", "config", "error", "policy"]),
     // The far side.
     ("seal", &[]),

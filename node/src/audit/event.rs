@@ -43,6 +43,8 @@ pub struct Received<'a> {
     pub decision: Decision<'a>,
     /// W3C trace id.
     pub trace_id: Option<&'a str>,
+    /// Whether nothing is sent for it before [`super::Audit::settled`] has said that it may be.
+    pub is_awaited: bool,
 }
 
 /// A call was answered, whatever the answer.

@@ -179,7 +179,9 @@ impl Audit {
                     false => Kind::Decision,
                 };
                 let shown = redacted.as_ref().map(|redacted| redacted.json.as_str());
-                Some(ledger.intend(kind, |record| event.fill(record, hash, shown))?)
+                Some(ledger.intend(kind, event.is_awaited, |record| {
+                    event.fill(record, hash, shown)
+                })?)
             }
             None => None,
         };
@@ -264,7 +266,7 @@ impl Audit {
             } else {
                 Kind::Admin
             };
-            ledger.intend(kind, |record| {
+            ledger.intend(kind, false, |record| {
                 record.principal = Some(who);
                 record.method = Some(action);
                 record.tool = Some(target);

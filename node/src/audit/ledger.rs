@@ -1,26 +1,34 @@
 //! The part of this node in the audit log of the cluster: records get their number, go into the spool, and from there
-//! into the log. A record that was given out is not lost to the end of the process; from when on it also survives a
-//! power loss, or the node, is what the mode says.
+//! into the log. What has happened behind a record is not lost to the end of the process; from when on the record also
+//! survives a power loss, or the node, is what the mode says.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Waker;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
 use lockgate_cluster::audit::{Kind, Origin, Record};
 use lockgate_proto::jsonrpc::{decode_str, find};
-use memchr::memchr_iter;
-use parking_lot::Mutex;
-use tokio::sync::{Notify, watch};
-use tokio::time::timeout;
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::Notify;
 use tracing::error;
 
+mod backlog;
+mod state;
+mod waiters;
+mod waiting;
+
+pub(super) use self::backlog::Batch;
+use self::state::{Demand, State};
+use self::waiting::Waiting;
 use super::spool::Spool;
 use crate::config::{AuditMode, AuditSync, Ledger as Settings};
 use crate::error::CallError;
+use crate::timers::Timers;
 
 /// Above this many bytes that the log of the cluster has not taken, calls wait for it.
 const WAITING_BYTES_MAX: usize = 8 << 20;
@@ -28,11 +36,6 @@ const WAITING_BYTES_MAX: usize = 8 << 20;
 const REFUSED_BYTES: usize = 12 << 20;
 /// Kept free for the ends of calls that have started.
 const RESERVE_BYTES: usize = 8 << 20;
-/// Room for lines that is kept when there are none.
-const IDLE_BYTES: usize = 64 << 10;
-/// One batch has at most so many lines, and about so many bytes.
-const BATCH_LINES_MAX: usize = 2048;
-const BATCH_BYTES_MAX: usize = 768 << 10;
 /// Who must wait for the log waits so long; several elections fit in.
 const SETTLE_MAX: Duration = Duration::from_secs(10);
 
@@ -46,13 +49,16 @@ pub struct Ledger {
     boot: u64,
     clock: fn() -> SystemTime,
     state: Mutex<State>,
-    progress: watch::Sender<Progress>,
-    /// Calls are faster than the log.
-    is_behind: AtomicBool,
+    /// Calls go on whose record is this one or one before it: see [`Demand`]. Changes under the lock of `state`.
+    settled: AtomicU64,
+    /// Of those who wait for their record.
+    timers: Arc<Timers>,
     /// Something waits for the log.
     pub(super) to_ship: Notify,
     /// Something waits for the disk.
     pub(super) to_sync: Notify,
+    /// The log has taken something.
+    taken: Notify,
 }
 
 /// A record that says what is going to happen. Its number is what the record of the outcome names.
@@ -78,50 +84,6 @@ pub struct LedgerStatus {
     pub lost: u64,
 }
 
-/// How far records have come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Progress {
-    synced: u64,
-    committed: u64,
-}
-
-#[derive(Debug)]
-struct State {
-    /// Lines that the log has not taken, from the record `first` on.
-    lines: Vec<u8>,
-    first: u64,
-    next: u64,
-    /// So many bytes of `lines` are in the spool.
-    spooled: usize,
-    /// `None` in the mode `memory`.
-    spool: Option<Spool>,
-    open: BTreeSet<u64>,
-    has_failed: bool,
-    lost: u64,
-}
-
-/// Lines for one command.
-#[derive(Debug)]
-pub(super) struct Batch {
-    pub(super) first: u64,
-    pub(super) count: usize,
-    /// The lines, with a newline between two of them.
-    pub(super) text: Bytes,
-    /// More wait than one command takes.
-    pub(super) leaves_some: bool,
-}
-
-impl Batch {
-    /// Its lines, each a part of the one text.
-    pub(super) fn lines(&self) -> Vec<Bytes> {
-        let mut start = 0;
-        let ends = memchr_iter(b'\n', &self.text).chain([self.text.len()]);
-        let mut lines = Vec::with_capacity(self.count);
-        lines.extend(ends.map(|end| self.text.slice(std::mem::replace(&mut start, end + 1)..end)));
-        lines
-    }
-}
-
 impl Ledger {
     /// A ledger with nothing in it; its spool is in `dir`.
     ///
@@ -139,15 +101,9 @@ impl Ledger {
             AuditMode::Memory => None,
             AuditMode::Local | AuditMode::Quorum => Some(Spool::create(dir, boot)?),
         };
-        let state = State {
-            lines: Vec::new(),
-            first: 1,
-            next: 1,
-            spooled: 0,
-            spool,
-            open: BTreeSet::new(),
-            has_failed: false,
-            lost: 0,
+        let settled = match Demand::of(settings) {
+            Demand::Committed | Demand::Synced => 0,
+            Demand::Pace => u64::MAX,
         };
         Ok(Self {
             settings,
@@ -155,11 +111,12 @@ impl Ledger {
             node: node.into(),
             boot,
             clock,
-            state: Mutex::new(state),
-            progress: watch::Sender::default(),
-            is_behind: AtomicBool::new(false),
+            state: Mutex::new(State::new(spool)),
+            settled: settled.into(),
+            timers: Timers::new(SETTLE_MAX),
             to_ship: Notify::new(),
             to_sync: Notify::new(),
+            taken: Notify::new(),
         })
     }
 
@@ -173,7 +130,9 @@ impl Ledger {
         self.settings.sync
     }
 
-    /// Records what is going to happen. It is in the spool when this returns.
+    /// Records what is going to happen. It is in the spool when this returns, unless it happens only after
+    /// [`Self::settled`]: what waits for the log of the cluster goes into the spool on its way there, with all else that
+    /// waits.
     ///
     /// # Errors
     ///
@@ -181,29 +140,31 @@ impl Ledger {
     pub(super) fn intend<'a>(
         &'a self,
         kind: Kind,
+        is_awaited: bool,
         fill: impl FnOnce(&mut Record<'a>),
     ) -> Result<Intent, CallError> {
+        let demand = Demand::of(self.settings);
         let mut state = self.state.lock();
-        if state.has_failed || state.lines.len() >= REFUSED_BYTES {
+        if !state.takes_calls() {
             return Err(CallError::AuditUnavailable);
         }
-        let before = state.lines.len();
+        let before = state.backlog.len();
         let local_seq = self.put(&mut state, kind, fill);
-        if let Err(cause) = state.write_spool() {
+        if !(is_awaited && demand == Demand::Committed)
+            && let Err(cause) = state.write_spool()
+        {
             // As if it had never been: the call does not take place.
-            state.lines.truncate(before);
-            state.next = local_seq;
-            self.note_failure(&mut state, &cause);
+            state.backlog.take_back(before);
+            self.on_failure(state, &cause);
             return Err(CallError::AuditUnavailable);
         }
         if kind == Kind::Call {
             state.open.insert(local_seq);
         }
-        if state.lines.len() >= WAITING_BYTES_MAX {
-            self.is_behind.store(true, Ordering::Relaxed);
+        if demand == Demand::Pace && state.backlog.len() >= WAITING_BYTES_MAX {
+            self.settled.store(0, Ordering::Relaxed);
         }
-        drop(state);
-        self.rouse();
+        self.rouse(state);
         Ok(Intent { local_seq, kind })
     }
 
@@ -215,7 +176,7 @@ impl Ledger {
         fill: impl FnOnce(&mut Record<'a>),
     ) -> Option<u64> {
         let mut state = self.state.lock();
-        if state.lines.len() >= REFUSED_BYTES + RESERVE_BYTES {
+        if state.backlog.len() >= REFUSED_BYTES + RESERVE_BYTES {
             state.lost += 1;
             return None;
         }
@@ -227,8 +188,7 @@ impl Ledger {
             record.intent = intent.map(|intent| intent.local_seq);
             fill(record);
         });
-        drop(state);
-        self.rouse();
+        self.rouse(state);
         Some(local_seq)
     }
 
@@ -237,50 +197,34 @@ impl Ledger {
     ///
     /// # Errors
     ///
-    /// [`CallError::AuditUnavailable`] when that takes too long.
+    /// [`CallError::AuditUnavailable`] when that takes too long, or when it is about a call that must not take place
+    /// because the spool refuses its record.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe.
     pub async fn settled(&self, local_seq: u64) -> Result<(), CallError> {
-        let each = self.settings.sync == AuditSync::Each;
-        let needs_progress = match self.settings.mode {
-            AuditMode::Quorum => true,
-            AuditMode::Local => each,
-            AuditMode::Memory => false,
-        };
-        // Nearly every call. To look at the progress is to lock it.
-        if !needs_progress && !self.is_behind.load(Ordering::Relaxed) {
+        // Nearly every call, but in the mode `quorum`.
+        if self.is_settled(local_seq) {
             return Ok(());
         }
-        let is_settled = |progress: &Progress| match self.settings.mode {
-            AuditMode::Quorum => progress.committed >= local_seq,
-            AuditMode::Local if each => progress.synced.max(progress.committed) >= local_seq,
-            AuditMode::Local | AuditMode::Memory => !self.is_behind.load(Ordering::Relaxed),
-        };
-        if is_settled(&self.progress.borrow()) {
-            return Ok(());
-        }
-        let mut progress = self.progress.subscribe();
-        match timeout(SETTLE_MAX, progress.wait_for(is_settled)).await {
-            Ok(Ok(_settled)) => Ok(()),
-            _ => Err(CallError::AuditUnavailable),
-        }
+        let waiting = pin!(Waiting::new(self, local_seq));
+        let in_time = self.timers.limit(waiting).await;
+        in_time.unwrap_or(Err(CallError::AuditUnavailable))
     }
 
     /// Whether calls are taken.
     pub fn is_healthy(&self) -> bool {
-        let state = self.state.lock();
-        !state.has_failed && state.lines.len() < REFUSED_BYTES
+        self.state.lock().takes_calls()
     }
 
     /// How it stands.
     pub fn status(&self) -> LedgerStatus {
         let state = self.state.lock();
         LedgerStatus {
-            last: state.next - 1,
-            committed: state.first - 1,
-            waiting_bytes: state.lines.len(),
+            last: state.backlog.last(),
+            committed: state.backlog.committed(),
+            waiting_bytes: state.backlog.len(),
             open: state.open.len(),
             lost: state.lost,
         }
@@ -289,8 +233,7 @@ impl Ledger {
     /// Time of the oldest record that the log does not have, as it stands in it.
     pub fn oldest_at(&self) -> Option<String> {
         let state = self.state.lock();
-        let line = state.lines.split(|byte| *byte == b'\n').next()?;
-        let line = std::str::from_utf8(line).ok()?;
+        let line = std::str::from_utf8(state.backlog.oldest()?).ok()?;
         let at = find(line, "at")?.of(line);
         decode_str(at).map(Cow::into_owned)
     }
@@ -299,17 +242,21 @@ impl Ledger {
     pub(super) async fn drained(&self) {
         let last = self.status().last;
         self.to_ship.notify_one();
-        let mut progress = self.progress.subscribe();
-        // The sender lives as long as this.
-        let _done = progress
-            .wait_for(|progress| progress.committed >= last)
-            .await;
+        loop {
+            let mut taken = pin!(self.taken.notified());
+            // From here on nothing is missed.
+            taken.as_mut().enable();
+            if self.status().committed >= last {
+                return;
+            }
+            taken.await;
+        }
     }
 
     /// Removes the spool if nothing in it is owed.
     pub(super) fn retire(&self) -> io::Result<()> {
         let mut state = self.state.lock();
-        if state.lines.is_empty()
+        if state.backlog.is_empty()
             && state.open.is_empty()
             && let Some(spool) = &mut state.spool
         {
@@ -343,48 +290,30 @@ impl Ledger {
         (&self.node, self.boot)
     }
 
-    /// Lines that are next for the log. They stay until [`Self::committed`].
+    /// Lines that are next for the log. They stay until [`Self::on_committed`]. After `None` whoever asked waits for
+    /// `to_ship`.
     pub(super) fn batch(&self) -> Option<Batch> {
         let mut state = self.state.lock();
-        if let Err(cause) = state.write_spool() {
-            self.note_failure(&mut state, &cause);
+        let written = state.write_spool();
+        let batch = state.backlog.batch();
+        state.is_idle = batch.is_none();
+        if let Err(cause) = written {
+            self.on_failure(state, &cause);
         }
-        let ends = memchr_iter(b'\n', &state.lines).take(BATCH_LINES_MAX);
-        let ends = ends.take_while(|end| *end <= BATCH_BYTES_MAX);
-        let (count, end) = ends.fold((0, 0), |(count, _), end| (count + 1, end));
-        (count > 0).then(|| Batch {
-            first: state.first,
-            count,
-            text: Bytes::copy_from_slice(&state.lines[..end]),
-            leaves_some: end + 1 < state.lines.len(),
-        })
+        batch
     }
 
     /// The log has the batch.
-    pub(super) fn committed(&self, batch: &Batch) {
+    pub(super) fn on_committed(&self, batch: &Batch) {
         let mut state = self.state.lock();
-        let bytes = batch.text.len() + 1;
-        state.lines.drain(..bytes);
-        state.spooled = state.spooled.saturating_sub(bytes);
-        state.first = batch.first + batch.count as u64;
-        if state.lines.len() < WAITING_BYTES_MAX {
-            self.is_behind.store(false, Ordering::Relaxed);
+        state.backlog.on_committed(batch);
+        let settled = self.advance(&mut state);
+        match state.release_spool() {
+            Ok(()) => drop(state),
+            Err(cause) => self.on_failure(state, &cause),
         }
-        if state.lines.is_empty() {
-            state.lines.shrink_to(IDLE_BYTES);
-        }
-        let committed = state.first - 1;
-        let State {
-            spool, open, next, ..
-        } = &mut *state;
-        if let Some(spool) = spool
-            && let Err(cause) = spool.release(committed, *next, open)
-        {
-            self.note_failure(&mut state, &cause);
-        }
-        drop(state);
-        self.progress
-            .send_modify(|progress| progress.committed = committed);
+        wake(settled);
+        self.taken.notify_waiters();
     }
 
     /// The log refuses this life of the node: nothing more can be recorded.
@@ -395,35 +324,39 @@ impl Ledger {
     /// Writes what waits into the spool, and makes it durable.
     pub(super) fn sync(&self) {
         let mut state = self.state.lock();
-        let last = state.next - 1;
+        let last = state.backlog.last();
         let written = state.write_spool();
         let spool = state.spool.as_ref();
         // Synced outside of the lock: calls go on meanwhile.
         let file = written.and_then(|()| spool.map(Spool::handle).transpose());
         drop(state);
-        match file.and_then(|file| file.map_or(Ok(()), |file| file.sync_data())) {
-            Ok(()) => {
-                self.state.lock().has_failed = false;
-                self.progress
-                    .send_modify(|progress| progress.synced = progress.synced.max(last));
-            }
-            Err(cause) => self.note_failure(&mut self.state.lock(), &cause),
+        let synced = file.and_then(|file| file.map_or(Ok(()), |file| file.sync_data()));
+        let mut state = self.state.lock();
+        if let Err(cause) = synced {
+            self.on_failure(state, &cause);
+            return;
         }
+        state.synced = state.synced.max(last);
+        let settled = self.advance(&mut state);
+        if std::mem::take(&mut state.has_failed) {
+            // Some may have been kept back from the log.
+            self.to_ship.notify_one();
+        }
+        drop(state);
+        wake(settled);
     }
 
     fn put<'a>(&'a self, state: &mut State, kind: Kind, fill: impl FnOnce(&mut Record<'a>)) -> u64 {
-        let local_seq = state.next;
-        let origin = Origin {
-            node: &self.node,
-            boot: self.boot,
-            local_seq,
-        };
-        let mut record = Record::new(origin, self.now_ms(), kind);
-        fill(&mut record);
-        record.write(&mut state.lines);
-        state.lines.push(b'\n');
-        state.next += 1;
-        local_seq
+        state.backlog.push(|local_seq, line| {
+            let origin = Origin {
+                node: &self.node,
+                boot: self.boot,
+                local_seq,
+            };
+            let mut record = Record::new(origin, self.now_ms(), kind);
+            fill(&mut record);
+            record.write(line);
+        })
     }
 
     fn now_ms(&self) -> u64 {
@@ -431,15 +364,47 @@ impl Ledger {
         u64::try_from(since_epoch.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn rouse(&self) {
-        self.to_ship.notify_one();
+    /// Whoever waits for this record, or would, goes on.
+    fn is_settled(&self, local_seq: u64) -> bool {
+        self.settled.load(Ordering::Relaxed) >= local_seq
+    }
+
+    /// Says how far records are settled. Returns who has waited for that, to be woken without the lock.
+    #[must_use]
+    fn advance(&self, state: &mut State) -> Vec<Waker> {
+        let committed = state.backlog.committed();
+        let settled = match Demand::of(self.settings) {
+            Demand::Committed => committed,
+            Demand::Synced => committed.max(state.synced),
+            Demand::Pace if state.backlog.len() < WAITING_BYTES_MAX => u64::MAX,
+            Demand::Pace => return Vec::new(),
+        };
+        self.settled.store(settled, Ordering::Relaxed);
+        state.waiters.reach(settled)
+    }
+
+    /// There is something to do for those who bring records to safety.
+    fn rouse(&self, mut state: MutexGuard<'_, State>) {
+        let is_idle = std::mem::take(&mut state.is_idle);
+        drop(state);
+        if is_idle {
+            self.to_ship.notify_one();
+        }
         if self.settings.mode == AuditMode::Local {
             self.to_sync.notify_one();
         }
     }
 
-    fn note_failure(&self, state: &mut State, cause: &io::Error) {
-        if !std::mem::replace(&mut state.has_failed, true) {
+    fn on_failure(&self, mut state: MutexGuard<'_, State>, cause: &io::Error) {
+        let is_new = !std::mem::replace(&mut state.has_failed, true);
+        // Some of them wait in vain: each looks for itself.
+        let disturbed = match is_new {
+            true => state.waiters.reach(u64::MAX),
+            false => Vec::new(),
+        };
+        drop(state);
+        wake(disturbed);
+        if is_new {
             error!(error = %cause, "audit spool cannot be written, calls are refused until it can");
         }
         // Tried again there, until it succeeds.
@@ -447,16 +412,8 @@ impl Ledger {
     }
 }
 
-impl State {
-    fn write_spool(&mut self) -> io::Result<()> {
-        if let Some(spool) = &mut self.spool
-            && self.spooled < self.lines.len()
-        {
-            spool.write(&self.lines[self.spooled..])?;
-            self.spooled = self.lines.len();
-        }
-        Ok(())
-    }
+fn wake(waiters: Vec<Waker>) {
+    waiters.into_iter().for_each(Waker::wake);
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ pub async fn ship(ledger: Arc<Ledger>, cluster: Cluster) {
                 ledger.refused();
                 return;
             }
-            ledger.committed(&batch);
+            ledger.on_committed(&batch);
         }
     }
 }

@@ -56,9 +56,20 @@ impl Spool {
         Ok(())
     }
 
+    /// Writes to `file` from now on, as a disk that has changed. Returns where it has written before.
+    #[cfg(test)]
+    pub(super) fn write_to(&mut self, file: File) -> File {
+        std::mem::replace(&mut self.file, file)
+    }
+
     /// The file itself, to be synced.
     pub(super) fn handle(&self) -> io::Result<File> {
         self.file.try_clone()
+    }
+
+    /// Whether the next release begins another file.
+    pub(super) fn is_full(&self) -> bool {
+        self.end >= FILE_BYTES_MAX
     }
 
     /// Removes all files of this life.
@@ -71,7 +82,7 @@ impl Spool {
     }
 
     /// The log has everything through `committed`; `next` is the record that is next, and `open` the intents whose
-    /// outcome is not known yet.
+    /// outcome is not known yet. What was recorded is written, if the file is full.
     pub(super) fn release(
         &mut self,
         committed: u64,
@@ -84,7 +95,7 @@ impl Spool {
             fs::remove_file(path)?;
             self.full.pop_front();
         }
-        if self.end < FILE_BYTES_MAX {
+        if !self.is_full() {
             return Ok(());
         }
         let (path, file, end) = begin(&self.dir, self.boot, next, open)?;
@@ -184,12 +195,7 @@ impl Leftover {
                 .extend(elements(open).filter_map(|one| one.of(open).parse::<u64>().ok()));
             return Some(());
         }
-        let local_seq = value("local_seq")?.parse().ok()?;
-        match value("intent").and_then(|intent| intent.parse().ok()) {
-            Some(intent) => drop(self.open.remove(&intent)),
-            None if value("kind") == Some("\"call\"") => drop(self.open.insert(local_seq)),
-            None => {}
-        }
+        let local_seq = follow(&mut self.open, text)?;
         self.lines.push((local_seq, line.to_vec()));
         Some(())
     }
@@ -218,6 +224,19 @@ impl Leftover {
         file.write_all_at(&written, self.end)?;
         file.sync_all()
     }
+}
+
+/// Notes in `open` what a record says of calls: that one is going to be made, or how it ended. Returns the record's number;
+/// `None` when it is none.
+pub(super) fn follow(open: &mut BTreeSet<u64>, line: &str) -> Option<u64> {
+    let value = |key| find(line, key).map(|span| span.of(line));
+    let local_seq = value("local_seq")?.parse().ok()?;
+    match value("intent").and_then(|intent| intent.parse().ok()) {
+        Some(intent) => drop(open.remove(&intent)),
+        None if value("kind") == Some("\"call\"") => drop(open.insert(local_seq)),
+        None => {}
+    }
+    Some(local_seq)
 }
 
 fn place(path: &Path) -> Option<(u64, u64)> {

@@ -123,6 +123,7 @@ fn received<'a>(caller: &'a Caller, serial: u64, target: &'a str) -> Received<'a
             rule: "role dev: allow *",
         },
         trace_id: None,
+        is_awaited: false,
     }
 }
 

@@ -175,10 +175,11 @@ async fn with_sync_each_an_answer_comes_after_its_record() {
     survives_a_kill("{ mode: local, sync: each }").await;
 }
 
-#[tokio::test]
-async fn a_call_that_a_crash_cut_off_is_closed_as_unknown() {
+/// A call that the end of the process cuts off is closed by the next one, in each of these modes.
+async fn is_closed_as_unknown(mode: &str) {
     let upstream = Upstream::start().await;
-    let mut gateway = Gateway::start(&upstream.config(", era: session")).await;
+    let servers = upstream.config(", era: session");
+    let mut gateway = Gateway::start(&format!("audit: {{ mode: {mode} }}\n{servers}")).await;
     let client = gateway.client().open().await;
     let slow = json!({"name": "up_work", "arguments": {"key": "cut", "wait_ms": 60_000}});
     let answer = client
@@ -204,4 +205,14 @@ async fn a_call_that_a_crash_cut_off_is_closed_as_unknown() {
         records.iter().any(closes)
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_call_that_a_crash_cut_off_is_closed_as_unknown() {
+    is_closed_as_unknown("local").await;
+}
+
+#[tokio::test]
+async fn in_quorum_mode_a_call_that_a_crash_cut_off_is_closed_as_unknown() {
+    is_closed_as_unknown("quorum").await;
 }
