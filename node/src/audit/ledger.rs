@@ -197,8 +197,8 @@ impl Ledger {
     ///
     /// # Errors
     ///
-    /// [`CallError::AuditUnavailable`] when that takes too long, or when it is about a call that must not take place
-    /// because the spool refuses its record.
+    /// [`CallError::AuditUnavailable`] when that takes too long, when the log refuses all records of this node, or when
+    /// the spool refuses that of a call that has not begun.
     ///
     /// # Cancel safety
     ///
@@ -318,7 +318,11 @@ impl Ledger {
 
     /// The log refuses this life of the node: nothing more can be recorded.
     pub(super) fn refused(&self) {
-        self.state.lock().has_failed = true;
+        let mut state = self.state.lock();
+        state.is_refused = true;
+        let in_vain = state.waiters.reach(u64::MAX);
+        drop(state);
+        wake(in_vain);
     }
 
     /// Writes what waits into the spool, and makes it durable.

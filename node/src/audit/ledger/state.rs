@@ -21,7 +21,10 @@ pub(super) struct State {
     pub(super) waiters: Waiters,
     /// Whoever ships has found nothing to do, and is to be woken when there is.
     pub(super) is_idle: bool,
+    /// The spool cannot be written.
     pub(super) has_failed: bool,
+    /// The log takes nothing of this life any more.
+    pub(super) is_refused: bool,
     pub(super) lost: u64,
 }
 
@@ -58,18 +61,21 @@ impl State {
             waiters: Waiters::default(),
             is_idle: true,
             has_failed: false,
+            is_refused: false,
             lost: 0,
         }
     }
 
     /// Whether the next call finds room.
     pub(super) fn takes_calls(&self) -> bool {
-        !self.has_failed && self.backlog.len() < REFUSED_BYTES
+        !self.has_failed && !self.is_refused && self.backlog.len() < REFUSED_BYTES
     }
 
-    /// Whether this is the intent of a call that must not take place.
+    /// Whether it is in vain to wait for this record: it never gets into the log, or is the intent of a call that must
+    /// not take place.
     pub(super) fn refuses(&self, local_seq: u64) -> bool {
-        self.has_failed && !self.backlog.is_spooled(local_seq) && self.open.contains(&local_seq)
+        let is_kept_back = || self.has_failed && !self.backlog.is_spooled(local_seq);
+        self.is_refused || is_kept_back() && self.open.contains(&local_seq)
     }
 
     /// Writes what waits into the spool.

@@ -277,6 +277,21 @@ async fn what_a_spool_has_refused_goes_when_it_takes_it() {
     assert_eq!(found(&dir), (vec![1], vec![1]));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_log_that_refuses_this_life_ends_all_calls_for_good() {
+    let (ledger, _dir) = on_disk(EACH);
+    let (waits, began) = (begin(&ledger), Instant::now());
+    let mut call = Box::pin(ledger.settled(waits.local_seq));
+    assert!(poll!(&mut call).is_pending());
+    ledger.refused();
+    assert!(call.await.is_err());
+    // The disk does not make up for the log.
+    ledger.sync();
+    assert!(!ledger.is_healthy());
+    assert!(ledger.intend(Kind::Call, true, |_record| {}).is_err());
+    assert_eq!(began.elapsed(), Duration::ZERO);
+}
+
 #[test]
 fn a_spool_that_refuses_takes_a_call_back_that_would_go_at_once() {
     let (ledger, dir) = on_disk(GROUP);
