@@ -3,6 +3,7 @@
 //! survives a power loss, or the node, is what the mode says.
 
 use std::borrow::Cow;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -331,16 +332,19 @@ impl Ledger {
         let last = state.backlog.last();
         let written = state.write_spool();
         let spool = state.spool.as_ref();
-        // Synced outside of the lock: calls go on meanwhile.
-        let file = written.and_then(|()| spool.map(Spool::handle).transpose());
+        let files = written.and_then(|()| spool.map_or(Ok(Vec::new()), Spool::unsynced));
         drop(state);
-        let synced = file.and_then(|file| file.map_or(Ok(()), |file| file.sync_data()));
+        // Without the lock: calls go on meanwhile.
+        let synced = files.and_then(|files| files.iter().try_for_each(File::sync_data));
         let mut state = self.state.lock();
         if let Err(cause) = synced {
             self.on_failure(state, &cause);
             return;
         }
         state.synced = state.synced.max(last);
+        if let Some(spool) = &mut state.spool {
+            spool.on_synced(last);
+        }
         let settled = self.advance(&mut state);
         if std::mem::take(&mut state.has_failed) {
             // Some may have been kept back from the log.

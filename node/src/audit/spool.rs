@@ -27,8 +27,18 @@ pub(super) struct Spool {
     path: PathBuf,
     /// What lies behind was never acknowledged, and is written over.
     end: u64,
-    /// Earlier files, each with its last record.
-    full: VecDeque<(PathBuf, u64)>,
+    /// Earlier files.
+    full: VecDeque<Full>,
+}
+
+/// A file that is not written to any more.
+#[derive(Debug)]
+struct Full {
+    path: PathBuf,
+    /// Its last record.
+    last: u64,
+    /// `None` once the disk has it.
+    file: Option<File>,
 }
 
 impl Spool {
@@ -62,9 +72,17 @@ impl Spool {
         std::mem::replace(&mut self.file, file)
     }
 
-    /// The file itself, to be synced.
-    pub(super) fn handle(&self) -> io::Result<File> {
-        self.file.try_clone()
+    /// The files that the disk may not have yet, to be synced.
+    pub(super) fn unsynced(&self) -> io::Result<Vec<File>> {
+        let full = self.full.iter().filter_map(|full| full.file.as_ref());
+        full.chain([&self.file]).map(File::try_clone).collect()
+    }
+
+    /// Those of them that were there when `last` was the last record are on the disk.
+    pub(super) fn on_synced(&mut self, last: u64) {
+        for full in self.full.iter_mut().filter(|full| full.last <= last) {
+            full.file = None;
+        }
     }
 
     /// Whether the next release begins another file.
@@ -75,8 +93,8 @@ impl Spool {
     /// Removes all files of this life.
     pub(super) fn remove(&mut self) -> io::Result<()> {
         fs::remove_file(&self.path)?;
-        for (path, _) in self.full.drain(..) {
-            fs::remove_file(path)?;
+        for full in self.full.drain(..) {
+            fs::remove_file(full.path)?;
         }
         Ok(())
     }
@@ -89,20 +107,22 @@ impl Spool {
         next: u64,
         open: &BTreeSet<u64>,
     ) -> io::Result<()> {
-        while let Some((path, last)) = self.full.front()
-            && *last <= committed
+        while let Some(full) = self.full.front()
+            && full.last <= committed
         {
-            fs::remove_file(path)?;
+            fs::remove_file(&full.path)?;
             self.full.pop_front();
         }
         if !self.is_full() {
             return Ok(());
         }
         let (path, file, end) = begin(&self.dir, self.boot, next, open)?;
-        self.file = file;
         self.end = end;
-        let before = std::mem::replace(&mut self.path, path);
-        self.full.push_back((before, next - 1));
+        self.full.push_back(Full {
+            path: std::mem::replace(&mut self.path, path),
+            last: next - 1,
+            file: Some(std::mem::replace(&mut self.file, file)),
+        });
         Ok(())
     }
 }
@@ -301,6 +321,12 @@ mod tests {
         let open = BTreeSet::from([5]);
         spool.release(3, 10, &open).unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+        // The disk may have neither of them.
+        assert_eq!(spool.unsynced().unwrap().len(), 2);
+        spool.on_synced(8);
+        assert_eq!(spool.unsynced().unwrap().len(), 2);
+        spool.on_synced(9);
+        assert_eq!(spool.unsynced().unwrap().len(), 1);
         spool.release(9, 12, &open).unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         spool.write(line(10, ",\"intent\":4").as_bytes()).unwrap();

@@ -1,5 +1,4 @@
 use std::collections::BTreeSet;
-use std::fs::File;
 
 use futures_util::poll;
 use tempfile::TempDir;
