@@ -3,6 +3,7 @@
 use std::future::{Future, pending};
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -78,6 +79,18 @@ pub(super) struct Connector {
     /// Who has to answer. `None`: any node of the cluster.
     name: Option<Arc<str>>,
     backoff: Arc<Mutex<Backoff>>,
+    dials: Dials,
+}
+
+/// Counts the connections that a [`Connector`] has made. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Dials(Arc<AtomicU64>);
+
+impl Dials {
+    /// How many there were.
+    pub(super) fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl Connector {
@@ -87,7 +100,13 @@ impl Connector {
             address: Arc::from(address),
             name: name.map(Arc::from),
             backoff: Arc::default(),
+            dials: Dials::default(),
         }
+    }
+
+    /// Counts its connections.
+    pub(super) fn dials(&self) -> Dials {
+        self.dials.clone()
     }
 
     async fn connect(self) -> Result<PeerIo, ConnectError> {
@@ -102,6 +121,9 @@ impl Connector {
                 address: Arc::clone(&self.address),
             }),
         };
+        if connected.is_ok() {
+            self.dials.0.fetch_add(1, Ordering::Relaxed);
+        }
         self.with_backoff(|backoff| match &connected {
             Ok(_connected) => backoff.on_success(),
             Err(_) => backoff.on_failure(Instant::now()),

@@ -11,6 +11,7 @@ use tonic::transport::{Channel, Endpoint};
 use super::acknowledged::Acknowledged;
 use super::connector::{Connector, Trust};
 use super::guard::Roster;
+use super::proposals::Proposals;
 use crate::raft::{Member, RaftId};
 use crate::tls::Credentials;
 
@@ -66,6 +67,7 @@ struct Shared {
 struct Link {
     member: Member,
     channel: Channel,
+    proposals: Arc<Proposals>,
 }
 
 impl Links {
@@ -108,6 +110,22 @@ impl Links {
     /// The connection to a member, at the address that the roster has for it by now; the caller's word counts while the
     /// roster has none. Does not wait: the first call over it dials.
     pub(super) fn channel(&self, raft_id: RaftId, member: &Member, lane: Lane) -> Channel {
+        self.with_link(raft_id, member, lane, |link| link.channel.clone())
+    }
+
+    /// What carries proposals over the connection to a member, at the same address as [`Self::channel`].
+    pub(super) fn proposals(&self, raft_id: RaftId, member: &Member) -> Arc<Proposals> {
+        let proposals = |link: &Link| Arc::clone(&link.proposals);
+        self.with_link(raft_id, member, Lane::Calls, proposals)
+    }
+
+    fn with_link<T>(
+        &self,
+        raft_id: RaftId,
+        member: &Member,
+        lane: Lane,
+        take: impl FnOnce(&Link) -> T,
+    ) -> T {
         let known = self.shared.roster.borrow().get(raft_id).cloned();
         let member = known.as_ref().unwrap_or(member);
         // A panic elsewhere can't leave the map half changed.
@@ -117,17 +135,20 @@ impl Links {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         match open.get(&(raft_id, lane)) {
-            Some(link) if link.member == *member => link.channel.clone(),
+            Some(link) if link.member == *member => take(link),
             _ => {
                 let trust = Trust::Member(self.shared.credentials.clone());
                 let connector = Connector::new(trust, &member.address, Some(&member.name));
+                let dials = connector.dials();
                 let channel = channel(connector, lane);
                 let link = Link {
                     member: member.clone(),
-                    channel: channel.clone(),
+                    proposals: Arc::new(Proposals::new(channel.clone(), dials)),
+                    channel,
                 };
+                let taken = take(&link);
                 open.insert((raft_id, lane), link);
-                channel
+                taken
             }
         }
     }

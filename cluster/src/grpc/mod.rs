@@ -5,6 +5,7 @@
 //! the ones that do not fit their certificate, their cluster or the membership.
 
 mod acknowledged;
+mod answered;
 mod append;
 mod backoff;
 mod connector;
@@ -19,6 +20,7 @@ mod listener;
 mod network;
 mod peer_service;
 mod peers;
+mod proposals;
 mod raft_service;
 mod router;
 mod snapshot_in;

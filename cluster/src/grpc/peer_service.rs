@@ -5,15 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
 use lockgate_proto::peer::v1 as pb;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
+use super::answered::answered;
 use super::guard::Guard;
 use super::raft_service::identity;
 use super::services::peer_server::Peer;
 use crate::machine::quota::Key;
 use crate::raft::{PeerError, RaftId};
 use crate::tls::Identity;
+
+/// Proposals of one stream under way at once; as many as a node has. While there are so many, no more are read.
+const PROPOSALS_MAX: usize = 1024;
 
 /// What this node does for others. Implemented by the handle of the cluster.
 pub(crate) trait Handler: Clone + Send + Sync + 'static {
@@ -90,6 +96,8 @@ impl<H: Handler> PeerService<H> {
 
 #[tonic::async_trait]
 impl<H: Handler> Peer for PeerService<H> {
+    type ProposalsStream = BoxStream<'static, Result<pb::ProposalAnswer, Status>>;
+
     async fn propose(
         &self,
         request: Request<pb::ProposeRequest>,
@@ -106,6 +114,30 @@ impl<H: Handler> Peer for PeerService<H> {
         Ok(Response::new(pb::ProposeResponse {
             result: Some(answer),
         }))
+    }
+
+    async fn proposals(
+        &self,
+        request: Request<Streaming<pb::Proposal>>,
+    ) -> Result<Response<Self::ProposalsStream>, Status> {
+        let peer = identity(&request);
+        let guard = Arc::clone(&self.guard);
+        let read = move |proposal: pb::Proposal| {
+            guard.check(peer.as_ref(), proposal.sender.as_ref())?;
+            Ok(proposal)
+        };
+        let handler = Arc::new(self.handler.clone());
+        let answers = answered(request.into_inner(), read, |proposals| {
+            let answers = proposals.map(move |proposal| {
+                let handler = Arc::clone(&handler);
+                async move {
+                    let result = handler.propose(proposal.entry).await;
+                    Ok(proposal_answer(proposal.serial, result))
+                }
+            });
+            answers.buffer_unordered(PROPOSALS_MAX)
+        });
+        Ok(Response::new(answers))
     }
 
     async fn read_index(
@@ -231,5 +263,22 @@ impl<H: Handler> Peer for PeerService<H> {
     ) -> Result<Response<pb::StatusResponse>, Status> {
         self.member(&request, |it| it.sender.as_ref())?;
         Ok(Response::new(self.handler.status()))
+    }
+}
+
+fn proposal_answer(serial: u64, result: Result<Bytes, PeerError>) -> pb::ProposalAnswer {
+    use pb::proposal_answer::Result as Answer;
+
+    let answer = match result {
+        Ok(outcome) => Answer::Outcome(outcome),
+        Err(PeerError::NotLeader { leader }) => Answer::NotLeader(pb::NotLeader { leader }),
+        Err(PeerError::Refused(why)) => Answer::Refused(why),
+        Err(unknown @ (PeerError::Unreachable(_) | PeerError::Unknown(_))) => {
+            Answer::Unknown(unknown.to_string())
+        }
+    };
+    pb::ProposalAnswer {
+        serial,
+        result: Some(answer),
     }
 }

@@ -154,19 +154,10 @@ impl raft::Peers for Peers {
         member: &'a Member,
         entry: Bytes,
     ) -> BoxFuture<'a, Result<Bytes, PeerError>> {
-        use pb::propose_response::Result as Answer;
-
         Box::pin(async move {
-            let sender = Some(self.links.sender(leader));
-            let request = pb::ProposeRequest { sender, entry };
-            let mut client = self.client(leader, member);
-            let answer = call(ANSWER_MAX, client.propose(request)).await?;
-            match answer.result {
-                Some(Answer::Outcome(outcome)) => Ok(outcome),
-                Some(Answer::NotLeader(it)) => Err(PeerError::NotLeader { leader: it.leader }),
-                Some(Answer::Refused(why)) => Err(PeerError::Refused(why)),
-                None => Err(malformed()),
-            }
+            let sender = self.links.sender(leader);
+            let proposals = self.links.proposals(leader, member);
+            proposals.propose(sender, entry, ANSWER_MAX).await
         })
     }
 
@@ -191,25 +182,34 @@ impl raft::Peers for Peers {
     }
 }
 
-async fn call<T>(
+pub(super) async fn call<T>(
     limit: Duration,
     call: impl Future<Output = Result<Response<T>, Status>>,
 ) -> Result<T, PeerError> {
     match timeout(limit, call).await {
         Ok(Ok(response)) => Ok(response.into_inner()),
-        Ok(Err(status)) => Err(match status.code() {
-            // It does not know this node, or not yet; or the connection was never there. Nothing was done.
-            Code::Unauthenticated
-            | Code::PermissionDenied
-            | Code::FailedPrecondition
-            | Code::InvalidArgument => PeerError::Unreachable(status.message().to_owned()),
-            _ if never_sent(&status) => PeerError::Unreachable(with_cause(&status)),
-            _ => PeerError::Unknown(with_cause(&status)),
-        }),
-        Err(_elapsed) => Err(PeerError::Unknown(format!("nothing within {limit:?}"))),
+        Ok(Err(status)) => Err(peer_error(&status)),
+        Err(_elapsed) => Err(too_slow(limit)),
     }
 }
 
-fn malformed() -> PeerError {
+/// What is known of a call that ended with `status`.
+pub(super) fn peer_error(status: &Status) -> PeerError {
+    match status.code() {
+        // It does not know this node, or not yet; or the connection was never there. Nothing was done.
+        Code::Unauthenticated
+        | Code::PermissionDenied
+        | Code::FailedPrecondition
+        | Code::InvalidArgument => PeerError::Unreachable(status.message().to_owned()),
+        _ if never_sent(status) => PeerError::Unreachable(with_cause(status)),
+        _ => PeerError::Unknown(with_cause(status)),
+    }
+}
+
+pub(super) fn too_slow(limit: Duration) -> PeerError {
+    PeerError::Unknown(format!("nothing within {limit:?}"))
+}
+
+pub(super) fn malformed() -> PeerError {
     PeerError::Unknown(Malformed("result").to_string())
 }

@@ -1,15 +1,15 @@
 //! `RaftService`: answers the engines of other nodes.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use futures_util::stream::{self, BoxStream};
-use futures_util::{Stream, StreamExt};
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
 use lockgate_proto::peer::v1 as pb;
 use lockgate_proto::peer::v1::snapshot_part::Part;
-use openraft::raft::AppendEntriesRequest;
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::answered::answered;
 use super::convert::{
     Malformed, append_from, append_result_to, snapshot_meta_from, transfer_from,
     transfer_response_to, vote_request_from, vote_response_to, vote_to,
@@ -19,7 +19,6 @@ use super::guard::{Guard, SenderRefusal};
 use super::io::Peer;
 use super::services::raft_server::Raft;
 use super::snapshot_in;
-use crate::raft::TypeConfig;
 use crate::tls::Identity;
 
 /// Feeds what members send to the engine of this node.
@@ -55,24 +54,18 @@ impl<E: Engine> Raft for RaftService<E> {
         request: Request<Streaming<pb::AppendRequest>>,
     ) -> Result<Response<Self::AppendStream>, Status> {
         let peer = identity(&request);
-        let refused = Arc::new(OnceLock::new());
-        let requests = accepted(
-            request.into_inner(),
-            Arc::clone(&self.guard),
-            peer,
-            Arc::clone(&refused),
-        );
-        let answers = self
-            .engine
-            .append(requests.boxed())
-            .map(|result| match result {
+        let guard = Arc::clone(&self.guard);
+        let read = move |message: pb::AppendRequest| {
+            guard.check(peer.as_ref(), message.sender.as_ref())?;
+            Ok(append_from(message)?)
+        };
+        let answers = answered(request.into_inner(), read, |requests| {
+            self.engine.append(requests).map(|result| match result {
                 Ok(result) => Ok(append_result_to(&result)),
                 Err(stopped) => Err(Status::from(stopped)),
-            });
-        // What was accepted before the refusal is answered first.
-        let refusal = stream::once(async move { refused.get().cloned() });
-        let refusal = refusal.filter_map(|status| async { status.map(Err) });
-        Ok(Response::new(answers.chain(refusal).boxed()))
+            })
+        });
+        Ok(Response::new(answers))
     }
 
     async fn vote(
@@ -138,35 +131,6 @@ impl<E: Engine> Raft for RaftService<E> {
             vote: Some(vote_to(&vote)),
         }))
     }
-}
-
-/// The requests of a stream up to the first that is refused, with the reason in `refused`.
-fn accepted(
-    messages: Streaming<pb::AppendRequest>,
-    guard: Arc<Guard>,
-    peer: Option<Identity>,
-    refused: Arc<OnceLock<Status>>,
-) -> impl Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + 'static {
-    stream::unfold(messages, move |mut messages| {
-        let (guard, peer, refused) = (Arc::clone(&guard), peer.clone(), Arc::clone(&refused));
-        async move {
-            let next = async {
-                let Some(message) = messages.message().await? else {
-                    return Ok(None);
-                };
-                guard.check(peer.as_ref(), message.sender.as_ref())?;
-                Ok::<_, Status>(Some(append_from(message)?))
-            };
-            match next.await {
-                Ok(request) => request.map(|request| (request, messages)),
-                Err(status) => {
-                    // Only this stream sets it, and it ends here.
-                    let _first = refused.set(status);
-                    None
-                }
-            }
-        }
-    })
 }
 
 /// Who is at the other end of the connection.

@@ -3,7 +3,9 @@
 
 mod append;
 mod connection;
+mod older;
 mod peers;
+mod proposals;
 mod refusal;
 mod snapshot;
 mod world;

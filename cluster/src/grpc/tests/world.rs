@@ -17,6 +17,7 @@ use openraft::raft::{
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::super::convert::log_id_from;
 use super::super::engine::{Engine, EngineStopped};
@@ -50,9 +51,29 @@ pub(super) struct Fake {
     pub(super) transfer_answer: Mutex<TransferLeaderResponse<TypeConfig>>,
     pub(super) installed: Mutex<Vec<(Vote, SnapshotMeta, Vec<u8>)>>,
     pub(super) proposed: Mutex<Vec<Bytes>>,
+    /// Whether proposals that begin with `held` are answered by now.
+    pub(super) released: watch::Sender<bool>,
+    /// How many wait for that.
+    pub(super) n_held: watch::Sender<usize>,
     pub(super) joined: Mutex<Vec<(Option<Identity>, pb::JoinRequest)>>,
     /// From this index on appends conflict.
     pub(super) conflict_from: u64,
+}
+
+/// A proposal that waits, until this is dropped.
+struct Held<'a>(&'a watch::Sender<usize>);
+
+impl<'a> Held<'a> {
+    fn new(n_held: &'a watch::Sender<usize>) -> Self {
+        n_held.send_modify(|n_held| *n_held += 1);
+        Self(n_held)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|n_held| *n_held -= 1);
+    }
 }
 
 /// Both an engine and a handler.
@@ -153,6 +174,11 @@ impl Handler for FakeNode {
             return Err(PeerError::Unknown("lost the leadership".to_owned()));
         }
         self.0.proposed.lock().unwrap().push(entry.clone());
+        if entry.starts_with(b"held") {
+            let _held = Held::new(&self.0.n_held);
+            let mut released = self.0.released.subscribe();
+            released.wait_for(|released| *released).await.unwrap();
+        }
         Ok(entry)
     }
 
@@ -186,6 +212,7 @@ pub(super) struct World {
     pub(super) dir: TempDir,
     pub(super) certs: DevCerts,
     pub(super) n1: Credentials,
+    pub(super) n2_credentials: Credentials,
     pub(super) fake: Arc<Fake>,
     pub(super) address: String,
     pub(super) roster: watch::Sender<Arc<Roster>>,
@@ -211,6 +238,8 @@ impl World {
             transfer_answer: Mutex::new(Ok(())),
             installed: Mutex::default(),
             proposed: Mutex::default(),
+            released: watch::Sender::new(false),
+            n_held: watch::Sender::new(0),
             joined: Mutex::default(),
             conflict_from,
         });
@@ -230,11 +259,13 @@ impl World {
         let guard = Arc::new(Guard::new(2, roster.subscribe()));
         let stop = watch::Sender::new(false);
         let node = FakeNode(Arc::clone(&fake));
-        let serving = listener.serve(n2, guard, (node.clone(), node), stop.subscribe());
+        let engine_and_handler = (node.clone(), node);
+        let serving = listener.serve(n2.clone(), guard, engine_and_handler, stop.subscribe());
         Self {
             dir,
             certs,
             n1,
+            n2_credentials: n2,
             fake,
             address,
             roster,
@@ -246,6 +277,13 @@ impl World {
     /// The listening node, as a member.
     pub(super) fn n2(&self) -> Member {
         member("n2", &self.address)
+    }
+
+    /// Waits until so many proposals are held.
+    pub(super) async fn holds(&self, n: usize) {
+        let mut n_held = self.fake.n_held.subscribe();
+        let held = timeout(LIMIT, n_held.wait_for(|n_held| *n_held == n)).await;
+        drop(held.unwrap().unwrap());
     }
 
     /// Links of `n1`, as it should be.
