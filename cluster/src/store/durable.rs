@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::head::Head;
+use super::journaled::Journaled;
 use super::sled_store::SledStore;
 use super::{Change, Note, Store, StoreError, record};
 
@@ -45,7 +46,9 @@ impl DurableLog {
             }
             None => Head::create(dir)?,
         };
-        let store = Arc::new(SledStore::open(&path)?);
+        let sled = SledStore::open(&path)?;
+        let stored = sequence_in(sled.note(Note::Sequence)?, &path)?;
+        let store = Arc::new(Journaled::open(dir, sled, stored)?);
         Self::check_reach(store, head, path)
     }
 
@@ -101,26 +104,33 @@ impl DurableLog {
 
     /// A note as it was last written.
     pub(crate) fn note(&self, note: Note) -> Result<Option<Vec<u8>>, StoreError> {
-        let Some(framed) = self.store.note(note)? else {
-            return Ok(None);
-        };
-        let body = record::decode(note as u64, &framed);
-        let body = body.map_err(|what| self.damaged(0, format!("note {note:?}: {what}")))?;
-        Ok(Some(body.to_vec()))
+        unframed(note, self.store.note(note)?, &self.path)
     }
 
-    /// Makes all changes or none. Returns when they will be there after a power loss.
+    /// Makes all changes or none. Returns when they will be there after a power loss, and readers see them.
     pub(crate) fn write(&mut self, changes: Vec<Change>) -> Result<(), StoreError> {
+        self.append(changes)?;
+        self.apply()
+    }
+
+    /// The first half of [`Self::write`]: returns when the changes will be there after a power loss.
+    pub(crate) fn append(&mut self, changes: Vec<Change>) -> Result<(), StoreError> {
         let sequence = self.sequence + 1;
         let numbered = Change::Note(Note::Sequence, sequence.to_le_bytes().to_vec());
         let changes = changes.into_iter().chain([numbered]).map(framed).collect();
-        self.store.write(changes)?;
+        self.store.write(sequence, changes)?;
         self.sequence = sequence;
         self.head.advance(sequence)
     }
 
-    /// Makes the head exact, before the log is closed.
+    /// The second half: readers see the changes from then on.
+    pub(crate) fn apply(&self) -> Result<(), StoreError> {
+        self.store.apply()
+    }
+
+    /// Makes store and head exact, before the log is closed.
     pub(crate) fn settle(&mut self) -> Result<(), StoreError> {
+        self.store.settle()?;
         self.head.sync()
     }
 
@@ -151,13 +161,7 @@ impl DurableLog {
     }
 
     fn check_sequence(&self) -> Result<u64, StoreError> {
-        let sequence = match self.note(Note::Sequence)? {
-            Some(bytes) => match bytes.try_into() {
-                Ok(bytes) => u64::from_le_bytes(bytes),
-                Err(_) => return Err(self.damaged(0, "the number of its writes".to_owned())),
-            },
-            None => 0,
-        };
+        let sequence = sequence_in(self.store.note(Note::Sequence)?, &self.path)?;
         let acknowledged = self.head.sequence();
         if sequence >= acknowledged {
             return Ok(sequence);
@@ -192,6 +196,39 @@ impl Cold {
             *framed = body.to_vec();
         }
         Ok(records)
+    }
+}
+
+/// Number of the last write of the log at `path`, from the note as it is stored.
+fn sequence_in(framed: Option<Vec<u8>>, path: &Path) -> Result<u64, StoreError> {
+    let Some(body) = unframed(Note::Sequence, framed, path)? else {
+        return Ok(0);
+    };
+    match body.try_into() {
+        Ok(bytes) => Ok(u64::from_le_bytes(bytes)),
+        Err(_) => Err(StoreError::Damaged {
+            path: path.to_owned(),
+            index: 0,
+            what: "the number of its writes".to_owned(),
+        }),
+    }
+}
+
+fn unframed(
+    note: Note,
+    framed: Option<Vec<u8>>,
+    path: &Path,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    let Some(framed) = framed else {
+        return Ok(None);
+    };
+    match record::decode(note as u64, &framed) {
+        Ok(body) => Ok(Some(body.to_vec())),
+        Err(what) => Err(StoreError::Damaged {
+            path: path.to_owned(),
+            index: 0,
+            what: format!("note {note:?}: {what}"),
+        }),
     }
 }
 
@@ -253,7 +290,7 @@ mod tests {
         let changed = |store: &dyn Store| {
             let mut record = record::encode(2, &[7; 40]);
             record[30] ^= 4;
-            store.write(vec![Change::Put(2, record)]).unwrap();
+            store.write(6, vec![Change::Put(2, record)]).unwrap();
         };
         check_damage(reopen(changed), "entry 2: its checksum does not match");
     }
@@ -262,14 +299,14 @@ mod tests {
     fn swapped_entries_are_refused() {
         let swapped = |store: &dyn Store| {
             let other = record::encode(3, &[7; 40]);
-            store.write(vec![Change::Put(2, other)]).unwrap();
+            store.write(6, vec![Change::Put(2, other)]).unwrap();
         };
         check_damage(reopen(swapped), "entry 2: it belongs to another index");
     }
 
     #[test]
     fn a_gap_is_refused() {
-        let gap = |store: &dyn Store| store.write(vec![Change::Remove(3..4)]).unwrap();
+        let gap = |store: &dyn Store| store.write(6, vec![Change::Remove(3..4)]).unwrap();
         check_damage(
             reopen(gap),
             "entry 3: it is missing, though entry 4 is there",
@@ -281,7 +318,7 @@ mod tests {
         let older = |store: &dyn Store| {
             let number = record::encode(Note::Sequence as u64, &4_u64.to_le_bytes());
             let older = vec![Change::Remove(5..6), Change::Note(Note::Sequence, number)];
-            store.write(older).unwrap();
+            store.write(6, older).unwrap();
         };
         check_damage(
             reopen(older),

@@ -5,17 +5,26 @@
 //! <data_dir>/cluster/key         key-encryption key, 0600
 //! <data_dir>/cluster/head        number of the last write that is certainly on the disk, in two slots
 //! <data_dir>/cluster/log/        sled: entries, vote, and how far they were committed and purged
+//! <data_dir>/cluster/journal-0   writes that `log/` may lack, in turn with
+//! <data_dir>/cluster/journal-1
 //! <data_dir>/cluster/snapshots/  states of the machine
 //! ```
+//!
+//! `log/`, `head` and the journal belong together: whoever moves one moves all. A directory without a journal is one of
+//! a program that had none, and gets one. Such a program opens this directory after a node that was ended in order, which
+//! leaves nothing in the journal alone; after any other end it refuses, because `log/` holds less than `head` says.
 //!
 //! It knows nothing of Raft, nor of what a record means.
 
 mod durable;
 mod head;
+mod journal;
+mod journaled;
 mod key_file;
 mod lock;
 mod record;
 mod sled_store;
+mod syncer;
 
 use std::io;
 use std::ops::Range;
@@ -37,8 +46,13 @@ pub(crate) trait Store: Send + Sync {
         range: Range<u64>,
         bytes_max: usize,
     ) -> Result<Vec<(u64, Vec<u8>)>, StoreError>;
-    /// Makes all changes or none, in their order, and returns when they are on the disk.
-    fn write(&self, changes: Vec<Change>) -> Result<(), StoreError>;
+    /// Makes all changes or none, in their order, and returns when they are on the disk. Readers see them after
+    /// [`Self::apply`]. Each write has the number after that of the write before it.
+    fn write(&self, number: u64, changes: Vec<Change>) -> Result<(), StoreError>;
+    /// Shows readers what was written.
+    fn apply(&self) -> Result<(), StoreError>;
+    /// Leaves nothing for the next start to do.
+    fn settle(&self) -> Result<(), StoreError>;
 }
 
 /// What is kept beside the records. The number is part of the format.
@@ -55,6 +69,20 @@ pub(crate) enum Note {
     Committed = 3,
     /// Last entry that was taken away behind a snapshot.
     Purged = 4,
+}
+
+impl Note {
+    /// The one of this number.
+    fn named(number: u8) -> Option<Self> {
+        let all = [
+            Self::Sequence,
+            Self::Identity,
+            Self::Vote,
+            Self::Committed,
+            Self::Purged,
+        ];
+        all.into_iter().find(|note| *note as u8 == number)
+    }
 }
 
 /// One change of a store.
@@ -94,6 +122,20 @@ pub enum StoreError {
         path: PathBuf,
         /// First entry that can't be trusted.
         index: u64,
+        /// What is wrong there.
+        what: String,
+    },
+    /// What is in a file of the journal is not what was written.
+    #[error(
+        "`{}` is damaged at byte {at}: {what}; restore the data directory from a backup, or move it away and let the \
+         node join again under a new number",
+        path.display()
+    )]
+    DamagedFile {
+        /// Which file.
+        path: PathBuf,
+        /// First byte that can't be trusted.
+        at: u64,
         /// What is wrong there.
         what: String,
     },

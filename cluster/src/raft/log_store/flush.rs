@@ -109,7 +109,7 @@ impl Flusher {
             None => Some(queue.blocking_recv()?),
         };
         while let Some(job) = next.take() {
-            // The store looks up what a removal takes away, so all of that must be there.
+            // What memory lets go of is counted up to the last entry of a write, behind which nothing may be taken away.
             if matches!(job, Job::Truncate(..) | Job::Purge(..)) && batch.n_entries > 0 {
                 self.held = Some(job);
                 break;
@@ -172,7 +172,7 @@ impl Flusher {
         let begun = Instant::now();
         let written = match failure {
             Some(source) => Err(self.log.unwritable(source)),
-            None => self.write(changes),
+            None => self.attempt(|log| log.append(changes)),
         };
         let answer = |written: &Result<(), StoreError>| match written {
             Ok(()) => Ok(()),
@@ -180,9 +180,6 @@ impl Flusher {
         };
         if written.is_ok() {
             self.metrics.wrote(n_entries, begun.elapsed());
-            if let Some(next) = next {
-                lock(&self.shared).tail.evict(next);
-            }
         }
         for (done, since) in appended {
             self.metrics.appended(since.elapsed());
@@ -192,13 +189,22 @@ impl Flusher {
             // Whoever asked may have gone; then nobody needs the answer.
             let _gone = done.send(answer(&written));
         }
-        written
+        written?;
+        // Nobody waits for this: until it is done, readers find what was written in memory.
+        self.attempt(|log| log.apply())?;
+        if let Some(next) = next {
+            lock(&self.shared).tail.evict(next);
+        }
+        Ok(())
     }
 
     /// A full disk or a damaged file makes sled panic as well as return errors.
-    fn write(&mut self, changes: Vec<Change>) -> Result<(), StoreError> {
-        let write = AssertUnwindSafe(|| self.log.write(changes));
-        catch_unwind(write).unwrap_or_else(|_panic| {
+    fn attempt(
+        &mut self,
+        step: impl FnOnce(&mut DurableLog) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let step = AssertUnwindSafe(|| step(&mut self.log));
+        catch_unwind(step).unwrap_or_else(|_panic| {
             Err(self
                 .log
                 .unwritable(io::Error::other("the store has panicked")))
@@ -222,7 +228,7 @@ impl Flusher {
         if !batch.changes.is_empty() {
             self.flush(batch)?;
         }
-        self.log.settle()
+        self.attempt(DurableLog::settle)
     }
 }
 

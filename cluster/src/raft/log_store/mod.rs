@@ -157,21 +157,28 @@ impl LogStore {
         answer.await.map_err(|_| stopped())?
     }
 
-    fn read(&self, range: Range<u64>, bytes_max: usize) -> io::Result<Vec<Entry>> {
-        let (range, young) = {
-            let state = self.state();
-            let range = range.start..range.end.min(state.tail.next());
-            let young = state.tail.get(&range, bytes_max);
-            (range, young)
-        };
-        if let Some(entries) = young {
-            return Ok(entries);
+    fn read(&self, mut range: Range<u64>, bytes_max: usize) -> io::Result<Vec<Entry>> {
+        loop {
+            let old = {
+                let state = self.state();
+                if let Some(entries) = state.tail.get(&range, bytes_max) {
+                    return Ok(entries);
+                }
+                // What is young may be half in the store.
+                range.start..range.end.min(state.tail.first())
+            };
+            // Where there is nothing old, as before the first entry of a log, the young come next.
+            range.start = old.end;
+            let records = self.cold.read(old, bytes_max).map_err(io::Error::other)?;
+            if records.is_empty() {
+                continue;
+            }
+            let entries = records.into_iter().map(|(index, body)| {
+                decode(&body)
+                    .ok_or_else(|| io::Error::other(format!("entry {index} is unreadable")))
+            });
+            return entries.collect();
         }
-        let records = self.cold.read(range, bytes_max).map_err(io::Error::other)?;
-        let entries = records.into_iter().map(|(index, body)| {
-            decode(&body).ok_or_else(|| io::Error::other(format!("entry {index} is unreadable")))
-        });
-        entries.collect()
     }
 }
 

@@ -34,6 +34,11 @@ impl Tail {
         }
     }
 
+    /// Index from which on entries are here.
+    pub(super) fn first(&self) -> u64 {
+        self.first
+    }
+
     /// Index that the next entry of the log will have.
     pub(super) fn next(&self) -> u64 {
         self.first + self.entries.len() as u64

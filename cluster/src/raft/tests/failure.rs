@@ -31,7 +31,7 @@ impl Store for Failing {
         Ok(Vec::new())
     }
 
-    fn write(&self, _changes: Vec<Change>) -> Result<(), StoreError> {
+    fn write(&self, _number: u64, _changes: Vec<Change>) -> Result<(), StoreError> {
         if !self.fails.load(Ordering::SeqCst) {
             return Ok(());
         }
@@ -40,6 +40,14 @@ impl Store for Failing {
             path: PathBuf::from("log"),
             source: std::io::Error::from_raw_os_error(5),
         })
+    }
+
+    fn apply(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn settle(&self) -> Result<(), StoreError> {
+        Ok(())
     }
 }
 
