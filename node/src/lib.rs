@@ -10,6 +10,7 @@ pub mod audit;
 pub mod call;
 pub mod cancel;
 pub mod cli;
+pub mod coalesce;
 pub mod config;
 pub mod demo;
 pub mod error;

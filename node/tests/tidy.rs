@@ -15,6 +15,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     // Nothing of ours, but for the settings of what they do and the one place where tasks start.
     ("task", &[]),
     ("timers", &[]),
+    ("coalesce", &["task"]),
     ("cancel", &["task"]),
     ("config", &["task"]),
     ("telemetry", &["config"]),
@@ -30,7 +31,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("seal", &[]),
     (
         "upstream",
-        &["call", "config", "error", "seal", "stamp", "task"],
+        &[
+            "call", "coalesce", "config", "error", "seal", "stamp", "task",
+        ],
     ),
     (
         "route",
@@ -111,6 +114,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             // For those who are refused before a door.
             "audit",
             "cancel",
+            "coalesce",
             "config",
             "error",
             "first_request",
@@ -155,6 +159,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "admin",
             "audit",
             "cli",
+            "coalesce",
             "config",
             "demo",
             "identity",

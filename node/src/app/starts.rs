@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use crate::cli::{
     DemoOptions, DemoShape, Failure, RestoreArgs, ServeOptions, Starts, StdioOptions,
 };
+use crate::coalesce;
 use crate::config;
 use crate::demo;
 
@@ -163,6 +164,7 @@ fn print(text: &str) {
 fn block_on<T>(node: impl Future<Output = anyhow::Result<T>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .on_thread_park(coalesce::before_park)
         .build();
     let runtime = runtime
         .map_err(|error| Failure::new(format!("the system gives no event loop: {error}"), ""))?;

@@ -16,6 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use crate::coalesce::Socket;
 use crate::config;
 use crate::task::spawn_named;
 
@@ -184,9 +185,10 @@ pub(super) struct Place(
 
 impl Connection {
     async fn run(self, stream: TcpStream, tls: Option<Acceptor>) {
-        let _small_answers_leave_at_once = stream.set_nodelay(true);
+        let _small_answers_are_not_held_by_the_kernel = stream.set_nodelay(true);
         // Finds half-open connections by what streams say to keep alive. Without it the system's own, longer, bound holds.
         let _set = rustix::net::sockopt::set_tcp_user_timeout(&stream, UNACKNOWLEDGED_MAX_MS);
+        let stream = Socket::new(stream);
         match tls {
             None => self.serve(stream).await,
             Some(tls) => match tokio::time::timeout(HANDSHAKE_MAX, tls.accept(stream)).await {

@@ -17,9 +17,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::body::Body;
 
-/// A head and a body up to this size together are copied into one buffer, which costs the kernel less than two.
-const JOINED_BYTES_MAX: usize = 1 << 10;
-
 /// Where the service of one connection leaves the response that the connection shall become.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Handover(Arc<Left>);
@@ -187,21 +184,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Tap<S> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.noting(0, |stream| {
-            let len = slices.iter().map(|slice| slice.len()).sum();
-            if len > JOINED_BYTES_MAX {
-                return stream.poll_write_vectored(context, slices);
-            }
-            let mut joined = [0; JOINED_BYTES_MAX];
-            let mut rest = &mut joined[..len];
-            for slice in slices {
-                // They fill `rest` exactly.
-                let (room, behind) = rest.split_at_mut(slice.len());
-                room.copy_from_slice(slice);
-                rest = behind;
-            }
-            stream.poll_write(context, &joined[..len])
-        })
+        self.noting(0, |stream| stream.poll_write_vectored(context, slices))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -231,31 +214,4 @@ where
             .map_or(Poll::Pending, |taken| Poll::Ready(Ok(Some(taken))))
     })
     .await
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::IoSlice;
-
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
-
-    use super::*;
-
-    #[tokio::test]
-    async fn parts_come_in_order_whether_or_not_they_are_joined() {
-        for len in [0, 1, JOINED_BYTES_MAX - 4, JOINED_BYTES_MAX, 40_000] {
-            let (ours, mut theirs) = duplex(1 << 20);
-            let mut tap = Tap::new(ours);
-            let body = "b".repeat(len);
-            let parts = ["head", &body, "", "tail"];
-            let slices = parts.map(|part| IoSlice::new(part.as_bytes()));
-            let n = tap.write_vectored(&slices).await.unwrap();
-            tap.shutdown().await.unwrap();
-            drop(tap);
-            let mut read = String::new();
-            theirs.read_to_string(&mut read).await.unwrap();
-            assert_eq!(read, parts.concat()[..n]);
-            assert!(n == len + 8 || len + 8 > JOINED_BYTES_MAX, "{n} of {len}");
-        }
-    }
 }

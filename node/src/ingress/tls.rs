@@ -11,11 +11,11 @@ use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
+use crate::coalesce::Socket;
 use crate::config::Tls;
 
 /// How often the files are looked at. Certificates are replaced hours before they end.
@@ -62,7 +62,7 @@ impl Acceptor {
         })
     }
 
-    pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    pub(super) async fn accept(&self, stream: Socket) -> io::Result<TlsStream<Socket>> {
         TlsAcceptor::from(self.current.load_full())
             .accept(stream)
             .await

@@ -116,8 +116,9 @@ impl Connection {
             }
             Err(cause) => Err(SendFailed {
                 cause,
-                // TLS may have taken bytes that never leave, and refused others of which a part has left.
-                unsent: self.io.written() == written,
+                // TLS may have taken bytes that never leave, and refused others of which a part has left. What waits for
+                // the thread to park must not leave any more.
+                unsent: self.io.abandon() == written,
             }),
         }
     }

@@ -16,7 +16,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::io::{Counted, Io};
+use super::io::Io;
+use crate::coalesce::Socket;
 
 /// A peer that vanished without a word is noticed by probes after idle + 3 x interval, also on streams that may be
 /// silent for hours.
@@ -82,7 +83,7 @@ impl Connector {
         };
         stream.set_nodelay(true)?;
         watch_for_silence(&stream)?;
-        let stream = Counted::new(stream);
+        let stream = Socket::new(stream);
         match &self.tls {
             None => Ok(Io::plain(stream)),
             Some((tls, name)) => Ok(Io::tls(tls.connect(name.clone(), stream).await?)),

@@ -5,55 +5,44 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-/// A connected stream.
+use crate::coalesce::Socket;
+
+/// A connected stream. What has not left when it is dropped never leaves: nobody waits for the answer.
 #[derive(Debug)]
 pub(super) struct Io(Stream);
 
 #[derive(Debug)]
 enum Stream {
-    Plain(Counted),
-    Tls(Box<TlsStream<Counted>>),
-}
-
-/// A socket, and how much it has taken. What lies between may hold back what it was given, and may have passed on a
-/// part of what it refused.
-#[derive(Debug)]
-pub(super) struct Counted {
-    stream: TcpStream,
-    written: u64,
-}
-
-impl Counted {
-    pub(super) fn new(stream: TcpStream) -> Self {
-        Self { stream, written: 0 }
-    }
-
-    fn count(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if let Poll::Ready(Ok(n)) = &written {
-            // Lossless: a buffer is no longer than the address space.
-            self.written += *n as u64;
-        }
-        written
-    }
+    Plain(Socket),
+    Tls(Box<TlsStream<Socket>>),
 }
 
 impl Io {
-    pub(super) fn plain(stream: Counted) -> Self {
+    pub(super) fn plain(stream: Socket) -> Self {
         Self(Stream::Plain(stream))
     }
 
-    pub(super) fn tls(stream: TlsStream<Counted>) -> Self {
+    pub(super) fn tls(stream: TlsStream<Socket>) -> Self {
         Self(Stream::Tls(Box::new(stream)))
     }
 
-    /// Bytes that the socket has taken so far.
+    /// Bytes that the kernel has taken so far. What lies between may hold back what it was given, and may have passed on
+    /// a part of what it refused.
     pub(super) fn written(&self) -> u64 {
+        self.socket().written()
+    }
+
+    /// Drops what has not left; returns the bytes that have. Nothing else can be sent then.
+    pub(super) fn abandon(&self) -> u64 {
+        self.socket().abandon()
+    }
+
+    fn socket(&self) -> &Socket {
         match &self.0 {
-            Stream::Plain(stream) => stream.written,
-            Stream::Tls(stream) => stream.get_ref().0.written,
+            Stream::Plain(socket) => socket,
+            Stream::Tls(stream) => stream.get_ref().0,
         }
     }
 
@@ -62,7 +51,7 @@ impl Io {
     pub(super) fn is_silent(&mut self) -> bool {
         let would_block = |error: io::Error| error.kind() == io::ErrorKind::WouldBlock;
         match &mut self.0 {
-            Stream::Plain(stream) => stream.stream.try_read(&mut [0]).is_err_and(would_block),
+            Stream::Plain(stream) => stream.stream().try_read(&mut [0]).is_err_and(would_block),
             Stream::Tls(stream) => {
                 let mut context = Context::from_waker(Waker::noop());
                 let mut room = [0];
@@ -75,51 +64,15 @@ impl Io {
     /// Whether a read may find something. TLS cannot tell, and says yes.
     pub(super) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &self.0 {
-            Stream::Plain(stream) => stream.stream.poll_read_ready(cx),
+            Stream::Plain(stream) => stream.stream().poll_read_ready(cx),
             Stream::Tls(_) => Poll::Ready(Ok(())),
         }
     }
 }
 
-impl AsyncRead for Counted {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Counted {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.count(written)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.count(written)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+impl Drop for Io {
+    fn drop(&mut self) {
+        self.abandon();
     }
 }
 

@@ -10,3 +10,4 @@ mod resume;
 pub(in crate::upstream::transport) mod server;
 mod session;
 mod tls;
+mod unsent;
