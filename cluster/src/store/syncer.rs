@@ -14,10 +14,10 @@ use std::thread::{self, JoinHandle};
 use super::StoreError;
 
 /// So many bytes of sled's file wait until a sync begins. Below the bound by what is written during one.
-const SYNC_BYTES: usize = 192 << 10;
-/// Whoever adds more waits for a sync to end. Below a segment because sled frees segments in bursts: for changes that
+const SYNC_BYTES: usize = 144 << 10;
+/// Whoever adds more waits for a sync to end. Half a segment, because sled frees segments in bursts: for changes that
 /// should take 310 KiB it wrote up to 530.
-pub(super) const UNSYNCED_BYTES_MAX: usize = 320 << 10;
+pub(super) const UNSYNCED_BYTES_MAX: usize = 256 << 10;
 
 /// Handle of the thread, which ends with it.
 pub(super) struct Syncer {
