@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 use std::{fs, io};
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -19,6 +20,10 @@ use crate::keyring::Keyring;
 
 /// Batches that wait for the disk; then the machine waits, too.
 const QUEUE_MAX: usize = 256;
+
+/// Records of several commands that come within this time are written together. Nobody waits for them here: what was
+/// acknowledged is in the replicated log, which is purged only behind a sync.
+const TOGETHER: Duration = Duration::from_millis(10);
 
 /// Most bytes of records that wait for those before them.
 const HELD_BYTES_MAX: usize = 32 << 20;
@@ -314,7 +319,12 @@ impl Lacking {
 /// Carries out orders until there can be no more, or until the disk refuses one.
 fn keep(files: &AuditFiles, mut orders: mpsc::Receiver<Order>) {
     let mut kept = Kept::Nothing;
-    while let Some(order) = orders.blocking_recv() {
+    let mut next = None;
+    while let Some(mut order) = next.take().or_else(|| orders.blocking_recv()) {
+        if let Order::Append(effects) = &mut order {
+            thread::sleep(TOGETHER);
+            next = gather(effects, &mut orders);
+        }
         if let Err(error) = carry_out(files, &mut kept, order) {
             error!(%error, "audit segments cannot be written, this node takes no changes any more");
             files.has_failed.store(true, Ordering::Release);
@@ -325,6 +335,16 @@ fn keep(files: &AuditFiles, mut orders: mpsc::Receiver<Order>) {
         && let Err(error) = store.sync()
     {
         error!(%error, "the last audit records may not survive a power loss");
+    }
+}
+
+/// Adds what is to be appended behind `effects`. Returns the order behind that, if there is one.
+fn gather(effects: &mut Vec<AuditEffect>, orders: &mut mpsc::Receiver<Order>) -> Option<Order> {
+    loop {
+        match orders.try_recv().ok()? {
+            Order::Append(more) => effects.extend(more),
+            other => return Some(other),
+        }
     }
 }
 
