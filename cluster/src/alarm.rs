@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 
 /// A timer of the system. It is the runtime's whose thread made it.
 #[derive(Debug)]
-pub(crate) struct Alarm {
+pub struct Alarm {
     timer: AsyncFd<OwnedFd>,
     /// When it rings, if it is set.
     set: Option<Instant>,
@@ -22,11 +22,19 @@ pub(crate) struct Alarm {
 
 impl Alarm {
     /// One that is not set.
+    ///
+    /// # Errors
+    ///
+    /// The system gives no timer: too many files are open.
+    ///
+    /// # Panics
+    ///
+    /// Outside a runtime.
     #[expect(
         deprecated,
         reason = "its successor is unsafe; unsound is only a descriptor that changes or closes early, which this can't"
     )]
-    pub(crate) fn new() -> io::Result<Self> {
+    pub fn new() -> io::Result<Self> {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
         Ok(Self {
@@ -40,7 +48,7 @@ impl Alarm {
     /// # Cancel safety
     ///
     /// Cancel safe. Asked for the same time again, it goes on without a call of the system.
-    pub(crate) async fn until(&mut self, at: Instant) {
+    pub async fn until(&mut self, at: Instant) {
         let rung = async {
             self.set(at)?;
             loop {

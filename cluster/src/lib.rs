@@ -35,6 +35,7 @@ mod view;
 use std::time::SystemTime;
 
 pub use self::agreement::Agreement;
+pub use self::alarm::Alarm;
 pub use self::backup::{
     RestoreError, RestoreOptions, Restored, SaveError, SavedSnapshot, SnapshotError,
     SnapshotSummary, inspect_snapshot, restore_snapshot,

@@ -10,13 +10,12 @@ use futures_util::{Stream, StreamExt, stream};
 use openraft::EntryPayload;
 use openraft::raft::AppendEntriesRequest;
 use prost::Message;
-use tokio::time::Instant;
+use tokio::time::sleep;
 
-use crate::alarm::Alarm;
 use crate::raft::{Entry, Payload, TypeConfig};
 
-/// How long. About what it takes until those who heard of the commit have written again.
-const LINGER: Duration = Duration::from_micros(500);
+/// How long. Longer than it takes until the calls that waited for the commit have written again.
+const LINGER: Duration = Duration::from_millis(5);
 
 /// An entry of the log, as far as it takes to tell what it is.
 #[derive(Clone, PartialEq, Message)]
@@ -35,8 +34,6 @@ struct AuditOutline {
 struct State<R> {
     /// Asked again behind its end, since one that lingered when it ended goes out first.
     requests: stream::Fuse<R>,
-    /// Made when something lingers for the first time. Where the system gives none, nothing does.
-    alarm: Option<Alarm>,
     /// Whether the last entries that went out were audit records.
     is_busy: bool,
     /// Came while another request lingered.
@@ -52,7 +49,6 @@ where
 {
     let state = State {
         requests: requests.fuse(),
-        alarm: None,
         is_busy: false,
         next: None,
     };
@@ -79,12 +75,6 @@ where
         if !std::mem::take(&mut self.is_busy) {
             return Some(request);
         }
-        if self.alarm.is_none() {
-            self.alarm = Alarm::new().ok();
-        }
-        let Some(alarm) = &mut self.alarm else {
-            return Some(request);
-        };
         tokio::select! {
             next = self.requests.next() => match next {
                 Some(next) if supersedes(&next, &request) => {
@@ -96,7 +86,7 @@ where
                     Some(request)
                 }
             },
-            () = alarm.until(Instant::now() + LINGER) => Some(request),
+            () = sleep(LINGER) => Some(request),
         }
     }
 }

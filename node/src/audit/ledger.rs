@@ -297,11 +297,28 @@ impl Ledger {
         let mut state = self.state.lock();
         let written = state.write_spool();
         let batch = state.backlog.batch();
-        state.is_idle = batch.is_none();
+        state.roused_by = batch.is_none().then_some(0);
         if let Err(cause) = written {
             self.on_failure(state, &cause);
         }
         batch
+    }
+
+    /// Waits until the record of this number was made. For whoever ships.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe. Afterwards `to_ship` may ring once for nothing.
+    pub(super) async fn recorded(&self, local_seq: u64) {
+        let is_there = || {
+            let mut state = self.state.lock();
+            let is_there = state.backlog.last() >= local_seq;
+            state.roused_by = (!is_there).then_some(local_seq);
+            is_there
+        };
+        while !is_there() {
+            self.to_ship.notified().await;
+        }
     }
 
     /// The log has the batch.
@@ -393,9 +410,13 @@ impl Ledger {
 
     /// There is something to do for those who bring records to safety.
     fn rouse(&self, mut state: MutexGuard<'_, State>) {
-        let is_idle = std::mem::take(&mut state.is_idle);
+        let last = state.backlog.last();
+        let is_awaited = state
+            .roused_by
+            .take_if(|awaited| *awaited <= last)
+            .is_some();
         drop(state);
-        if is_idle {
+        if is_awaited {
             self.to_ship.notify_one();
         }
         if self.settings.mode == AuditMode::Local {

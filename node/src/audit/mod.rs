@@ -6,6 +6,7 @@
 //! brings a record of the same event into the tamper-evident log of the cluster.
 
 mod event;
+mod gather;
 mod handle;
 mod ledger;
 mod line;

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lockgate_cluster::audit::AuditCommand;
-use lockgate_cluster::{Cluster, ProposeError};
-use tokio::time::sleep;
+use lockgate_cluster::{Alarm, Cluster, ProposeError};
+use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
+use super::gather::Gathering;
 use super::ledger::{Batch, Ledger};
 use super::spool::{Leftover, leftovers};
 use crate::config::{AuditMode, AuditSync};
@@ -26,24 +27,49 @@ const LINES_MAX: usize = 512;
 
 /// Brings records into the log until it is aborted.
 pub async fn ship(ledger: Arc<Ledger>, cluster: Cluster) {
+    let are_awaited = ledger.mode() == AuditMode::Quorum;
+    // Where the system gives none, records go as they come.
+    let mut alarm = Alarm::new().ok();
     loop {
         ledger.to_ship.notified().await;
         // Each command costs the cluster as much as hundreds of records in it.
-        let mut gathers = ledger.mode() != AuditMode::Quorum;
+        let mut coalesces = !are_awaited;
         loop {
-            if gathers {
+            if coalesces {
                 sleep(COALESCE).await;
             }
             let Some(batch) = ledger.batch() else {
                 break;
             };
-            gathers = ledger.mode() != AuditMode::Quorum && !batch.leaves_some;
+            coalesces = !are_awaited && !batch.leaves_some;
+            let begun = Instant::now();
             if !propose(&cluster, ledger.life(), &batch).await {
                 ledger.refused();
                 return;
             }
+            let gathering = match batch.leaves_some {
+                true => None,
+                false => gathering(&ledger, &batch, begun.elapsed()),
+            };
             ledger.on_committed(&batch);
+            if are_awaited && let (Some(gathering), Some(alarm)) = (gathering, &mut alarm) {
+                gather(&ledger, gathering, alarm).await;
+            }
         }
+    }
+}
+
+/// What the command behind this one waits for.
+fn gathering(ledger: &Ledger, batch: &Batch, took: Duration) -> Option<Gathering> {
+    let committed = batch.first + batch.count as u64 - 1;
+    Gathering::behind(batch.count, (committed, ledger.status().last), took)
+}
+
+async fn gather(ledger: &Ledger, gathering: Gathering, alarm: &mut Alarm) {
+    let late = alarm.until(Instant::now() + gathering.limit);
+    tokio::select! {
+        () = ledger.recorded(gathering.through) => {}
+        () = late => {}
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! nothing under way, everybody who is expected waits   begin
-//! nothing under way, somebody is expected              begin one round after the last one has ended
+//! nothing under way, somebody is expected              begin when they have come, or two rounds later
 //! a round under way                                    begin when it ends, or one round after the first came
 //! ```
 //!
@@ -16,11 +16,11 @@ use tokio::time::Instant;
 
 use crate::raft::types::RaftId;
 
-/// Bounds of the time for which a round waits for those who took part in the one before it: they have heard of its end
-/// and are about to come again, some from further away. Without that the leader's own records would take turns with
-/// those of the others, in twice as many rounds, and each would wait for one more.
-const AWAITED_MIN: Duration = Duration::from_micros(300);
-const AWAITED_MAX: Duration = Duration::from_millis(2);
+/// Bounds of the time for which a proposal waits for those who took part in the last round: they have heard of its end
+/// and are about to come again, when their calls have done what they waited for. Without that the records of one node
+/// would take turns with those of the others, in twice as many rounds, and each would wait for one more.
+const AWAITED_MIN: Duration = Duration::from_micros(600);
+const AWAITED_MAX: Duration = Duration::from_millis(4);
 /// Bounds of the time for which a proposal waits for the round that is under way. Among nodes that are near to one
 /// another a round takes less; where they are not, rounds overlap.
 const WAITING_MIN: Duration = Duration::from_millis(2);
@@ -68,12 +68,19 @@ impl Core {
             return Some(latest);
         }
         match &self.last {
-            Some((ended, expected)) if !expected.is_subset(&self.waiting) => {
-                let awaited = self.took.clamp(AWAITED_MIN, AWAITED_MAX);
-                Some(latest.min(*ended + awaited))
+            Some((ended, expected)) if self.awaits(*ended, expected, since) => {
+                let awaited = (2 * self.took).clamp(AWAITED_MIN, AWAITED_MAX);
+                Some(since.max(*ended) + awaited)
             }
             _ => Some(since),
         }
+    }
+
+    /// Whether a round waits for those of the last one: if somebody is missing; if there were several, since those of
+    /// one node may come from a caller that has gone to another; and if it has just ended.
+    fn awaits(&self, ended: Instant, expected: &BTreeSet<RaftId>, since: Instant) -> bool {
+        let is_busy = expected.len() > 1 && since < ended + AWAITED_MAX;
+        is_busy && !expected.is_subset(&self.waiting)
     }
 
     /// All that wait form a round.
@@ -133,11 +140,25 @@ mod tests {
     }
 
     #[test]
-    fn a_round_waits_a_moment_for_those_of_the_last_one() {
-        check("12be1", 300);
-        check("12be..1", 100);
+    fn a_round_waits_for_those_of_the_last_one() {
+        check("12be1", 600);
+        check("12be..1", 600);
         check("12be12", 0);
-        check("12be....1", 0);
+        check("123be..12", 600);
+        check("123be..12.3", 0);
+    }
+
+    #[test]
+    fn who_comes_much_later_goes_at_once() {
+        let later = "12be........................................1";
+        check(later, 0);
+        check(&later.replacen('.', "", 1), 600);
+    }
+
+    #[test]
+    fn one_node_is_not_awaited() {
+        check("1be2", 0);
+        check("1b2e", 0);
     }
 
     #[test]
@@ -147,8 +168,8 @@ mod tests {
 
     #[test]
     fn rounds_that_take_longer_are_awaited_longer() {
-        check("12b........e1", 800);
-        check("12b..............................e1", 2000);
+        check("12b........e1", 1600);
+        check("12b..............................e1", 4000);
         check("12b..............................e12b1", 3000);
         check(
             "12b............................................................e12b1",
@@ -157,9 +178,10 @@ mod tests {
     }
 
     #[test]
-    fn a_proposal_never_waits_longer_than_one_may() {
-        check("12b...1................e", 400);
-        check("12b1...................e", 100);
-        check("12b1....................e", 0);
+    fn who_came_during_a_round_awaits_the_others_from_its_end() {
+        check("12b...3.....e", 1600);
+        check("12b...3.....e......12", 0);
+        // Not when there is another one.
+        check("12b...3.....b1e", 2000);
     }
 }

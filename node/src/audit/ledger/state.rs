@@ -19,8 +19,8 @@ pub(super) struct State {
     pub(super) synced: u64,
     pub(super) open: BTreeSet<u64>,
     pub(super) waiters: Waiters,
-    /// Whoever ships has found nothing to do, and is to be woken when there is.
-    pub(super) is_idle: bool,
+    /// Whoever ships is to be woken by the record of this number, or one behind it; `None` while it is busy.
+    pub(super) roused_by: Option<u64>,
     /// The spool cannot be written.
     pub(super) has_failed: bool,
     /// The log takes nothing of this life any more.
@@ -59,7 +59,7 @@ impl State {
             synced: 0,
             open: BTreeSet::new(),
             waiters: Waiters::default(),
-            is_idle: true,
+            roused_by: Some(0),
             has_failed: false,
             is_refused: false,
             lost: 0,

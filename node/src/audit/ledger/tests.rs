@@ -303,3 +303,28 @@ fn a_spool_that_refuses_takes_a_call_back_that_would_go_at_once() {
     assert_eq!(begin(&ledger).local_seq, 1);
     assert_eq!(found(&dir), (vec![1], vec![1]));
 }
+
+#[tokio::test(start_paused = true)]
+async fn whoever_ships_is_woken_by_the_record_that_it_waits_for() {
+    let (ledger, _dir) = on_disk(QUORUM);
+    let first = begin(&ledger).local_seq;
+    ledger.to_ship.notified().await;
+    let batch = ledger.batch().unwrap();
+    begin(&ledger);
+    // It is busy.
+    assert!(poll!(pin!(ledger.to_ship.notified())).is_pending());
+    let mut awaited = Box::pin(ledger.recorded(first + 3));
+    assert!(poll!(&mut awaited).is_pending());
+    begin(&ledger);
+    assert!(poll!(&mut awaited).is_pending());
+    begin(&ledger);
+    awaited.await;
+    ledger.recorded(first).await;
+    // Nothing to do: the next one wakes it.
+    ledger.on_committed(&batch);
+    let rest = ledger.batch().unwrap();
+    ledger.on_committed(&rest);
+    assert!(ledger.batch().is_none());
+    begin(&ledger);
+    ledger.to_ship.notified().await;
+}
