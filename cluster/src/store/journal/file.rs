@@ -12,12 +12,16 @@ use crate::store::{Change, StoreError, sync_dir};
 const MAGIC: &[u8; 8] = b"LGJRNL01";
 /// Magic, salt, CRC-32.
 const HEADER_BYTES: usize = 16;
+/// A file grows by so much at once, in zeros behind a frame: a sync that has to bring its new length to the disk, too,
+/// takes twice as long.
+const GROWTH_BYTES: u64 = 128 << 10;
 
 #[derive(Debug)]
 pub(super) struct JournalFile {
     file: File,
     path: PathBuf,
     salt: u32,
+    length: u64,
 }
 
 impl JournalFile {
@@ -40,6 +44,7 @@ impl JournalFile {
             file,
             path,
             salt: 0,
+            length: 0,
         };
         let mut header = [0; HEADER_BYTES];
         match opened.file.read_exact_at(&mut header, 0) {
@@ -51,6 +56,8 @@ impl JournalFile {
             Some(salt) => opened.salt = salt,
             None => return Err(opened.damaged(0, "it does not begin as a journal".to_owned())),
         }
+        let metadata = opened.file.metadata();
+        opened.length = metadata.map_err(|source| opened.io("read", source))?.len();
         Ok(opened)
     }
 
@@ -75,7 +82,12 @@ impl JournalFile {
             Ok((file, salt))
         };
         match write() {
-            Ok((file, salt)) => Ok(Self { file, path, salt }),
+            Ok((file, salt)) => Ok(Self {
+                file,
+                path,
+                salt,
+                length: BLOCK as u64,
+            }),
             Err(source) => Err(StoreError::Io {
                 what: "write",
                 path,
@@ -96,17 +108,28 @@ impl JournalFile {
 
     /// Writes a frame, which is in `buffer` afterwards, and returns when it is on the disk.
     pub(super) fn write(
-        &self,
+        &mut self,
         at: u64,
         buffer: &mut Vec<u8>,
         number: u64,
         changes: &[Change],
     ) -> Result<(), StoreError> {
-        frame::encode(buffer, self.salt, number, changes)
-            .and_then(|()| self.file.write_all_at(buffer, at))
-            .map_err(|source| self.io("write", source))?;
+        let encoded = frame::encode(buffer, self.salt, number, changes);
+        encoded.map_err(|source| self.io("write", source))?;
+        let frame_bytes = buffer.len();
+        let end = at + frame_bytes as u64;
+        if end > self.length {
+            let grown = end.next_multiple_of(GROWTH_BYTES);
+            let zeros = usize::try_from(grown - end).unwrap_or_default();
+            buffer.resize(frame_bytes + zeros, 0);
+        }
+        let written = self.file.write_all_at(buffer, at);
+        written.map_err(|source| self.io("write", source))?;
         let synced = self.file.sync_data();
-        synced.map_err(|source| self.io("sync", source))
+        synced.map_err(|source| self.io("sync", source))?;
+        self.length = self.length.max(at + buffer.len() as u64);
+        buffer.truncate(frame_bytes);
+        Ok(())
     }
 
     /// What begins at this byte is not what was written.

@@ -54,6 +54,15 @@ fn file(dir: &TempDir, n: usize) -> PathBuf {
     dir.path().join(format!("journal-{n}"))
 }
 
+/// What is in a file, up to the end of its last frame.
+fn read_frames(dir: &TempDir, n: usize) -> Vec<u8> {
+    let mut bytes = fs::read(file(dir, n)).unwrap();
+    // Records here have no zeros; behind the frames is nothing else.
+    let used = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    bytes.truncate(used.next_multiple_of(BLOCK));
+    bytes
+}
+
 #[track_caller]
 fn check_damage(dir: &TempDir, stored: u64, what: &str) {
     let error = open(dir.path(), stored).unwrap_err();
@@ -123,7 +132,7 @@ fn a_file_that_is_no_journal_is_refused() {
 #[test]
 fn a_frame_of_a_newer_program_is_refused() {
     let dir = written(&[1]);
-    let bytes = fs::read(file(&dir, 0)).unwrap();
+    let bytes = read_frames(&dir, 0);
     let salt = u32::from_le_bytes(bytes[8..12].try_into().unwrap());
     let mut frame = Vec::new();
     frame::encode(&mut frame, salt, 2, &put(2, 0)).unwrap();
@@ -207,6 +216,23 @@ fn check_torn(stored: u64, number: u64, [other, old]: [&[u8]; 2], now: &[u8]) {
     }
 }
 
+#[test]
+fn a_file_grows_for_many_frames_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut journal, _) = open(dir.path(), 0).unwrap();
+    let length = || fs::metadata(file(&dir, 0)).unwrap().len();
+    let mut lengths = std::collections::BTreeSet::from([length()]);
+    for number in 1..=100 {
+        append(&mut journal, number, 1, &mut 0);
+        lengths.insert(length());
+    }
+    assert!(lengths.len() <= 5, "{lengths:?}");
+    // The next one to open it knows how long it is.
+    let (mut journal, _) = open(dir.path(), 100).unwrap();
+    append(&mut journal, 101, 1, &mut 100);
+    assert!(lengths.contains(&length()));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
@@ -217,7 +243,7 @@ proptest! {
         is_zeroed: bool,
     ) {
         let last = sizes.len() - 1;
-        let without = fs::read(file(&written(&sizes[..last]), 0)).unwrap().len();
+        let without = read_frames(&written(&sizes[..last]), 0).len();
         let dir = written(&sizes);
         let mut bytes = fs::read(file(&dir, 0)).unwrap();
         // Magic to checksum, kind, index, length, record.
@@ -250,7 +276,7 @@ proptest! {
     ) {
         let dir = written(&sizes);
         let victim = victim.index(sizes.len() - 1);
-        let begin = fs::read(file(&written(&sizes[..victim]), 0)).unwrap().len();
+        let begin = read_frames(&written(&sizes[..victim]), 0).len();
         let mut bytes = fs::read(file(&dir, 0)).unwrap();
         bytes[begin + at.index(20 + 13 + sizes[victim])] ^= 1_u8 << bit;
         fs::write(file(&dir, 0), bytes).unwrap();
