@@ -219,6 +219,8 @@ impl Scan {
             first,
             chain_before: chain,
             bytes: at as u64,
+            // What was written before may be in memory only.
+            synced: 0,
         };
         Ok(Some(Self {
             active,

@@ -18,6 +18,10 @@ use crate::audit::hash::Hash;
 use crate::audit::mac::MacKeys;
 use crate::machine::audit::{AuditEffect, Chained};
 
+/// A segment is synced when so much of it waits for the disk. Nobody waits for that here, but what is synced at once
+/// keeps the disk from the log: a whole segment for tens of milliseconds, on all nodes at the same record.
+const UNSYNCED_BYTES_MAX: u64 = 1 << 20;
+
 /// When a segment is sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -61,6 +65,8 @@ pub(super) struct Active {
     pub(super) first: u64,
     pub(super) chain_before: Hash,
     pub(super) bytes: u64,
+    /// The disk has so many of them for certain.
+    pub(super) synced: u64,
 }
 
 impl std::fmt::Debug for Active {
@@ -122,9 +128,8 @@ impl SegmentStore {
     /// # Errors
     /// When the disk refuses; nothing that was appended can be trusted then, and the process must end.
     pub fn sync(&mut self) -> Result<(), SegmentError> {
-        if let Some(active) = &self.active {
-            let synced = active.file.sync_data();
-            synced.map_err(SegmentError::io("sync", &active.path))?;
+        if let Some(active) = &mut self.active {
+            active.sync()?;
         }
         self.journal.sync()
     }
@@ -204,11 +209,10 @@ impl SegmentStore {
 
     /// Seals the active segment. All that belongs to it is durable before the manifest says so.
     fn seal(&mut self) -> Result<(), SegmentError> {
-        let Some(active) = self.active.take() else {
+        let Some(mut active) = self.active.take() else {
             return Ok(());
         };
-        let synced = active.file.sync_data();
-        synced.map_err(SegmentError::io("sync", &active.path))?;
+        active.sync()?;
         self.tiles.sync()?;
         let path = offsets_path(&self.dir);
         self.offsets
@@ -264,6 +268,7 @@ impl Active {
             first,
             chain_before: chain,
             bytes: 0,
+            synced: 0,
         };
         let mut header = Vec::new();
         frame::write_header(&mut header, first, &chain);
@@ -277,6 +282,18 @@ impl Active {
             .write_all(bytes)
             .map_err(SegmentError::io("write", &self.path))?;
         self.bytes += bytes.len() as u64;
+        match self.bytes - self.synced >= UNSYNCED_BYTES_MAX {
+            true => self.sync(),
+            false => Ok(()),
+        }
+    }
+
+    fn sync(&mut self) -> Result<(), SegmentError> {
+        if self.synced < self.bytes {
+            let synced = self.file.sync_data();
+            synced.map_err(SegmentError::io("sync", &self.path))?;
+            self.synced = self.bytes;
+        }
         Ok(())
     }
 }
@@ -284,4 +301,25 @@ impl Active {
 /// File of the places of records in their segments.
 pub(super) fn offsets_path(dir: &Path) -> PathBuf {
     dir.join("offsets")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_of_a_segment_than_that_waits_for_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut active = Active::create(dir.path(), 0, Hash::of(b"chain")).unwrap();
+        let mut n_syncs = 0;
+        for _ in 0..20 {
+            let before = active.synced;
+            active.write(&[7; 150_000]).unwrap();
+            assert!(active.bytes - active.synced < UNSYNCED_BYTES_MAX);
+            n_syncs += usize::from(active.synced > before);
+        }
+        assert_eq!(n_syncs, 2);
+        active.sync().unwrap();
+        assert_eq!(active.synced, active.bytes);
+    }
 }
