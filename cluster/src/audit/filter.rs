@@ -1,5 +1,8 @@
 //! Which records somebody wants to see.
 
+use std::collections::VecDeque;
+use std::ops::Range;
+
 use lockgate_proto::jsonrpc::{decode_str, members};
 
 use super::segment::{SegmentError, SegmentReader};
@@ -48,7 +51,27 @@ impl Filter {
     }
 }
 
-/// The last `n` records that `filter` lets pass, oldest first. Those before `from` are not looked at.
+/// Whether records can be compared with `text`: a time as they have it in `ts`, or the beginning of one, down to the year.
+#[must_use]
+pub fn is_time(text: &str) -> bool {
+    const SHAPE: &str = "0000-00-00T00:00:00.000Z";
+    let has_shape = |(byte, shape): (u8, u8)| match shape {
+        b'0' => byte.is_ascii_digit(),
+        mark => byte == mark,
+    };
+    (4..=SHAPE.len()).contains(&text.len()) && text.bytes().zip(SHAPE.bytes()).all(has_shape)
+}
+
+/// What [`tail`] has found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tail {
+    /// All that passes from this record on is in [`Tail::lines`].
+    pub start: u64,
+    /// Records that passed, oldest first.
+    pub lines: Vec<String>,
+}
+
+/// The last `n` records in `range` that `filter` lets pass. What the log does not have of `range` is left out.
 ///
 /// # Errors
 /// When the log can't be read.
@@ -56,28 +79,34 @@ pub fn tail(
     reader: &SegmentReader,
     filter: &Filter,
     n: usize,
-    from: u64,
-) -> Result<Vec<String>, SegmentError> {
-    let first = reader.first()?.max(from);
-    let mut end = reader.size();
-    let mut found: Vec<String> = Vec::new();
-    while end > first && found.len() < n {
-        let start = end.saturating_sub(WINDOW).max(first);
+    range: Range<u64>,
+) -> Result<Tail, SegmentError> {
+    let first = reader.first()?.max(range.start);
+    let mut start = reader.size().min(range.end);
+    let mut found = VecDeque::new();
+    while start > first && found.len() < n {
+        let end = start;
+        start = end.saturating_sub(WINDOW).max(first);
         let mut window = Vec::new();
         let mut records = reader.records(start, end)?;
         while let Some(record) = records.next()? {
             let line = String::from_utf8_lossy(record.line);
             if filter.matches(&line) {
-                window.push(line.into_owned());
+                window.push((record.seq, line.into_owned()));
             }
         }
-        let wanted = window.len().min(n - found.len());
-        window.drain(..window.len() - wanted);
-        window.append(&mut found);
-        found = window;
-        end = start;
+        for (seq, line) in window.into_iter().rev() {
+            found.push_front(line);
+            if found.len() == n {
+                start = seq;
+                break;
+            }
+        }
     }
-    Ok(found)
+    Ok(Tail {
+        start,
+        lines: found.into(),
+    })
 }
 
 #[cfg(test)]

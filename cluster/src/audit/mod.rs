@@ -20,6 +20,7 @@ pub mod proof;
 pub mod prove;
 pub mod record;
 pub mod segment;
+mod stats;
 pub(crate) mod text;
 pub mod time;
 pub mod tree;
@@ -32,6 +33,7 @@ pub use self::key::{KeyKind, SignerKey, VerifierKey};
 pub use self::mac::{KeyRanges, Mac, MacKey, MacKeys};
 pub use self::note::Note;
 pub use self::record::{Kind, Origin, Record};
+pub use self::stats::Stats;
 pub use self::text::is_plain;
 pub use self::tree::Frontier;
 pub use crate::machine::audit::{

@@ -19,7 +19,7 @@ use super::key::{VerifierKey, is_key_name};
 /// Most signatures of one note. C2SP signed-note demands 16 at least; a log has one, and one for each voter.
 const SIGNATURES_MAX: usize = 100;
 /// Largest note, in bytes.
-const NOTE_BYTES_MAX: usize = 64 << 10;
+pub(super) const NOTE_BYTES_MAX: usize = 64 << 10;
 
 /// Why a note or its key can't be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,12 +1,13 @@
 //! The audit log: its records as this node has them, how it does, and its keys.
 
+use std::error::Error;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::StatusCode;
-use lockgate_cluster::audit::filter::{Filter, tail};
-use lockgate_cluster::audit::leaf::{FIELDS, Head};
+use lockgate_cluster::audit::filter::{Filter, is_time, tail};
+use lockgate_cluster::audit::leaf::FIELDS;
 use lockgate_cluster::audit::segment::{SegmentError, SegmentReader};
-use lockgate_cluster::audit::{AuditCommand, KeyRanges, time};
+use lockgate_cluster::audit::{AuditCommand, KeyRanges, Stats, time};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -18,7 +19,9 @@ use super::service::Acting;
 use crate::config::AuditMode;
 use crate::telemetry::AuditGauges;
 
-/// Most records of one answer.
+/// Names in a query for records.
+const PARAMETERS: &[&str] = &["from", "before", "wait", "limit", "where", "since", "until"];
+/// Most records of one answer: 4 MB of them, as one has 4 KiB at most.
 const RECORDS_MAX: usize = 1000;
 /// Records of one answer when it is not said how many.
 const RECORDS: usize = 100;
@@ -32,104 +35,145 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// What is asked for.
 #[derive(Debug)]
 struct Wanted {
-    /// From this record on; the last ones, if it is not there.
-    from: Option<u64>,
+    range: Wish,
     limit: usize,
     wait: Duration,
     filter: Filter,
 }
 
+/// Where to look.
+#[derive(Clone, Copy, Debug)]
+enum Wish {
+    /// From this record on, for the first ones.
+    From(u64),
+    /// Before this record, for the last ones.
+    Before(u64),
+}
+
 /// What was found.
 #[derive(Debug)]
 struct Found {
+    /// Where to go on backwards; `None` when nothing is before.
+    previous: Option<u64>,
     /// Where to go on.
     next: u64,
     lines: Vec<String>,
 }
 
 /// Records that pass a filter (`?where=`, `?since=`, `?until=`): from the record `?from=` on, for which the answer waits
-/// up to `?wait=` seconds, otherwise the last ones; `?limit=` of them.
+/// up to `?wait=` seconds, otherwise the last ones, or the last ones before `?before=`; `?limit=` of them.
 pub(super) async fn records(parts: &Parts, query: Option<&str>) -> Result<Answer, ApiError> {
     let wanted = Wanted::read(query)?;
-    let reader = parts.cluster.audit_reader().ok_or_else(|| {
-        let message = "this node does not have all records yet";
-        ApiError::unavailable("no_records", message, "wait, or ask another node")
-    })?;
-    if let Some(from) = wanted.from {
+    let reader = reader(parts)?;
+    if let Wish::From(from) = wanted.range {
         let due = Instant::now() + wanted.wait;
         while reader.size() <= from && Instant::now() < due {
             sleep(LOOK_EVERY).await;
         }
     }
-    let found = tokio::task::spawn_blocking(move || wanted.find(&reader)).await;
-    let found = found.map_err(|_cut_off| {
-        ApiError::unavailable("cut_off", "the node is going down", "ask another node")
-    })?;
-    let found = found.map_err(|error| {
-        let remedy = "see the node's log, and `lockgate audit verify`";
-        ApiError::unavailable("unreadable", error.to_string(), remedy)
-    })?;
+    let found = look(move || wanted.find(&reader)).await?;
+    let previous = json!(found.previous);
     // Each line is a JSON object, and goes out as it is stored.
     let (next, lines) = (found.next, found.lines.join(","));
-    let body = format!("{{\"next\":{next},\"records\":[{lines}]}}");
+    let body = format!("{{\"previous\":{previous},\"next\":{next},\"records\":[{lines}]}}");
     Ok(answer::plain(StatusCode::OK, "application/json", body))
+}
+
+/// How much of the log this node has.
+pub(super) async fn stats(parts: &Parts, query: Option<&str>) -> Result<Answer, ApiError> {
+    refuse_unknown(query, &[])?;
+    let reader = reader(parts)?;
+    let stats = look(move || Stats::read(&reader)).await?;
+    Ok(answer::ok(&stats))
+}
+
+fn reader(parts: &Parts) -> Result<SegmentReader, ApiError> {
+    parts.cluster.audit_reader().ok_or_else(|| {
+        let message = "this node does not have all records yet";
+        ApiError::unavailable("no_records", message, "wait, or ask another node")
+    })
+}
+
+/// Reads files, where that holds up nobody.
+async fn look<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, SegmentError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let read = tokio::task::spawn_blocking(read).await;
+    let read = read.map_err(|_cut_off| {
+        ApiError::unavailable("cut_off", "the node is going down", "ask another node")
+    })?;
+    read.map_err(|error| {
+        let mut message = error.to_string();
+        if let Some(cause) = error.source() {
+            message = format!("{message}: {cause}");
+        }
+        let remedy = "see the node's log, and `lockgate audit verify`";
+        ApiError::unavailable("unreadable", message, remedy)
+    })
+}
+
+fn refuse_unknown(query: Option<&str>, known: &[&str]) -> Result<(), ApiError> {
+    let Some(name) = path::unknown(query, known) else {
+        return Ok(());
+    };
+    let message = format!("there is no parameter `{name}` here");
+    let remedy = match known {
+        [] => "leave it out".to_owned(),
+        known => format!("use {}", known.join(", ")),
+    };
+    Err(ApiError::invalid("unknown_parameter", message, remedy))
 }
 
 impl Wanted {
     fn read(query: Option<&str>) -> Result<Self, ApiError> {
-        let number = |name: &str| match path::query(query, name).map(|text| text.parse::<u64>()) {
-            None => Ok(None),
-            Some(Ok(number)) => Ok(Some(number)),
-            Some(Err(_)) => {
-                let message = format!("`{name}` is not a whole number");
-                Err(ApiError::invalid("invalid_number", message, "use digits"))
+        refuse_unknown(query, PARAMETERS)?;
+        let limit = number(query, "limit")?.and_then(|limit| usize::try_from(limit).ok());
+        let wait = Duration::from_secs(number(query, "wait")?.unwrap_or(0));
+        let range = match (number(query, "from")?, number(query, "before")?) {
+            (Some(from), None) => Wish::From(from),
+            (None, before) => Wish::Before(before.unwrap_or(u64::MAX)),
+            (Some(_), Some(_)) => {
+                let message = "`from` and `before` do not go together";
+                let remedy = "leave one of them out";
+                return Err(ApiError::invalid("invalid_range", message, remedy));
             }
         };
-        let mut equal = Vec::new();
-        for pair in path::queries(query, "where") {
-            let Some((field, value)) = pair.split_once('=') else {
-                let message = format!("`{pair}` is no field and value");
-                let remedy = "write field=value, for example kind=call";
-                return Err(ApiError::invalid("invalid_filter", message, remedy));
-            };
-            if !FIELDS.contains(&field) {
-                let message = format!("records have no field `{field}`");
-                let remedy = format!("use one of {}", FIELDS.join(", "));
-                return Err(ApiError::invalid("invalid_filter", message, remedy));
-            }
-            equal.push((field.to_owned(), value.to_owned()));
-        }
-        let limit = number("limit")?.and_then(|limit| usize::try_from(limit).ok());
-        let wait = Duration::from_secs(number("wait")?.unwrap_or(0));
         Ok(Self {
-            from: number("from")?,
+            range,
             limit: limit.unwrap_or(RECORDS).min(RECORDS_MAX),
             wait: wait.min(WAIT_MAX),
             filter: Filter {
-                equal,
-                since: path::query(query, "since"),
-                until: path::query(query, "until"),
+                equal: equal(query)?,
+                since: moment(query, "since")?,
+                until: moment(query, "until")?,
             },
         })
     }
 
     /// Reads files.
     fn find(&self, reader: &SegmentReader) -> Result<Found, SegmentError> {
-        let size = reader.size();
-        let Some(from) = self.from else {
-            let from = size.saturating_sub(SCAN_MAX);
-            let lines = tail(reader, &self.filter, self.limit, from)?;
-            let last = lines.last().and_then(|line| Head::read(line.as_bytes()));
-            // More may have come since the size was looked at.
-            let next = last.map_or(size, |last| size.max(last.seq + 1));
-            return Ok(Found { next, lines });
+        let (size, first) = (reader.size(), reader.first()?);
+        let before = |start: u64| (start > first).then_some(start);
+        let from = match self.range {
+            Wish::From(from) => from.max(first),
+            Wish::Before(end) => {
+                let end = end.min(size).max(first);
+                let range = end.saturating_sub(SCAN_MAX)..end;
+                let tail = tail(reader, &self.filter, self.limit, range)?;
+                return Ok(Found {
+                    previous: before(tail.start),
+                    next: end,
+                    lines: tail.lines,
+                });
+            }
         };
         let mut found = Found {
-            next: from.max(reader.first()?),
+            previous: before(from),
+            next: from,
             lines: Vec::new(),
         };
-        let end = size.min(found.next.saturating_add(SCAN_MAX));
-        let mut records = reader.records(found.next, end)?;
+        let end = size.min(from.saturating_add(SCAN_MAX));
+        let mut records = reader.records(from, end)?;
         while found.lines.len() < self.limit
             && let Some(record) = records.next()?
         {
@@ -141,6 +185,42 @@ impl Wanted {
         }
         Ok(found)
     }
+}
+
+fn number(query: Option<&str>, name: &str) -> Result<Option<u64>, ApiError> {
+    let number = path::query(query, name).map(|text| text.parse());
+    number.transpose().map_err(|_| {
+        let message = format!("`{name}` is not a whole number");
+        ApiError::invalid("invalid_number", message, "use digits")
+    })
+}
+
+fn moment(query: Option<&str>, name: &str) -> Result<Option<String>, ApiError> {
+    let time = path::query(query, name);
+    if time.as_deref().is_none_or(is_time) {
+        return Ok(time);
+    }
+    let message = format!("`{name}` is not a time");
+    let remedy = "write it in UTC as 2026-11-21, or 2026-11-21T08:00";
+    Err(ApiError::invalid("invalid_filter", message, remedy))
+}
+
+/// Fields and what they must be.
+fn equal(query: Option<&str>) -> Result<Vec<(String, String)>, ApiError> {
+    let pair = |pair: String| {
+        let Some((field, value)) = pair.split_once('=') else {
+            let message = format!("`{pair}` is no field and value");
+            let remedy = "write field=value, for example kind=call";
+            return Err(ApiError::invalid("invalid_filter", message, remedy));
+        };
+        if !FIELDS.contains(&field) {
+            let message = format!("records have no field `{field}`");
+            let remedy = format!("use one of {}", FIELDS.join(", "));
+            return Err(ApiError::invalid("invalid_filter", message, remedy));
+        }
+        Ok((field.to_owned(), value.to_owned()))
+    };
+    path::queries(query, "where").map(pair).collect()
 }
 
 /// Has another MAC key guard the records behind the one that says so.

@@ -31,6 +31,14 @@ pub(super) fn queries<'a>(
     found.map(|(_, value)| decode(&value.replace('+', " ")).unwrap_or_default())
 }
 
+/// First name in a query that is none of `known`.
+pub(super) fn unknown<'a>(query: Option<&'a str>, known: &[&str]) -> Option<&'a str> {
+    let pairs = query.unwrap_or_default().split('&');
+    let names = pairs.map(|pair| pair.split_once('=').map_or(pair, |(name, _)| name));
+    let mut named = names.filter(|name| !name.is_empty());
+    named.find(|name| !known.contains(name))
+}
+
 fn hex(digit: u8) -> Option<u8> {
     // One hex digit is below 16.
     char::from(digit).to_digit(16).map(|value| value as u8)
@@ -60,5 +68,21 @@ mod tests {
         assert_eq!(query(Some("observer=1"), "server"), None);
         assert_eq!(query(Some("server=%"), "server").as_deref(), Some(""));
         assert_eq!(query(None, "server"), None);
+    }
+
+    #[test]
+    fn a_name_that_nobody_knows_is_found() {
+        let known = ["a", "b"];
+        for (text, name) in [
+            ("a=1&b=2&a=3", None),
+            ("", None),
+            ("a=1&", None),
+            ("a=1&limit=3", Some("limit")),
+            ("limit", Some("limit")),
+            ("%61=1", Some("%61")),
+        ] {
+            assert_eq!(unknown(Some(text), &known), name, "{text}");
+        }
+        assert_eq!(unknown(None, &known), None);
     }
 }

@@ -27,6 +27,7 @@ pub(super) enum Operation {
     SessionEnd,
     Usage,
     AuditRecords,
+    AuditStats,
     AuditRotateKey,
     ConfigShow,
     ConfigReload,
@@ -92,6 +93,7 @@ pub(super) const ROUTES: &[(Method, &str, Operation)] = &[
         "/api/v1/audit/records",
         Operation::AuditRecords,
     ),
+    (Method::GET, "/api/v1/audit/stats", Operation::AuditStats),
     (
         Method::POST,
         "/api/v1/audit/rotate-key",

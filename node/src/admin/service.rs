@@ -194,6 +194,7 @@ async fn perform(
         Operation::SessionEnd => sessions::end(acting, part).await,
         Operation::Usage => usage::list(parts, query),
         Operation::AuditRecords => audit::records(parts, query).await,
+        Operation::AuditStats => audit::stats(parts, query).await,
         Operation::AuditRotateKey => audit::rotate_key(acting).await,
         Operation::ConfigShow => settings::show(parts),
         Operation::ConfigReload => settings::reload(acting).await,

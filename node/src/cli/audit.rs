@@ -1,6 +1,7 @@
-//! `lockgate audit`: reads the records in a data directory, or in a copy of one, for which no node need run; `tail` asks
-//! one that does.
+//! `lockgate audit`: asks a running node for its records, or reads those in a data directory, or in a copy of one, for
+//! which no node need run. What vouches for records and what takes them elsewhere reads files alone.
 
+mod look;
 mod tail;
 
 use std::fs::File;
@@ -8,28 +9,30 @@ use std::io::{BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use lockgate_cluster::audit::export::{Export, export_csv, export_jsonl};
-use lockgate_cluster::audit::filter::{self, Filter};
+use lockgate_cluster::audit::filter::{Filter, is_time};
 use lockgate_cluster::audit::leaf::FIELDS;
 use lockgate_cluster::audit::prove::prove;
 use lockgate_cluster::audit::segment::SegmentReader;
 use lockgate_cluster::audit::verify::{Report, Trust, Verdict, verify_export, verify_segments};
-use lockgate_cluster::audit::{Checkpoint, MacKeys, Note, Signers, VerifierKey};
+use lockgate_cluster::audit::{MacKeys, Signers, VerifierKey};
 use serde_json::{Value, json};
 
-use super::client::Client;
+use super::client::{Client, segment};
 use super::exit::{Exit, Failure};
 use super::out::Out;
 use super::progress::Progress;
 use super::sessions::{items, text};
 
-/// `method` of the records that say who signs.
-const SIGNERS: &str = "audit/signers";
+pub(super) use self::look::run as look;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Verb {
     /// Asks a running node.
     #[command(flatten)]
     Ask(Ask),
+    /// Asks a running node, or reads files.
+    #[command(flatten)]
+    Look(look::Look),
     /// Reads files.
     #[command(flatten)]
     Read(Read),
@@ -47,12 +50,6 @@ pub(super) enum Ask {
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Read {
-    /// Show the last records.
-    Log(LogArgs),
-    /// Say how many records and checkpoints there are.
-    Stats(Place),
-    /// Print the public keys that verify checkpoints. Keep them where nobody who can change the log can change them.
-    Signers(Place),
     /// Find out whether records were changed, removed, added or moved.
     ///
     /// Exit status 0: they were not. 1: they were, and the first one is named. 3: nothing wrong was found, but not all
@@ -76,17 +73,6 @@ pub(super) struct Place {
     /// Data directory of a node, or a copy of it.
     #[arg(long, value_name = "DIR", default_value = "lockgate-data")]
     data_dir: PathBuf,
-}
-
-#[derive(Debug, clap::Args)]
-pub(super) struct LogArgs {
-    #[command(flatten)]
-    place: Place,
-    /// How many.
-    #[arg(long, short, default_value_t = 20)]
-    lines: usize,
-    #[command(flatten)]
-    filter: FilterArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -149,9 +135,6 @@ async fn rotate_key(client: &Client, out: &mut Out) -> Result<Exit, Failure> {
 
 pub(super) fn read(verb: &Read, out: &mut Out) -> Result<Exit, Failure> {
     match verb {
-        Read::Log(args) => log(args, out),
-        Read::Stats(place) => stats(place, out),
-        Read::Signers(place) => signers(place, out),
         Read::Verify(args) => verify(args, out),
         Read::Prove { place, seq } => {
             let proof = prove(&place.open()?, *seq).map_err(|error| chain("", &error))?;
@@ -164,10 +147,13 @@ pub(super) fn read(verb: &Read, out: &mut Out) -> Result<Exit, Failure> {
 
 impl Place {
     fn open(&self) -> Result<SegmentReader, Failure> {
-        let dir = self.data_dir.join("cluster").join("audit");
-        let reader = SegmentReader::open(&dir);
-        reader.map_err(|error| chain("name the node's data directory with --data-dir", &error))
+        open(&self.data_dir)
     }
+}
+
+fn open(data_dir: &Path) -> Result<SegmentReader, Failure> {
+    let reader = SegmentReader::open(&data_dir.join("cluster").join("audit"));
+    reader.map_err(|error| chain("name the node's data directory with --data-dir", &error))
 }
 
 impl FilterArgs {
@@ -193,19 +179,25 @@ fn pair(text: &str) -> Result<(String, String), String> {
     Ok((field.to_owned(), value.to_owned()))
 }
 
-/// A time as records have it, or the beginning of one, down to the year.
 fn moment(text: &str) -> Result<String, String> {
-    const SHAPE: &str = "0000-00-00T00:00:00.000Z";
-    let has_shape = |(byte, shape): (u8, u8)| match shape {
-        b'0' => byte.is_ascii_digit(),
-        mark => byte == mark,
-    };
-    let is_one =
-        (4..=SHAPE.len()).contains(&text.len()) && text.bytes().zip(SHAPE.bytes()).all(has_shape);
-    match is_one {
+    match is_time(text) {
         true => Ok(text.to_owned()),
         false => Err("write it in UTC as 2026-11-21, or 2026-11-21T08:00".to_owned()),
     }
+}
+
+/// The filter as a part of a query, behind others.
+fn query(filter: &Filter) -> String {
+    let equal = filter.equal.iter();
+    let mut query: String = equal
+        .map(|(field, value)| format!("&where={}", segment(&format!("{field}={value}"))))
+        .collect();
+    for (name, time) in [("since", &filter.since), ("until", &filter.until)] {
+        if let Some(time) = time {
+            query.push_str(&format!("&{name}={}", segment(time)));
+        }
+    }
+    query
 }
 
 /// The error with its causes.
@@ -217,76 +209,6 @@ fn chain(remedy: &str, error: &dyn std::error::Error) -> Failure {
         cause = error.source();
     }
     Failure::new(message, remedy)
-}
-
-fn log(args: &LogArgs, out: &mut Out) -> Result<Exit, Failure> {
-    let found = filter::tail(&args.place.open()?, &args.filter.filter(), args.lines, 0);
-    let lines = found.map_err(|error| chain("", &error))?;
-    let records: Vec<Value> = lines
-        .iter()
-        .filter_map(|line| serde_json::from_str(line).ok())
-        .collect();
-    let heads = [
-        "seq",
-        "ts",
-        "node",
-        "kind",
-        "principal",
-        "method",
-        "tool",
-        "status",
-    ];
-    let row = |record: &Value| heads.map(|head| text(&record[head])).to_vec();
-    let rows: Vec<Vec<String>> = records.iter().map(row).collect();
-    out.table(&heads, &rows, &json!({ "records": records }));
-    Ok(Exit::Done)
-}
-
-fn stats(place: &Place, out: &mut Out) -> Result<Exit, Failure> {
-    let reader = place.open()?;
-    let failed = |error| chain("", &error);
-    let genesis = reader.genesis().map_err(failed)?;
-    let notes = reader.checkpoints().map_err(failed)?;
-    let last = notes.last().and_then(|note| Note::parse(note).ok());
-    let last = last.and_then(|note| Checkpoint::parse(note.text()).ok());
-    let value = json!({
-        "log": genesis.log,
-        "records": reader.size(),
-        "first": reader.first().map_err(failed)?,
-        "sealed_segments": reader.manifests().map_err(failed)?.len(),
-        "checkpoints": notes.len(),
-        "checkpoint_size": last.as_ref().map(|last| last.size),
-        "checkpoint_root": last.as_ref().map(|last| last.root.to_string()),
-    });
-    let members = value.as_object().into_iter().flatten();
-    let rows: Vec<Vec<String>> = members
-        .map(|(key, value)| vec![key.replace('_', " "), value.to_string().replace('"', "")])
-        .collect();
-    out.table(&["key", "value"], &rows, &value);
-    Ok(Exit::Done)
-}
-
-fn signers(place: &Place, out: &mut Out) -> Result<Exit, Failure> {
-    let filter = Filter {
-        equal: vec![
-            ("method".to_owned(), SIGNERS.to_owned()),
-            ("node".to_owned(), "@cluster".to_owned()),
-        ],
-        ..Filter::default()
-    };
-    let found =
-        filter::tail(&place.open()?, &filter, usize::MAX, 0).map_err(|error| chain("", &error))?;
-    let sets: Vec<Value> = found
-        .iter()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .map(|record| record["args"].clone())
-        .collect();
-    if sets.is_empty() {
-        let remedy = "wait until the cluster has signed its first checkpoint";
-        return Err(Failure::new("nobody signs this log yet", remedy));
-    }
-    out.value(&json!({ "signers": sets }));
-    Ok(Exit::Done)
 }
 
 fn verify(args: &VerifyArgs, out: &mut Out) -> Result<Exit, Failure> {
@@ -376,7 +298,7 @@ fn tell(report: &Report, out: &mut Out) -> Exit {
     exit
 }
 
-/// Keys as [`signers`] prints them.
+/// Keys as `lockgate audit signers` prints them.
 fn read_signers(path: &Path) -> Result<Vec<Signers>, Failure> {
     let bytes = std::fs::read(path).map_err(|error| named(path, &error))?;
     let value: Option<Value> = serde_json::from_slice(&bytes).ok();
@@ -433,4 +355,25 @@ fn export(args: &ExportArgs, out: &mut Out) -> Result<Exit, Failure> {
         out.done(&line, &json!({ "records": written }));
     }
     Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_go_into_the_query_whole() {
+        let filter = Filter {
+            equal: vec![
+                ("tool".to_owned(), "a&b=c".to_owned()),
+                ("kind".to_owned(), "call".to_owned()),
+            ],
+            since: Some("2026-11-21T08:00".to_owned()),
+            until: None,
+        };
+        assert_eq!(
+            query(&filter),
+            "&where=tool%3Da%26b%3Dc&where=kind%3Dcall&since=2026-11-21T08%3A00"
+        );
+    }
 }

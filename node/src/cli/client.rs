@@ -14,6 +14,7 @@ use super::exit::{Exit, Failure};
 pub(super) struct Client {
     base: Uri,
     token: Option<HeaderValue>,
+    plane: Plane,
 }
 
 impl Client {
@@ -25,7 +26,16 @@ impl Client {
         Ok(Self {
             base: address(admin)?,
             token,
+            plane: Plane::Admin,
         })
+    }
+
+    /// For a verb that reads files when it is told where they are.
+    pub(super) fn beside_files(self) -> Self {
+        Self {
+            plane: Plane::AdminBesideFiles,
+            ..self
+        }
     }
 
     pub(super) async fn get(&self, path: &str) -> Result<Value, Failure> {
@@ -81,7 +91,7 @@ impl Client {
         if let Some(token) = &self.token {
             request.headers_mut().insert(AUTHORIZATION, token.clone());
         }
-        exchange(request, Plane::Admin).await
+        exchange(request, self.plane).await
     }
 }
 

@@ -31,6 +31,8 @@ const EXTRA_ROOTS_VARIABLE: &str = "SSL_CERT_FILE";
 pub(super) enum Plane {
     /// The admin API.
     Admin,
+    /// The admin API, for what files of a stopped node say as well.
+    AdminBesideFiles,
     /// Where clients come in.
     Data,
 }
@@ -260,6 +262,9 @@ where
 fn unreachable(origin: &Origin, cause: &str) -> Failure {
     let option = match origin.plane {
         Plane::Admin => "its address (--admin or LOCKGATE_ADMIN)",
+        Plane::AdminBesideFiles => {
+            "its address (--admin or LOCKGATE_ADMIN); for the files of a stopped one its data directory (--data-dir)"
+        }
         Plane::Data => "the address where it serves MCP (--url)",
     };
     Failure::new(
@@ -275,7 +280,12 @@ mod tests {
     #[tokio::test]
     async fn the_remedy_names_the_option_of_the_address_that_is_silent() {
         let port = crate::port::Port::reserve();
-        for (plane, option) in [(Plane::Admin, "--admin"), (Plane::Data, "--url")] {
+        for (plane, option) in [
+            (Plane::Admin, "--admin"),
+            (Plane::AdminBesideFiles, "--admin"),
+            (Plane::AdminBesideFiles, "--data-dir"),
+            (Plane::Data, "--url"),
+        ] {
             let mut request = Request::new(Full::default());
             *request.uri_mut() = address(&port.address.to_string()).unwrap();
             let failure = begin(request, plane).await.unwrap_err();

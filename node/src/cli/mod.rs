@@ -231,6 +231,7 @@ fn dispatch(cli: Cli, starts: &dyn Starts, out: &mut Out) -> Result<Exit, Failur
         Verb::Init(args) => init::run(&args, out),
         Verb::Doctor(args) => wait(doctor::run(&args, &client()?, out)),
         Verb::Audit(audit::Verb::Ask(verb)) => wait(audit::ask(verb, &client()?, out)),
+        Verb::Audit(audit::Verb::Look(verb)) => wait(audit::look(&verb, client, out)),
         Verb::Audit(audit::Verb::Read(verb)) => audit::read(&verb, out),
         Verb::Config(verb) => wait(config::run(verb, &client()?, out)),
         Verb::Keys(verb) => wait(keys::run(verb, &client()?, out)),

@@ -59,7 +59,7 @@ servers:
 /// How to connect a client, for people. `program` is what they type to run this binary, `admin` where it listens to
 /// operators, `data_dir` where its state is.
 pub fn instructions(program: &str, listen: &str, admin: &str, data_dir: &Path) -> String {
-    let (typed, data_dir) = (program, quoted(&data_dir.display().to_string()));
+    let data_dir = data_dir.display();
     let program = match admin {
         ADMIN_DEFAULT => program.to_owned(),
         _ => format!("{program} --admin http://{admin}"),
@@ -81,11 +81,11 @@ Or call a tool from here:
     {program} tools list
     {program} tools call demo_add '{{"a": 2, "b": 40}}'
 
-Its state and its audit log are in {data_dir}:
+And see what its audit log has of it:
 
-    {typed} audit log --data-dir {data_dir}
+    {program} audit log
 
-Ctrl-C ends it, and removes that directory.
+Its state is in {data_dir}. Ctrl-C ends it, and removes that directory.
 "#
     )
 }
@@ -111,11 +111,15 @@ mod tests {
         let data = Path::new("/tmp/my demo");
         let text = instructions("./lockgate", "127.0.0.1:1", "127.0.0.1:7778", data);
         assert!(text.contains("\n    ./lockgate tools list\n"), "{text}");
-        let log = "\n    ./lockgate audit log --data-dir '/tmp/my demo'\n";
-        assert!(text.contains(log), "{text}");
+        assert!(text.contains("\n    ./lockgate audit log\n"), "{text}");
+        assert!(text.contains(" in /tmp/my demo. "), "{text}");
         let text = instructions("./lockgate", "127.0.0.1:1", "127.0.0.1:2", data);
         assert!(
             text.contains("\n    ./lockgate --admin http://127.0.0.1:2 tools list\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("\n    ./lockgate --admin http://127.0.0.1:2 audit log\n"),
             "{text}"
         );
     }

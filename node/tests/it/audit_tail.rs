@@ -120,12 +120,19 @@ async fn questions_that_make_no_sense_are_refused() {
         ("limit=-1", "invalid_number"),
         ("where=tool", "invalid_filter"),
         ("where=tol=x", "invalid_filter"),
+        ("since=yesterday", "invalid_filter"),
+        ("until=", "invalid_filter"),
+        ("from=1&before=2", "invalid_range"),
+        ("limit=1&sice=2026", "unknown_parameter"),
     ] {
         let answer = gateway
             .admin(&format!("/api/v1/audit/records?{query}"))
             .await;
         assert_eq!(answer["error"]["code"], code, "{query}");
     }
+    let stats = gateway.admin("/api/v1/audit/stats?by=tool").await;
+    let message = stats["error"]["message"].as_str().unwrap();
+    assert!(message.contains("`by`"), "{message}");
     let last = gateway.admin("/api/v1/audit/records?limit=1").await;
     let next = last["next"].as_u64().unwrap();
     let beyond = format!("/api/v1/audit/records?from={}", next + 100);

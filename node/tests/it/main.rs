@@ -7,6 +7,7 @@ mod audit_args;
 mod audit_cluster;
 mod audit_keys;
 mod audit_log;
+mod audit_look;
 mod audit_tail;
 mod bridge_asks;
 mod bridge_down;

@@ -177,6 +177,14 @@ impl SegmentReader {
         journal::read(&self.dir)
     }
 
+    /// How many good checkpoints there are, and the last one. Needs no memory for the others.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub fn last_checkpoint(&self) -> Result<(u64, Option<Vec<u8>>), SegmentError> {
+        journal::count(&self.dir)
+    }
+
     /// Nodes of the tree, for proofs.
     ///
     /// # Errors

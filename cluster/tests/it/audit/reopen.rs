@@ -220,15 +220,30 @@ fn the_last_records_are_found_by_their_fields() {
     let dir = tempfile::tempdir().unwrap();
     let store = log.store(dir.path());
     let reader: SegmentReader = store.reader();
-    let all = tail(&reader, &Filter::default(), 3, 0).unwrap();
-    assert_eq!(all.len(), 3);
+    let size = log.log.size();
+    let all = tail(&reader, &Filter::default(), 3, 0..u64::MAX).unwrap();
+    assert_eq!((all.lines.len(), all.start), (3, size - 3));
     let filter = Filter {
         equal: vec![("node".to_owned(), "n2".to_owned())],
         ..Filter::default()
     };
-    let found = tail(&reader, &filter, 2, 0).unwrap();
-    assert!(found.len() == 2 && found.iter().all(|line| line.contains("\"node\":\"n2\"")));
-    assert!(found[0] < found[1]);
+    let mut whole = tail(&reader, &filter, usize::MAX, 0..size).unwrap();
+    let is_wanted = |line: &String| line.contains("\"node\":\"n2\"");
+    assert!(whole.lines.len() > 2 && whole.lines.iter().all(is_wanted));
+    assert_eq!(whole.start, 0);
+    // Going back from where the last piece began finds each of them once.
+    let mut end = size;
+    while end > 0 {
+        let found = tail(&reader, &filter, 2, 0..end).unwrap();
+        let rest = whole.lines.len() - found.lines.len();
+        assert_eq!(whole.lines.split_off(rest), found.lines);
+        assert!(found.lines.len() == 2 || found.start == 0);
+        end = found.start;
+    }
+    assert!(whole.lines.is_empty());
+    let none = tail(&reader, &filter, 2, size..u64::MAX).unwrap();
+    assert_eq!((none.start, none.lines.len()), (size, 0));
+    assert_eq!(tail(&reader, &filter, 0, 0..size).unwrap().start, size);
 }
 
 #[test]

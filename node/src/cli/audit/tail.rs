@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::FilterArgs;
-use crate::cli::client::{Client, segment};
+use super::{FilterArgs, query};
+use crate::cli::client::Client;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::out::Out;
 use crate::cli::sessions::{items, text};
@@ -44,7 +44,7 @@ pub(in crate::cli) async fn run(
 }
 
 async fn follow(args: &Args, client: &Client, out: &mut Out) -> Result<Exit, Failure> {
-    let filter = query(&args.filter);
+    let filter = query(&args.filter.filter());
     let first = format!("audit/records?limit={}{filter}", args.lines);
     let mut answer = client.get(&first).await?;
     if !out.json {
@@ -69,44 +69,10 @@ async fn follow(args: &Args, client: &Client, out: &mut Out) -> Result<Exit, Fai
     }
 }
 
-fn query(filter: &FilterArgs) -> String {
-    let equal = filter.equal.iter();
-    let mut query: String = equal
-        .map(|(field, value)| format!("&where={}", segment(&format!("{field}={value}"))))
-        .collect();
-    for (name, time) in [("since", &filter.since), ("until", &filter.until)] {
-        if let Some(time) = time {
-            query.push_str(&format!("&{name}={}", segment(time)));
-        }
-    }
-    query
-}
-
 fn row(cells: &[String]) -> String {
     let cells = cells.iter().zip(COLUMNS);
     let cells: Vec<String> = cells
         .map(|(cell, (_, width))| format!("{cell:width$}"))
         .collect();
     cells.join("  ").trim_end().to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn filters_go_into_the_query_whole() {
-        let filter = FilterArgs {
-            equal: vec![
-                ("tool".to_owned(), "a&b=c".to_owned()),
-                ("kind".to_owned(), "call".to_owned()),
-            ],
-            since: Some("2026-11-21T08:00".to_owned()),
-            until: None,
-        };
-        assert_eq!(
-            query(&filter),
-            "&where=tool%3Da%26b%3Dc&where=kind%3Dcall&since=2026-11-21T08%3A00"
-        );
-    }
 }

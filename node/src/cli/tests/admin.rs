@@ -210,6 +210,44 @@ fn the_configuration_in_force_is_shown() {
 }
 
 #[test]
+fn the_audit_log_is_asked_until_enough_is_found_or_nothing_is_left() {
+    let page = |seqs: &[u64], previous: Option<u64>| {
+        let records: Vec<_> = seqs
+            .iter()
+            .map(|seq| serde_json::json!({ "seq": seq }))
+            .collect();
+        let body = serde_json::json!({ "next": 9, "previous": previous, "records": records });
+        (200, body.to_string())
+    };
+    let log = |lines: &str, pages: Vec<(u16, String)>| {
+        let (url, served) = gateway(pages);
+        let filter = ["--where", "tool=t"];
+        let verb = ["--json", "--admin", &url, "audit", "log", "--lines", lines];
+        let ran = lockgate(&[&verb[..], &filter].concat());
+        assert_eq!(ran.exit, Exit::Done, "{}", ran.err);
+        let printed: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+        let records = printed["records"].as_array().unwrap().iter();
+        let seqs: Vec<_> = records.map(|one| one["seq"].as_u64().unwrap()).collect();
+        (seqs, served.join().unwrap())
+    };
+    let (seqs, asked) = log("3", vec![page(&[7, 8], Some(5)), page(&[4], Some(4))]);
+    assert_eq!(seqs, [4, 7, 8]);
+    assert_eq!(
+        asked,
+        [
+            "GET /api/v1/audit/records?limit=3&where=tool%3Dt",
+            "GET /api/v1/audit/records?limit=1&before=5&where=tool%3Dt"
+        ]
+    );
+    let (seqs, asked) = log("2000", vec![page(&[8], Some(5)), page(&[], None)]);
+    assert_eq!((&seqs[..], asked.len()), (&[8][..], 2));
+    assert!(asked[0].contains("limit=1000&"), "{asked:?}");
+    // A node that does not come nearer to the beginning is not asked for ever.
+    let (seqs, asked) = log("9", vec![page(&[8], Some(5)), page(&[], Some(5))]);
+    assert_eq!((&seqs[..], asked.len()), (&[8][..], 2));
+}
+
+#[test]
 fn a_call_goes_through_the_data_plane() {
     let (url, served) = gateway(vec![
         (200, r#"{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-11-25"}}"#.to_owned()),
