@@ -131,6 +131,53 @@ fn what_was_not_applied_is_there_when_it_is_opened_again() {
     assert_eq!(n_entries(dir.path()), Ok(1));
 }
 
+/// A crash leaves any part of them in sled. Where the number is among them, all are.
+#[test]
+fn the_number_of_the_write_is_the_last_note() {
+    let all = [
+        Note::Sequence,
+        Note::Identity,
+        Note::Vote,
+        Note::Committed,
+        Note::Purged,
+    ];
+    let mut notes = Notes {
+        values: all.map(|note| (note, vec![note as u8])).into(),
+        upto: 7,
+        n_writes: 3,
+    };
+    let drained: Vec<_> = notes.drain().collect();
+    assert_eq!(drained.len(), all.len());
+    assert!(matches!(
+        drained.last(),
+        Some(Change::Note(Note::Sequence, value)) if *value == [Note::Sequence as u8]
+    ));
+    assert_eq!((notes.values.len(), notes.n_writes), (0, 0));
+}
+
+#[test]
+fn a_vote_outlives_a_crash_before_and_after_its_write_is_in_sled() {
+    for n_later in [0, 1, NOTES_EVERY - 2, NOTES_EVERY, 3 * NOTES_EVERY + 1] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = DurableLog::open(dir.path()).unwrap();
+        for vote in ["old", "new"] {
+            log.write(vec![Change::Note(Note::Vote, vote.into())])
+                .unwrap();
+        }
+        for index in 0..n_later {
+            log.write(put(index, 10)).unwrap();
+        }
+        assert_eq!(log.note(Note::Vote).unwrap().as_deref(), Some(&b"new"[..]));
+        let crashed = crashed(&dir);
+        drop(log);
+        for dir in [crashed.path(), dir.path()] {
+            assert_eq!(n_entries(dir), Ok(n_later));
+            let log = DurableLog::open(dir).unwrap();
+            assert_eq!(log.note(Note::Vote).unwrap().as_deref(), Some(&b"new"[..]));
+        }
+    }
+}
+
 #[test]
 fn a_log_of_a_program_without_a_journal_goes_on() {
     let dir = tempfile::tempdir().unwrap();
