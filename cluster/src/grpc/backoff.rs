@@ -22,10 +22,17 @@ impl Backoff {
         self.not_before.is_none_or(|at| now >= at)
     }
 
-    pub(super) fn on_failure(&mut self, now: Instant) {
+    /// Returns how long to wait.
+    pub(super) fn on_failure(&mut self, now: Instant) -> Duration {
         let pause = self.pause.map_or(FIRST, |pause| (pause * 2).min(LONGEST));
         self.pause = Some(pause);
         self.not_before = Some(now + pause);
+        pause
+    }
+
+    /// Whether the last attempt failed.
+    pub(super) fn has_failed(&self) -> bool {
+        self.pause.is_some()
     }
 
     pub(super) fn on_success(&mut self) {

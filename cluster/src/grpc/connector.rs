@@ -19,7 +19,7 @@ use tonic::codegen::Service;
 use tonic::codegen::http::Uri;
 
 use super::backoff::Backoff;
-use super::io::PeerIo;
+use super::io::{PeerIo, buffered};
 use crate::Clock;
 use crate::tls::Credentials;
 
@@ -126,7 +126,7 @@ impl Connector {
         }
         self.with_backoff(|backoff| match &connected {
             Ok(_connected) => backoff.on_success(),
-            Err(_) => backoff.on_failure(Instant::now()),
+            Err(_) => _ = backoff.on_failure(Instant::now()),
         });
         connected
     }
@@ -149,7 +149,7 @@ impl Connector {
         let anyone =
             ServerName::try_from("node").map_err(|error| failed(io::Error::other(error)))?;
         let tls = TlsConnector::from(config)
-            .connect(anyone, tcp)
+            .connect(anyone, buffered(tcp))
             .await
             .map_err(failed)?;
         let io = PeerIo::new(TlsStream::Client(tls), clock(), pending());

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use rustls::CommonState;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 use tokio_rustls::TlsStream;
@@ -16,9 +16,17 @@ use tonic::transport::server::Connected;
 
 use crate::tls::{Identity, identity_of, time_left};
 
+/// What is read of a connection at once: TLS itself asks for 4 KiB at a time, and an append of a round is larger.
+const READ_BYTES: usize = 32 << 10;
+
+/// The bytes below TLS.
+pub(super) fn buffered(tcp: TcpStream) -> BufReader<TcpStream> {
+    BufReader::with_capacity(READ_BYTES, tcp)
+}
+
 /// A connection and who is at its other end.
 pub(super) struct PeerIo {
-    stream: TlsStream<TcpStream>,
+    stream: TlsStream<BufReader<TcpStream>>,
     peer: Peer,
     /// Why the connection has to end, as soon as it has to.
     end: Pin<Box<dyn Future<Output = io::Error> + Send>>,
@@ -34,7 +42,7 @@ pub(super) struct Peer {
 impl PeerIo {
     /// Takes over a connection whose handshake is done. It ends when `closing` is ready.
     pub(super) fn new(
-        stream: TlsStream<TcpStream>,
+        stream: TlsStream<BufReader<TcpStream>>,
         now: SystemTime,
         closing: impl Future<Output = ()> + Send + 'static,
     ) -> Self {

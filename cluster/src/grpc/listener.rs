@@ -17,7 +17,7 @@ use tonic::transport::Server;
 use super::MESSAGE_BYTES_MAX;
 use super::engine::Engine;
 use super::guard::Guard;
-use super::io::PeerIo;
+use super::io::{PeerIo, buffered};
 use super::peer_service::{Handler, PeerService};
 use super::raft_service::RaftService;
 use super::router::Services;
@@ -37,6 +37,8 @@ const STREAMS_MAX: u32 = 1024;
 /// How much of a stream may be on the way.
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+/// Largest frame that is taken: an append of a round arrives as one, and wakes its reader once.
+const FRAME_BYTES_MAX: u32 = 1 << 20;
 /// After how long a silent connection is tried, and given up.
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(2);
 const KEEP_ALIVE_PATIENCE: Duration = Duration::from_secs(2);
@@ -73,6 +75,7 @@ impl Listener {
         let server = Server::builder()
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_frame_size(FRAME_BYTES_MAX)
             .max_concurrent_streams(STREAMS_MAX)
             .http2_keepalive_interval(Some(KEEP_ALIVE_EVERY))
             .http2_keepalive_timeout(Some(KEEP_ALIVE_PATIENCE));
@@ -164,7 +167,7 @@ async fn handshake(
 ) -> io::Result<PeerIo> {
     socket.set_nodelay(true)?;
     let acceptor = TlsAcceptor::from(Arc::clone(&credentials.material().grpc_server));
-    let stream = timeout(HANDSHAKE_MAX, acceptor.accept(socket)).await??;
+    let stream = timeout(HANDSHAKE_MAX, acceptor.accept(buffered(socket))).await??;
     let now = credentials.clock()();
     Ok(PeerIo::new(TlsStream::Server(stream), now, closing))
 }

@@ -3,8 +3,8 @@
 use std::future::Future;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::stream::{self, BoxStream};
@@ -17,11 +17,12 @@ use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError,
     StreamAppendResult, TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 
 use super::append::pieces;
+use super::backoff::Backoff as Outage;
 use super::convert::{
     self, Malformed, append_result_from, transfer_response_from, transfer_to, vote_request_to,
     vote_response_from,
@@ -57,6 +58,7 @@ impl NetworkFactory {
             target,
             member: member.clone(),
             lane,
+            outage: Mutex::default(),
         }
     }
 }
@@ -84,6 +86,8 @@ pub(crate) struct Network {
     target: RaftId,
     member: Member,
     lane: Lane,
+    /// How long streams of appends cannot be opened.
+    outage: Mutex<Outage>,
 }
 
 impl Network {
@@ -170,6 +174,31 @@ impl Network {
         Ok(results.boxed())
     }
 
+    /// Says once that the member cannot be reached and once that it can again, and waits after each failure: the engine
+    /// tries again at once, since the pauses of its own come with the requests, which a stream that was not opened does
+    /// not take.
+    async fn note_outage(&self, failure: Option<&RpcError>) {
+        let pause = {
+            let mut outage = self.outage.lock().unwrap_or_else(PoisonError::into_inner);
+            match failure {
+                Some(error) => {
+                    if !outage.has_failed() {
+                        tracing::warn!(%error, "another node gets no entries of the log");
+                    }
+                    outage.on_failure(Instant::now())
+                }
+                None => {
+                    if outage.has_failed() {
+                        tracing::info!(node = %self.member, "another node gets entries of the log again");
+                        outage.on_success();
+                    }
+                    return;
+                }
+            }
+        };
+        sleep(pause).await;
+    }
+
     /// Remembers what the member has, and keeps from the engine that it has lost some of it: the engine has no answer to
     /// that. To it the member can't be reached until it is none any more.
     fn note(
@@ -223,7 +252,12 @@ impl RaftNetworkV2<TypeConfig> for Network {
     {
         // The stream lasts as long as the leadership, so no time limit: one that has gone silent is found by the
         // keep-alive of its connection.
-        self.open_appends(input).boxed()
+        async {
+            let opened = self.open_appends(input).await;
+            self.note_outage(opened.as_ref().err()).await;
+            opened
+        }
+        .boxed()
     }
 
     async fn vote(

@@ -52,6 +52,11 @@ pub enum InitError {
     NoRuntime,
 }
 
+/// Lines of an actor would carry its number otherwise. The engine repeats several times a second that a node is away,
+/// which `lockgate_cluster` says once. A filter that names a crate or module comes after and wins.
+const QUIET: &str = "ractor=warn,openraft=warn,openraft::replication=error,openraft::core::heartbeat=error,\
+                     openraft::engine::handler::replication_handler=error";
+
 /// Logs and traces of this process.
 #[derive(Debug)]
 pub struct Telemetry {
@@ -66,8 +71,7 @@ pub struct Telemetry {
 ///
 /// See [`InitError`].
 pub fn init(settings: &config::Telemetry, node: &str) -> Result<Telemetry, InitError> {
-    // Lines of an actor would carry its number otherwise. A filter that names the crate comes after and wins.
-    let filter = format!("ractor=warn,openraft=warn,{}", settings.log_filter);
+    let filter = format!("{QUIET},{}", settings.log_filter);
     let filter = EnvFilter::try_new(filter).map_err(|source| InitError::Filter {
         filter: settings.log_filter.clone(),
         source,

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use futures_util::StreamExt;
 use futures_util::stream;
 use openraft::entry::RaftEntry;
@@ -6,11 +8,12 @@ use openraft::raft::{
     AppendEntriesResponse, StreamAppendError, TransferLeaderError, TransferLeaderRequest,
     VoteRequest,
 };
+use tokio::time::Instant;
 
 use super::super::NetworkFactory;
 use super::super::network::Network;
 use super::world::{LIMIT, World, log_id, request};
-use crate::raft::Vote;
+use crate::raft::{Member, Vote};
 
 pub(super) async fn network(world: &World) -> Network {
     let mut factory = NetworkFactory::new(world.links());
@@ -150,4 +153,26 @@ async fn a_refused_transfer_says_what_the_other_has() {
         .await;
     assert_eq!(ask.unwrap(), Err(moved));
     assert_eq!(world.fake.transfers.lock().unwrap()[0], asked);
+}
+
+/// The engine tries again at once.
+#[tokio::test]
+async fn streams_to_a_node_that_is_gone_are_tried_with_pauses() {
+    let world = World::new();
+    // Bound and closed again: nobody listens there.
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let member = Member {
+        address: gone.local_addr().unwrap().to_string(),
+        ..world.n2()
+    };
+    drop(gone);
+    let mut factory = NetworkFactory::new(world.links());
+    let mut network = factory.new_client(2, &member).await;
+    let began = Instant::now();
+    for _attempt in 0..4 {
+        let input = stream::iter([request(0, 1, 1)]);
+        let opened = network.stream_append(input, RPCOption::new(LIMIT)).await;
+        assert!(opened.is_err());
+    }
+    assert!(began.elapsed() >= Duration::from_millis(50 + 100 + 200 + 400));
 }

@@ -18,7 +18,7 @@ use tonic::codegen::http::{Request, Response};
 use tonic::server::NamedService;
 use tonic::transport::Server;
 
-use super::super::io::PeerIo;
+use super::super::io::{PeerIo, buffered};
 use super::super::peer_service::PeerService;
 use super::super::services::peer_server::PeerServer;
 use super::super::{Guard, Peers};
@@ -95,7 +95,7 @@ async fn serve(world: &World) -> (Member, Arc<Front>) {
         let (tls, front) = (tls.clone(), Arc::clone(&hearing));
         async move {
             let (socket, _address) = tcp.accept().await.unwrap();
-            let stream = tls.accept(socket).await.unwrap();
+            let stream = tls.accept(buffered(socket)).await.unwrap();
             let (hang_up, hung_up) = tokio::sync::oneshot::channel();
             *front.hang_up.lock().unwrap() = Some(hang_up);
             let closing = async move {
