@@ -99,7 +99,7 @@ impl Batcher {
             if !extract.reports.is_empty() {
                 sent.reports.push((Arc::clone(purse), extract.reports));
             }
-            let is_asked = !self.is_closing && wallet.decider(purse).is_none();
+            let is_asked = !self.is_closing && wallet.decider(purse, 1).is_none();
             if let Some(want) = extract.want.filter(|_| is_asked) {
                 sent.wants.push((Arc::clone(purse), want));
             }

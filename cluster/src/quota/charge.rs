@@ -93,7 +93,7 @@ impl Charge {
         let cut_off = wallet.is_cut_off();
         // All of them are looked at before any is spent from: who is refused by one limit uses up no other.
         for (purse, tokens) in &self.open {
-            if wallet.decider(purse).is_some() || purse.has(*tokens, now_us) {
+            if wallet.decider(purse, *tokens).is_some() || purse.has(*tokens, now_us) {
                 continue;
             }
             if *tokens > purse.limit().capacity() {
@@ -110,7 +110,8 @@ impl Charge {
         let mut lacking = None;
         let mut denial = None;
         self.open.retain(|(purse, tokens)| {
-            let open = lacking.is_some() || denial.is_some() || wallet.decider(purse).is_some();
+            let open =
+                lacking.is_some() || denial.is_some() || wallet.decider(purse, *tokens).is_some();
             if open || purse.spend(*tokens, now_us) {
                 if !open && purse.runs_low(now_us) {
                     wallet.ask(purse);
@@ -134,7 +135,7 @@ impl Charge {
     async fn pay_afar(self, wallet: &Wallet, deadline: Instant) -> Result<(), Denial> {
         for (purse, tokens) in self.open {
             // It became this node's own in the meantime: the next try finds it here.
-            let Some(decider) = wallet.decider(&purse) else {
+            let Some(decider) = wallet.decider(&purse, tokens) else {
                 return Err(unavailable(&purse));
             };
             wallet.counts().afar();
@@ -163,7 +164,7 @@ impl Wallet {
             });
         };
         // Not passed on a second time: two nodes that take each other for the primary would never end.
-        if self.decider(&purse).is_some() {
+        if self.decider(&purse, tokens).is_some() {
             return Err(unavailable(&purse));
         }
         let mut charge = Charge::default();

@@ -16,8 +16,8 @@ use crate::machine::quota::{Key, Limit};
 
 /// Purses that are kept. A call for a further key is refused: to let it through would be to have no limit.
 const N_PURSES_MAX: usize = 65_536;
-/// A limit of fewer tokens than this for each node is not divided: its primary decides every spend.
-const TOKENS_PER_NODE_MIN: u64 = 4;
+/// A limit of fewer spends than this for each node is not divided: its primary decides each of them.
+const SPENDS_PER_NODE_MIN: u64 = 4;
 
 /// Asks the primary of a key that is too small to be divided.
 ///
@@ -184,11 +184,13 @@ impl Wallet {
         self.cut_off.load(Ordering::Acquire)
     }
 
-    /// Whom to ask about `purse` if not this node.
-    pub(super) fn decider(&self, purse: &Purse) -> Option<&Arc<dyn Decider>> {
+    /// Whom to ask to spend `tokens` of `purse` if not this node.
+    pub(super) fn decider(&self, purse: &Purse, tokens: u64) -> Option<&Arc<dyn Decider>> {
         let n_nodes = self.n_nodes.load(Ordering::Relaxed) as u64;
-        let is_small =
-            n_nodes > 1 && purse.limit().capacity() < TOKENS_PER_NODE_MIN.saturating_mul(n_nodes);
+        let tokens_min = SPENDS_PER_NODE_MIN
+            .saturating_mul(n_nodes)
+            .saturating_mul(tokens);
+        let is_small = n_nodes > 1 && purse.limit().capacity() < tokens_min;
         if !is_small || self.is_primary.load(Ordering::Relaxed) {
             return None;
         }

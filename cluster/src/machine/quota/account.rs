@@ -1,6 +1,7 @@
 //! One account: the level of one key and what of it is out with the nodes. Pure arithmetic on integers, so that every
 //! node computes the same.
 
+use super::LEASE_US;
 use super::limit::Limit;
 use super::share;
 use super::time::Time;
@@ -179,8 +180,17 @@ impl Account {
         self.outstanding == 0 && self.level == limit.capacity()
     }
 
-    /// Microseconds until `need` tokens can be there, as far as the limit alone decides. `None` when they never can.
+    /// Microseconds until `need` tokens can be there. `None` when they never can. What is out with the nodes counts: it
+    /// may come back as soon as its leases end.
     pub(super) fn wait_us(&self, need: u64, limit: Limit, time: &Time) -> Option<u64> {
+        let flows_in = self.flows_in_us(need, limit, time);
+        let can_return = self.level.saturating_add(self.outstanding) >= need;
+        let returns = can_return.then_some(LEASE_US);
+        flows_in.into_iter().chain(returns).min()
+    }
+
+    /// The same, as far as the limit alone decides.
+    fn flows_in_us(&self, need: u64, limit: Limit, time: &Time) -> Option<u64> {
         if need > limit.capacity() {
             return None;
         }

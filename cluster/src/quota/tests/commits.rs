@@ -389,3 +389,62 @@ async fn a_limit_too_small_to_be_divided_is_decided_at_its_primary() {
     );
     assert!(others.iter().all(|wallet| wallet.active().is_empty()));
 }
+
+/// 1 token is a millionth of a dollar: it is the calls that are few.
+#[tokio::test(start_paused = true)]
+async fn a_budget_of_few_calls_is_spent_to_its_end_at_any_node() {
+    const COST: u64 = 10_000;
+    let limit = Limit::Budget {
+        amount: 6 * COST,
+        window_ms: 12 * 3_600_000,
+    };
+    let shared = Shared::new(&[("r", limit)], 3);
+    let first = shared.node(1);
+    let primary = || {
+        let wallet = Arc::clone(&first);
+        Some(Arc::new(Primary { wallet, limit }) as Arc<dyn Decider>)
+    };
+    let second = shared.node_with(2, primary());
+    let third = shared.node_with(3, primary());
+    sleep(Duration::from_secs(3)).await;
+    for wallet in [&third, &first, &second, &first, &second, &third] {
+        let mut charge = Charge::default();
+        charge.add(wallet.purse(&"r".into(), "a", limit, 0).unwrap(), COST);
+        charge.pay(wallet).await.unwrap();
+    }
+    for wallet in [&first, &second, &third] {
+        let mut charge = Charge::default();
+        charge.add(wallet.purse(&"r".into(), "a", limit, 0).unwrap(), COST);
+        let denial = charge.pay(wallet).await.unwrap_err();
+        assert!(matches!(denial, Denial::Exhausted { .. }), "{denial}");
+    }
+}
+
+/// What other nodes hold comes back when their leases end, long before the window does.
+#[tokio::test(start_paused = true)]
+async fn who_is_refused_while_others_hold_tokens_is_told_to_come_back_soon() {
+    let limit = Limit::Budget {
+        amount: 100,
+        window_ms: 12 * 3_600_000,
+    };
+    let shared = Shared::new(&[("r", limit)], 2);
+    let (first, second) = (shared.node(1), shared.node(2));
+    // A demand for which all is fetched ahead.
+    for _call in 0..10 {
+        pay(&first, "r", "a", limit).await.unwrap();
+        sleep(Duration::from_millis(10)).await;
+    }
+    sleep(Duration::from_secs(1)).await;
+    let mut charge = Charge::default();
+    charge.add(second.purse(&"r".into(), "a", limit, 0).unwrap(), 90);
+    let denial = charge.pay(&second).await.unwrap_err();
+    let retry_after = denial.retry_after().unwrap();
+    assert!(
+        retry_after <= Duration::from_secs(5),
+        "{denial}: {retry_after:?}"
+    );
+    sleep(Duration::from_secs(20)).await;
+    let mut charge = Charge::default();
+    charge.add(second.purse(&"r".into(), "a", limit, 0).unwrap(), 90);
+    charge.pay(&second).await.unwrap();
+}
