@@ -34,6 +34,7 @@ pub(super) async fn inject(
         Fault::PowerAll => lose_power(members, &[0, 1, 2], step.lasts).await,
         Fault::LyingLeader => lie::lie(members, api, leader, step.lasts).await,
         Fault::LyingFollower => lie::lie(members, api, follower, step.lasts).await,
+        Fault::FullFollower => fill_disk(members, follower, step.lasts).await,
         Fault::PauseLeader => {
             members.process(leader)?.signal(Signal::STOP)?;
             sleep(step.lasts).await;
@@ -98,6 +99,23 @@ async fn lose_power(
         members.ready(at).await?;
     }
     Ok(Some(format!("{} was dark", names(which))))
+}
+
+/// A node that can write no more has to end, so that whatever keeps it running knows and begins it again.
+async fn fill_disk(
+    members: &mut Members,
+    at: usize,
+    lasts: Duration,
+) -> anyhow::Result<Option<String>> {
+    members.fill_disk(at)?;
+    let status = members.ended(at).await;
+    let status = status.with_context(|| format!("n{} with a full disk", at + 1))?;
+    sleep(lasts).await;
+    members.make_room(at)?;
+    members.begin(at)?;
+    members.ready(at).await?;
+    let is_told = status.code() == Some(1);
+    Ok(is_told.then(|| format!("n{} ended", at + 1)))
 }
 
 async fn cut(

@@ -124,6 +124,7 @@ async fn carry_out(members: &mut Members, seed: u64) -> anyhow::Result<Known> {
     let told = load.stop(&nodes[..NODES], start).await?;
     let standing = settle(&mut api, NODES).await;
     members.check()?;
+    members.check_logs()?;
     Ok((told, steps, standing, spread))
 }
 

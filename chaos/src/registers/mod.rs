@@ -161,6 +161,7 @@ async fn carry_out(members: &mut Members, options: &Registers, seed: u64) -> any
     let told = load.stop(&nodes, start).await?;
     let standing = settle(&mut api, NODES).await;
     members.check()?;
+    members.check_logs()?;
     Ok((told, faults, standing))
 }
 

@@ -33,6 +33,8 @@ pub(super) enum Fault {
     LyingLeader,
     /// The same of a node that follows.
     LyingFollower,
+    /// The disk of a node that follows is full until the node has ended by itself, and for a while behind that.
+    FullFollower,
 }
 
 /// What a run may do.
@@ -42,12 +44,12 @@ pub(super) enum Kinds {
     Processes,
     /// And cut the ways between them.
     Ways,
-    /// Cut the power of disks, and have them lie.
+    /// Cut the power of disks, fill them, and have them lie.
     Disks,
 }
 
 impl Fault {
-    /// Those of a kind. The first three of them come first: a short run has to have them.
+    /// Those of a kind. The first four of them come first: a short run has to have them.
     fn all(kinds: Kinds) -> Vec<Self> {
         match kinds {
             Kinds::Processes => vec![
@@ -70,6 +72,7 @@ impl Fault {
                 Self::LyingFollower,
                 Self::PowerLeader,
                 Self::PowerAll,
+                Self::FullFollower,
                 Self::LyingLeader,
                 Self::PowerFollower,
             ],
@@ -77,7 +80,7 @@ impl Fault {
     }
 
     /// As many of them, from the front, come first.
-    const FIRST: usize = 3;
+    const FIRST: usize = 4;
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -94,6 +97,7 @@ impl Fault {
             Self::PowerAll => "power of all",
             Self::LyingLeader => "leader's disk lies",
             Self::LyingFollower => "a disk lies",
+            Self::FullFollower => "a full disk",
         }
     }
 }

@@ -54,6 +54,34 @@ impl Disk {
         self.mount()
     }
 
+    /// Takes all room that is left.
+    pub(super) fn fill(&self) -> anyhow::Result<()> {
+        let ballast = self.ballast();
+        File::create(&ballast)?;
+        let mut bytes = 0_u64;
+        // Beside what the node writes meanwhile, so that the last of it may take more than one attempt.
+        for piece in [64_u64 << 20, 1 << 20, 4 << 10, 4 << 10] {
+            loop {
+                let length = (bytes + piece).to_string();
+                if run(&["fallocate", "-l", &length, path(&ballast)?]).is_err() {
+                    break;
+                }
+                bytes += piece;
+            }
+        }
+        ensure!(bytes > 0, "the disk cannot be filled");
+        Ok(())
+    }
+
+    /// Gives it back.
+    pub(super) fn make_room(&self) -> anyhow::Result<()> {
+        Ok(std::fs::remove_file(self.ballast())?)
+    }
+
+    fn ballast(&self) -> PathBuf {
+        self.at.join("ballast")
+    }
+
     fn mount(&self) -> anyhow::Result<()> {
         // What is not synced stays in memory for as long as a run may take.
         let options = "loop,commit=300";

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 
 use anyhow::{Context as _, ensure};
 use rustix::process::Signal;
@@ -12,6 +12,9 @@ use super::disk::{self, Disk};
 use super::network::{PREFIX, run_of};
 use super::node::{KEY, KEY_ENV, Node, TOKEN};
 use super::{Liar, Network, Process};
+
+/// A log of a run of a few minutes is shorter: faults are said once, not for as long as they last.
+const LOG_BYTES_MAX: u64 = 2 << 20;
 
 /// What a cluster is made of.
 #[derive(Clone, Copy, Debug)]
@@ -155,6 +158,23 @@ impl Members {
         self.disk(at)?.restore()
     }
 
+    /// Leaves no room on the disk of a node.
+    pub(crate) fn fill_disk(&self, at: usize) -> anyhow::Result<()> {
+        self.disk(at)?.fill()
+    }
+
+    /// Makes room on the disk of a node again.
+    pub(crate) fn make_room(&self, at: usize) -> anyhow::Result<()> {
+        self.disk(at)?.make_room()
+    }
+
+    /// Waits until a node ends by itself. It runs no more until it begins again.
+    pub(crate) async fn ended(&mut self, at: usize) -> anyhow::Result<ExitStatus> {
+        let status = self.process(at)?.ended().await?;
+        self.nodes[at].process = None;
+        Ok(status)
+    }
+
     /// From now on the disk of a node says that it has written what it has not.
     pub(crate) async fn lie(&mut self, at: usize) -> anyhow::Result<Liar> {
         let log = self.home(at).with_extension("lies");
@@ -199,6 +219,20 @@ impl Members {
             ensure!(
                 !text.contains("panicked"),
                 "{name} has panicked: {}",
+                self.tail(at)
+            );
+        }
+        Ok(())
+    }
+
+    /// No node may fill a disk with what it says of the others.
+    pub(crate) fn check_logs(&self) -> anyhow::Result<()> {
+        for at in 0..self.nodes.len() {
+            let bytes = std::fs::metadata(self.log(at)).map_or(0, |log| log.len());
+            let name = &self.nodes[at].name;
+            ensure!(
+                bytes <= LOG_BYTES_MAX,
+                "the log of {name} has {bytes} bytes: {}",
                 self.tail(at)
             );
         }

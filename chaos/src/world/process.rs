@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -74,6 +74,12 @@ impl Process {
         let ended = tokio::time::timeout(STOP_MAX, self.child.wait()).await;
         ended.context("it does not end at SIGTERM")??;
         Ok(())
+    }
+
+    /// Waits until it ends by itself.
+    pub(crate) async fn ended(&mut self) -> anyhow::Result<ExitStatus> {
+        let ended = tokio::time::timeout(STOP_MAX, self.child.wait()).await;
+        Ok(ended.context("it does not end")??)
     }
 
     pub(crate) fn is_alive(&mut self) -> anyhow::Result<bool> {

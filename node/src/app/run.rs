@@ -135,6 +135,7 @@ where
         () = app.settled() => true,
         () = &mut terminated => false,
     };
+    let mut outcome = Ok(());
     if is_wanted {
         let guard = Guard::new(doors.address, &node.allowed_hosts, &node.allowed_origins);
         let service = Service::new(Arc::clone(&app.gateway), guard);
@@ -149,11 +150,15 @@ where
         readiness.send_replace(Readiness::Ready);
         tracing::info!(listen = %doors.address, "ready");
         (start.ready)(doors.address, doors.admin_address);
-        terminated.await;
+        let failed = tokio::select! {
+            () = &mut terminated => None,
+            () = failed(&app.cluster) => Some(StoreFailed),
+        };
         tracing::info!("shutting down; calls in flight finish");
         readiness.send_replace(Readiness::Draining);
         app.stop.cancel();
         let _served = serving.await;
+        outcome = failed.map_or(Ok(()), |failed| Err(failed.into()));
     }
     admin_stop.cancel();
     let _operated = operating.await;
@@ -161,7 +166,22 @@ where
         task.abort();
     }
     app.end().await;
-    Ok(())
+    outcome
+}
+
+/// The node could not write what its cluster is to keep, and takes no part in it any more.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the store of this node has failed, as the log says; see whether its disk is full or broken and start the node again: \
+     what was acknowledged is kept"
+)]
+struct StoreFailed;
+
+/// Returns when the node takes no changes any more. Without them it can serve no call: it has to end, so that whatever
+/// keeps it running sees it and begins it again.
+async fn failed(cluster: &Cluster) {
+    let mut views = cluster.watch();
+    while views.changed().await.is_ok() {}
 }
 
 /// Where a node is reached.

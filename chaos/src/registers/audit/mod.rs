@@ -88,6 +88,7 @@ async fn carry_out(members: &mut Members, options: &Audit) -> anyhow::Result<Rec
     let executed = executed.collect();
     let log = Log::read(members).await?;
     members.check()?;
+    members.check_logs()?;
     Ok(Record {
         told,
         executed,

@@ -122,6 +122,7 @@ async fn carry_out(
     let calls = load.stop().await?;
     let standing = settle(&mut api, NODES).await;
     members.check()?;
+    members.check_logs()?;
     let record = Record {
         executed_us: first(counter.executed()?),
         days: day()? - first_day + 1,
