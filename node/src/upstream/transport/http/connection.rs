@@ -21,6 +21,8 @@ use super::request::Request;
 
 /// What is read at once when nobody knows how much there is: an answer with its head, as most are.
 const READ_BYTES: usize = 8 << 10;
+/// As much is read at once when the last answer was that large.
+const READ_BYTES_MAX: usize = 256 << 10;
 
 /// Less room than this is not read into, so that events of a stream share buffers but no read is small.
 const ROOM_MIN: usize = 1 << 10;
@@ -31,6 +33,8 @@ pub(super) struct Connection {
     io: Io,
     /// What was read and not handed on.
     read: BytesMut,
+    /// Length of the last answer with its head. The next is likely to be as long, and then comes with one read.
+    last_len: usize,
     /// The body of the response that is being read.
     body: Body,
     /// What is left of a request that is being answered already.
@@ -77,6 +81,7 @@ impl Connection {
         Self {
             io,
             read: BytesMut::new(),
+            last_len: 0,
             body: Body::ended(),
             unwritten: None,
             is_last: false,
@@ -180,6 +185,7 @@ impl Connection {
                 match parse(&self.read).map_err(Cause::Malformed)? {
                     Parsed::Whole(head, body, len) => {
                         self.read.advance(len);
+                        self.last_len = len;
                         self.body = body;
                         return Poll::Ready(Ok(head));
                     }
@@ -190,7 +196,9 @@ impl Connection {
                     Parsed::Partial => {}
                 }
             }
-            if ready!(self.poll_read(READ_BYTES, cx))? == 0 {
+            // A read that does not fill its room says that nothing else is there.
+            let room = (self.last_len + 1).clamp(READ_BYTES, READ_BYTES_MAX);
+            if ready!(self.poll_read(room, cx))? == 0 {
                 return Poll::Ready(Err(Cause::Closed));
             }
         }
@@ -251,14 +259,14 @@ impl Connection {
     ) -> Poll<Result<Bytes, Cause>> {
         while self.read.len() < len {
             let missing = len - self.read.len();
-            // A read that does not fill its room says that nothing else is there, which the next request would have to
-            // ask the kernel for.
+            // One more, so that the last read does not fill its room.
             if ready!(self.poll_read(missing + 1, cx))? == 0 {
                 let closed = self.body.close().map_err(Cause::Malformed);
                 return Poll::Ready(Err(closed.err().unwrap_or(Cause::Closed)));
             }
         }
         self.body = Body::ended();
+        self.last_len += len;
         Poll::Ready(Ok(self.read.split_to(len).freeze()))
     }
 
