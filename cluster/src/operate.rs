@@ -19,6 +19,10 @@ use crate::view::View;
 
 /// How long the shards of a node may take to move away. A map with all shards moves within a few seconds.
 const SHARDS_LEAVE_MAX: Duration = Duration::from_secs(40);
+/// How long the calls of a node may take to end, and their records to come into the log.
+const CALLS_END_MAX: Duration = Duration::from_secs(30);
+/// A node that was asked so often how much is left and did not answer is gone.
+const SILENT_MAX: u32 = 3;
 /// Pause before a removal is tried again.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -88,8 +92,8 @@ impl Cluster {
         }
     }
 
-    /// Ends the membership of a node, whether it lives or not: its shards move to others first. `lost`: its disk is
-    /// gone as well.
+    /// Ends the membership of a node, whether it lives or not: its shards move to others first, its calls end, and the
+    /// log gets their records. `lost`: its disk is gone as well.
     ///
     /// # Errors
     ///
@@ -106,6 +110,9 @@ impl Cluster {
         }
         self.propose(NodesCommand::Drain { node, on: true }.into())
             .await?;
+        if !lost {
+            self.wait_until_finished(node).await;
+        }
         let deadline = Instant::now() + SHARDS_LEAVE_MAX;
         let mut views = self.watch();
         loop {
@@ -122,6 +129,42 @@ impl Cluster {
             }
             sleep(PAUSE).await;
         }
+    }
+
+    /// Waits until a node that was told to begin nothing new has nothing left that the log lacks. Not for one that does
+    /// not answer, nor for calls that take very long.
+    async fn wait_until_finished(&self, node: NodeId) {
+        // The node has to know that it drains before what it says counts.
+        let told = self.view().index();
+        let me = NodeId(self.running.proposer.engine().id());
+        let deadline = Instant::now() + CALLS_END_MAX;
+        let (mut n_silent, mut was_finished) = (0, false);
+        while Instant::now() < deadline {
+            let unfinished = match self.survey().await.get(&node.0) {
+                Some(sighting) if sighting.applied < told => Some(1),
+                Some(sighting) => sighting.unfinished,
+                None if node == me => {
+                    self.serving().drain(true);
+                    self.serving().unfinished()
+                }
+                None => {
+                    n_silent += 1;
+                    if n_silent == SILENT_MAX {
+                        return;
+                    }
+                    Some(1)
+                }
+            };
+            match unfinished {
+                // It cannot say.
+                None => return,
+                // Twice: a call may have been let in just before.
+                Some(0) if was_finished => return,
+                unfinished => was_finished = unfinished == Some(0),
+            }
+            sleep(PAUSE).await;
+        }
+        tracing::warn!(%node, "a node leaves before all its calls have ended");
     }
 
     /// Has another key seal, on every node, at `now_ms`. What older keys have sealed opens for `kept` more.

@@ -1,7 +1,8 @@
 //! `Serving`: whether this node may serve.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -20,6 +21,18 @@ struct Lease {
     /// Its end, in microseconds of [`boot_time`].
     until_us: AtomicU64,
     renewed: Notify,
+    /// Whether the node is about to leave the cluster.
+    drains: AtomicBool,
+    unfinished: OnceLock<Unfinished>,
+}
+
+/// Counts what a node has begun and not finished.
+struct Unfinished(Box<dyn Fn() -> u64 + Send + Sync>);
+
+impl fmt::Debug for Unfinished {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Unfinished").field(&(self.0)()).finish()
+    }
 }
 
 impl Serving {
@@ -53,6 +66,33 @@ impl Serving {
                 return;
             }
             renewed.await;
+        }
+    }
+
+    /// Whether it may begin nothing new, because it is about to leave the cluster.
+    pub fn is_draining(&self) -> bool {
+        let drains = |lease: &Arc<Lease>| lease.drains.load(Ordering::Acquire);
+        self.lease.as_ref().is_some_and(drains)
+    }
+
+    /// Tells the others, before this node leaves, how much it has begun that is not finished: calls, and records that
+    /// the log lacks. The first `count` stays.
+    pub fn report_unfinished(&self, count: impl Fn() -> u64 + Send + Sync + 'static) {
+        if let Some(lease) = &self.lease {
+            let _first = lease.unfinished.set(Unfinished(Box::new(count)));
+        }
+    }
+
+    /// What it has begun that is not finished; `None` while nobody counts.
+    pub(crate) fn unfinished(&self) -> Option<u64> {
+        let Unfinished(count) = self.lease.as_ref()?.unfinished.get()?;
+        Some(count())
+    }
+
+    /// It may begin nothing new, or may again.
+    pub(crate) fn drain(&self, on: bool) {
+        if let Some(lease) = &self.lease {
+            lease.drains.store(on, Ordering::Release);
         }
     }
 

@@ -163,13 +163,27 @@ impl Pipeline {
     }
 
     fn check_lease(&self) -> Result<(), CallError> {
-        let serves = self.serving.is_on();
-        serves.then_some(()).ok_or(CallError::NoLease)
+        if !self.serving.is_on() {
+            return Err(CallError::NoLease);
+        }
+        if self.serving.is_draining() {
+            return Err(CallError::Draining);
+        }
+        Ok(())
     }
 
     /// Calls in flight.
     pub fn calls_in_flight(&self) -> usize {
         self.calls.load(Ordering::Relaxed)
+    }
+
+    /// Calls in flight, and records of others that the log does not have yet.
+    pub fn unfinished(&self) -> u64 {
+        let waiting = self.audit.ledger().map_or(0, |ledger| {
+            let status = ledger.status();
+            status.last.saturating_sub(status.committed)
+        });
+        waiting + self.calls_in_flight() as u64
     }
 
     /// Runs one request that a server has to answer. `link` opens the connection once the call is allowed.

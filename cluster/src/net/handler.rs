@@ -19,6 +19,7 @@ use crate::machine::Refusal;
 use crate::machine::quota::Key;
 use crate::machine::snapshot::hashes_to_wire;
 use crate::raft::{AdminError, Engine, Member, PeerError, Peers as _, RaftId};
+use crate::serving::Serving;
 use crate::tls::Identity;
 
 /// How long an admission may take to get into the log.
@@ -34,6 +35,7 @@ pub(super) struct EngineHandler {
     admission: Admission,
     leases: Leases,
     spends: Spends,
+    serving: Serving,
     clock: Clock,
 }
 
@@ -44,6 +46,7 @@ impl EngineHandler {
         admission: Admission,
         leases: Leases,
         spends: Spends,
+        serving: Serving,
         clock: Clock,
     ) -> Self {
         Self {
@@ -52,6 +55,7 @@ impl EngineHandler {
             admission,
             leases,
             spends,
+            serving,
             clock,
         }
     }
@@ -93,6 +97,11 @@ impl EngineHandler {
 
     fn known(&self) -> Known {
         let state = Arc::clone(&self.engine.applied().borrow());
+        let me = NodeId(self.engine.id());
+        if let Some(me) = state.parts.nodes().members().get(&me) {
+            // Whoever hears of this state is to know that nothing new begins.
+            self.serving.drain(me.draining_since_ms.is_some());
+        }
         let (membership_log_id, membership) = membership_to_wire(&state.membership);
         let cluster = state.parts.nodes().cluster();
         Known {
@@ -178,6 +187,7 @@ impl Handler for EngineHandler {
             membership_log_id,
             membership: Some(membership),
             hashes: hashes_to_wire(state.parts.hashes()).hashes,
+            unfinished: self.serving.unfinished(),
         }
     }
 }

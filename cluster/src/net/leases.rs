@@ -154,12 +154,13 @@ pub(super) async fn renew(engine: Engine, leases: Leases, peers: Peers, serving:
         }
         let state = Arc::clone(&applied.borrow());
         let me = NodeId(engine.id());
-        let Some(boot) = state.parts.nodes().members().get(&me).map(|me| me.boot) else {
+        let Some(member) = state.parts.nodes().members().get(&me) else {
             continue;
         };
+        serving.drain(member.draining_since_ms.is_some());
         let number = holder.renew(boot_time());
         let renewal = LeaseRenewal {
-            boot,
+            boot: member.boot,
             applied: state.index,
             lacks_audit: engine.audit().lacking().borrow().is_some(),
         };

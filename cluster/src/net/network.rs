@@ -117,6 +117,7 @@ impl raft::Network for Net {
             admission,
             leases.clone(),
             parts.spends.clone(),
+            parts.serving.clone(),
             credentials.clock(),
         );
         let (stop, stopped) = watch::channel(false);

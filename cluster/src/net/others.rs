@@ -40,6 +40,8 @@ pub struct Sighting {
     pub committed: u64,
     /// Index up to which it has applied the log.
     pub applied: u64,
+    /// Calls that have not ended and audit records that the log does not have; `None` when it does not say.
+    pub unfinished: Option<u64>,
 }
 
 impl From<pb::StatusResponse> for Sighting {
@@ -51,6 +53,7 @@ impl From<pb::StatusResponse> for Sighting {
             last_log: status.last_log,
             committed: status.committed,
             applied: status.applied,
+            unfinished: status.unfinished,
         }
     }
 }

@@ -30,6 +30,11 @@ pub(super) fn ready(parts: &Parts, with_details: bool) -> Answer {
     let agreement = parts.cluster.agreement();
     let (status, word) = match (readiness, audited) {
         (Readiness::Ready, _) if !serves => (StatusCode::SERVICE_UNAVAILABLE, "no_lease"),
+        // It is about to leave the cluster.
+        (Readiness::Ready, _) if parts.cluster.serving().is_draining() => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            Readiness::Draining.as_str(),
+        ),
         // What it holds is not what the cluster has agreed on.
         (Readiness::Ready, _) if agreement.is_minority => {
             (StatusCode::SERVICE_UNAVAILABLE, "diverged")

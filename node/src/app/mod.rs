@@ -125,6 +125,13 @@ impl App {
             limits.calls_max,
         );
         let pipeline = Arc::new(pipeline.while_serving(cluster.serving().clone()));
+        let counted = Arc::downgrade(&pipeline);
+        let unfinished = move || {
+            counted
+                .upgrade()
+                .map_or(0, |pipeline| pipeline.unfinished())
+        };
+        cluster.serving().report_unfinished(unfinished);
         let room = WaitingRoom::new(Arc::clone(&sealer), config.node.bridge, clock_ms());
         let room = Some(Arc::new(room));
         let upstreams = Upstreams::new(view.node(), limits.answer_bytes_max, room)

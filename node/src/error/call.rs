@@ -174,7 +174,7 @@ pub enum CallError {
         what: &'static str,
     },
     /// This node is going away; nothing was started.
-    #[error("this node is shutting down")]
+    #[error("this node is going away")]
     Draining,
     /// This node has lost the cluster, so it can't know what was taken away meanwhile.
     #[error("this node is cut off from its cluster and serves nothing until it is back")]

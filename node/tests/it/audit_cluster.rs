@@ -95,3 +95,41 @@ async fn every_call_has_its_records_when_a_node_was_killed() {
 async fn in_quorum_mode_every_answer_has_its_record_when_a_node_was_killed() {
     one_log_whoever_dies("{ mode: quorum }", &["ok"]).await;
 }
+
+/// Calls go on at the node that leads until it is taken out.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_answer_of_a_node_that_is_removed_has_its_records() {
+    let fleet = Fleet::start(DEMO).await;
+    let leaves = &fleet.nodes[2];
+    succeeded(&leaves.cli(&["cluster", "transfer-leader", "n3"]).await);
+    let calls = async {
+        let mut n_answered = 0_usize;
+        loop {
+            let arguments = json!({"name": "demo_echo", "arguments": {"text": "x"}});
+            let answer = leaves.client().stateless("tools/call", arguments).await;
+            match answer.status {
+                200 => n_answered += 1,
+                503 => return n_answered,
+                status => panic!("{status}"),
+            }
+        }
+    };
+    let removal = async {
+        // Under way before it begins.
+        eventually("calls are recorded", async || {
+            let stats = fleet.nodes[0].cli(&["audit", "stats"]).await;
+            succeeded(&stats)["records"].as_u64() > Some(20)
+        })
+        .await;
+        succeeded(&fleet.nodes[0].cli(&["cluster", "remove", "n3"]).await);
+    };
+    let (n_answered, ()) = tokio::join!(calls, removal);
+    let of_leaver = |record: &&Value| record["tool"] == "demo_echo" && record["node"] == "n3";
+    let log = audit(&fleet.data_dir("n1"), &["log", "--lines", "100000"]);
+    let records = log["records"].as_array().unwrap();
+    let (results, intents): (Vec<&Value>, Vec<&Value>) = records
+        .iter()
+        .filter(of_leaver)
+        .partition(|record| record["intent"].is_u64());
+    assert_eq!((intents.len(), results.len()), (n_answered, n_answered));
+}
