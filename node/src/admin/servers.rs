@@ -15,16 +15,15 @@ use super::parts::Parts;
 use super::service::Acting;
 use super::status::timestamp;
 use crate::config;
-use crate::upstream::{ErasStatus, Status};
+use crate::upstream::{ErasStatus, Status, is_same};
 
 /// All servers: those that run, then added ones that cannot be used here, with the reason.
 pub(super) fn list(parts: &Parts) -> Answer {
     let view = parts.cluster.view();
-    let added = |name: &ServerName| view.servers().iter().any(|server| server.name == *name);
     let running = parts.upstreams.all();
     let mut servers: Vec<Value> = running
         .iter()
-        .map(|server| shown(parts, &server.status(), added(&server.settings().name)))
+        .map(|server| shown(parts, &server.status(), is_added(parts, server.settings())))
         .collect();
     let resting = view.servers().iter().filter(|server| {
         let name = server.name.as_str();
@@ -149,13 +148,20 @@ fn parse(parts: &Parts, name: &str, settings: &Value) -> Result<config::Server, 
 }
 
 fn is_of_file(parts: &Parts, name: &str) -> bool {
-    let (registry, view) = (parts.registry.load(), parts.cluster.view());
-    registry
-        .servers
-        .iter()
-        .any(|server| server.name.as_str() == name)
-        && !view
-            .servers()
-            .iter()
-            .any(|server| server.name.as_str() == name)
+    let registry = parts.registry.load();
+    let mut servers = registry.servers.iter();
+    let server = servers.find(|server| server.name.as_str() == name);
+    server.is_some_and(|server| !is_added(parts, server))
+}
+
+/// Whether these settings were added at run time. Where the file has a server of the name, the added one rests.
+fn is_added(parts: &Parts, settings: &config::Server) -> bool {
+    let view = parts.cluster.view();
+    let mut added = view.servers().iter();
+    let Some(added) = added.find(|added| added.name == settings.name) else {
+        return false;
+    };
+    let json = serde_json::from_str(&added.settings).ok();
+    let parsed = json.and_then(|json| parse(parts, added.name.as_str(), &json).ok());
+    parsed.is_some_and(|parsed| is_same(&parsed, settings))
 }

@@ -302,11 +302,12 @@ fn stdio_caller(app: &App, key: Option<&str>) -> anyhow::Result<Arc<Authenticate
             bearer.context(format!("{STDIO_KEY} is no API key"))?,
         );
     }
-    app.gateway
-        .identities
-        .load()
-        .authenticate(&headers)
-        .with_context(|| {
-            format!("set {STDIO_KEY} to a key of the configuration, or allow `identity.anonymous`")
-        })
+    let identities = app.gateway.identities.load();
+    identities.authenticate(&headers).with_context(|| {
+        let known = format!("set {STDIO_KEY} to a key of the configuration");
+        match (key, identities.anonymous()) {
+            (Some(_), Some(_)) => format!("{known}, or unset it to be the anonymous caller"),
+            _ => format!("{known}, or allow `identity.anonymous`"),
+        }
+    })
 }

@@ -250,13 +250,24 @@ async fn send<S>(
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let broken = |error: hyper::Error| unreachable(origin, &error.to_string());
+    let broken = |error: hyper::Error| match error.is_parse() {
+        true => no_http(origin, &error),
+        false => unreachable(origin, &error.to_string()),
+    };
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
         .map_err(broken)?;
     // Ends with the connection, which ends with `sender` and the answer; its error also fails those.
     drop(spawn_named("cli-connection", connection));
     sender.send_request(request).await.map_err(broken)
+}
+
+/// Somebody answers there, and not in HTTP: most likely in TLS.
+fn no_http(origin: &Origin, error: &hyper::Error) -> Failure {
+    Failure::new(
+        format!("{} does not answer in HTTP: {error}", origin.address),
+        "write https:// where the gateway has `tls`, or name the address of another port",
+    )
 }
 
 fn unreachable(origin: &Origin, cause: &str) -> Failure {
@@ -291,6 +302,28 @@ mod tests {
             let failure = begin(request, plane).await.unwrap_err();
             assert!(failure.remedy.contains(option), "{failure:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_no_http_is_told_from_none() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut request = Request::new(Full::default());
+        *request.uri_mut() = address(&listener.local_addr().unwrap().to_string()).unwrap();
+        let answering = async {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            // A fatal alert of TLS, as a listener of HTTPS sends it to a client that speaks HTTP.
+            tokio::io::AsyncWriteExt::write_all(&mut socket, b"\x15\x03\x03\x00\x02\x02\x32")
+                .await
+                .unwrap();
+            socket
+        };
+        let (answered, _socket) = tokio::join!(begin(request, Plane::Data), answering);
+        let failure = answered.unwrap_err();
+        assert!(
+            failure.message.contains("does not answer in HTTP"),
+            "{failure:?}"
+        );
+        assert!(failure.remedy.contains("https://"), "{failure:?}");
     }
 
     #[test]

@@ -138,6 +138,9 @@ struct Cli {
     verb: Verb,
 }
 
+/// Where the admin API is when nobody says.
+const ADMIN: &str = "http://127.0.0.1:7778";
+
 #[derive(Debug, clap::Args)]
 struct Global {
     /// Print JSON instead of tables.
@@ -149,7 +152,7 @@ struct Global {
         global = true,
         env = "LOCKGATE_ADMIN",
         value_name = "URL",
-        default_value = "http://127.0.0.1:7778"
+        default_value = ADMIN
     )]
     admin: String,
 }
@@ -222,7 +225,10 @@ fn run_args(args: impl IntoIterator<Item = OsString>, starts: &dyn Starts, out: 
 }
 
 fn dispatch(cli: Cli, starts: &dyn Starts, out: &mut Out) -> Result<Exit, Failure> {
-    let client = || Client::new(&cli.global.admin, std::env::var("LOCKGATE_TOKEN").ok());
+    // A variable that is set to nothing says nothing.
+    let admin = Some(&*cli.global.admin).filter(|admin| !admin.is_empty());
+    let admin = admin.unwrap_or(ADMIN);
+    let client = || Client::new(admin, std::env::var("LOCKGATE_TOKEN").ok());
     match cli.verb {
         Verb::Serve(options) => starts.serve(options).map(|()| Exit::Done),
         Verb::Stdio(options) => starts.stdio(options).map(|()| Exit::Done),

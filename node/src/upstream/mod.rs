@@ -55,6 +55,7 @@ pub use self::bridge::{BridgedStream, OwnCatalog, UpListener, UpStream, Waiting,
 pub use self::guarded::GuardedStream;
 pub use self::handle::UpstreamHandle;
 pub use self::retry::CallClass;
+pub(crate) use self::sameness::is_same;
 pub use self::session_key::{Owner, SessionKey};
 pub(crate) use self::set::DRAIN_LIMIT;
 pub use self::set::{Diff, Upstreams};

@@ -8,7 +8,7 @@ use crate::config::{Server, Transport};
 /// them from the configuration itself: a changed rule costs no session and no child.
 ///
 /// Taken apart without `..`, so that a new setting cannot be forgotten here.
-pub(super) fn is_same(a: &Server, b: &Server) -> bool {
+pub(crate) fn is_same(a: &Server, b: &Server) -> bool {
     let Server {
         name,
         transport,

@@ -251,3 +251,40 @@ async fn a_client_that_only_listens_hears_the_successor_of_its_server() {
     assert_eq!(events.message().await.unwrap().json(), updated);
     gateway.stop().await;
 }
+
+/// The one that was added rests then, and comes back when the file lets go of the name.
+#[tokio::test]
+async fn a_server_of_the_file_takes_the_place_of_one_that_was_added() {
+    let gateway = Gateway::start(&config("\"*\"", "")).await;
+    let admin = gateway.admin_url();
+    let cli = async |args: &[&str]| {
+        let run = tokio::process::Command::new(BINARY)
+            .args(["--admin", &admin])
+            .args(args)
+            .output();
+        run.await.unwrap()
+    };
+    let added = cli(&["servers", "add", "dyn", "--", BINARY, "demo-server"]).await;
+    assert!(added.status.success(), "{added:?}");
+    let source = async || {
+        let servers = gateway.admin("/api/v1/servers").await;
+        let servers = servers["servers"].as_array().unwrap().clone();
+        let found = servers.into_iter().find(|server| server["name"] == "dyn");
+        found.map(|server| server["source"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(source().await.as_deref(), Some("registry"));
+    let of_file = format!("  dyn: {{ command: \"{BINARY}\", args: [demo-server], timeout: 7s }}");
+    gateway.reconfigure(&config("\"*\"", &of_file));
+    eventually("the file's runs", async || {
+        source().await.as_deref() == Some("file")
+    })
+    .await;
+    let refused = cli(&["servers", "remove", "dyn"]).await;
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    gateway.reconfigure(&config("\"*\"", ""));
+    eventually("the added one runs again", async || {
+        source().await.as_deref() == Some("registry")
+    })
+    .await;
+    gateway.stop().await;
+}
