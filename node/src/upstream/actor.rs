@@ -22,7 +22,7 @@ use super::core::{Effect, Eras, Event, Machine, Phase, Settings, Timer};
 use super::errand;
 use super::jitter;
 use super::own_session::OwnSession;
-use super::shared::{LastError, Published, Shared, bit};
+use super::shared::{Published, Shared, bit};
 
 /// Longest wait of a server that ends for its own session, if that is being opened.
 const OPENING_MAX: Duration = Duration::from_secs(2);
@@ -223,26 +223,26 @@ impl ActorState {
     }
 
     fn take_catalog(&mut self, era: Era, result: Result<Catalog, UpstreamError>) -> Event {
-        let (done, (ttl, has_untold)) = match result {
+        match result {
             Ok(catalog) => {
-                let life = (catalog.ttl, catalog.has_untold());
+                let (ttl, has_untold) = (catalog.ttl, catalog.has_untold());
                 let catalog = self.shared.interner.intern(catalog);
                 match era {
                     Era::Session => self.take_session_catalog(catalog),
                     Era::Stateless => self.published.stateless = Some(catalog),
                 }
-                (true, life)
+                Event::Fetched {
+                    era,
+                    done: true,
+                    ttl,
+                    has_untold,
+                    shut_for: Duration::ZERO,
+                }
             }
             Err(error) => {
                 self.note(&error);
-                (false, (None, false))
+                Event::unfetched(era, self.shared.shut_for())
             }
-        };
-        Event::Fetched {
-            era,
-            done,
-            ttl,
-            has_untold,
         }
     }
 
@@ -393,10 +393,7 @@ impl ActorState {
     }
 
     fn note(&mut self, error: &UpstreamError) {
-        self.published.last_error = Some(LastError {
-            text: errand::describe(error).into(),
-            at: Instant::now(),
-        });
+        self.published.last_error = Some(self.shared.reason_of(error));
     }
 
     /// Endpoints that no call has proved alive. Children are none: their end is noticed when it happens.
@@ -425,12 +422,7 @@ impl Errand {
     fn lost(self) -> Event {
         match self {
             Self::Probe => Event::Probed(None),
-            Self::Fetch(era) => Event::Fetched {
-                era,
-                done: false,
-                ttl: None,
-                has_untold: false,
-            },
+            Self::Fetch(era) => Event::unfetched(era, Duration::ZERO),
             Self::Listen(era) => Event::ListenEnded {
                 era,
                 offered: true,

@@ -129,6 +129,7 @@ impl Admission {
             UpstreamError::AtLimit { .. } => return,
             _ => return self.succeed(),
         };
+        self.endpoint.note_failure(error);
         self.failed(cause);
     }
 

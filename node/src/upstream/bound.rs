@@ -293,14 +293,17 @@ impl Inner {
             let link = self.link.load_full();
             if !moved && self.should_move(&link, &trail) {
                 moved = true;
-                Box::pin(self.reopen(&link)).await?;
+                if let Err(refusal) = Box::pin(self.reopen(&link)).await {
+                    return Err(trail.end(refusal));
+                }
                 continue;
             }
             let claimed = dispatch::admit_at(shared, &link.endpoint).await;
             let admission = match claimed {
                 // The breaker opened only just now: the next turn moves the session.
                 Err(_) if !moved && self.should_move(&link, &trail) => continue,
-                claimed => claimed?,
+                Err(refusal) => return Err(trail.end(refusal)),
+                Ok(admission) => admission,
             };
             let (replied, held) = match pause {
                 None => {

@@ -1,12 +1,16 @@
 //! Life of one server. Pure: no clock, no channel, no actor; events in, effects out.
 //!
 //! ```text
-//! Probing --[eras found]-----------------> Up     and the catalog of each era is fetched
-//! Probing --[no answer]------------------> Down   probed again after 0.5 s x 2^n, at most 30 s
-//! Down    --[wait over, or a call wants]-> Probing
+//! Probing --[a catalog is there]---------> Up
+//! Probing --[no answer, or no catalog]---> Down   tried again after 0.5 s x 2^n, at most 30 s, but not before a
+//!                                                 breaker lets the catalog be asked for
+//! Down    --[a catalog is there]---------> Up     however many of its probes were answered before
 //! Up      --[no catalog can be fetched]--> Down
 //! Up      --[nobody at any endpoint]-----> Down   until a check passes
 //! ```
+//!
+//! To try is to find out the eras, and then to fetch the catalog of each; where the configuration decrees the era, it is
+//! to fetch alone.
 //!
 //! Beside that, for each era, its catalog is kept current, and for each endpoint, its health. A timer is named by what
 //! it is for; arming it again replaces it.
@@ -118,7 +122,7 @@ impl Eras {
 pub(super) enum Phase {
     /// Nothing is known yet.
     Probing,
-    /// It answered when last asked.
+    /// It gave a catalog when last asked.
     Up,
     /// It did not.
     Down,
@@ -147,12 +151,13 @@ pub(super) enum Event {
     /// A probe ended; `None` when there was no answer.
     Probed(Option<Eras>),
     /// Fetching a catalog ended. `ttl` is how long it may be kept, if the server said so; `has_untold`: some of it may
-    /// change without a word.
+    /// change without a word; `shut_for`: how long breakers let nobody ask again.
     Fetched {
         era: Era,
         done: bool,
         ttl: Option<Duration>,
         has_untold: bool,
+        shut_for: Duration,
     },
     /// The server says that a list changed.
     ListChanged(Era),
@@ -172,6 +177,19 @@ pub(super) enum Event {
     ErasDoubted,
     /// A timer ran out. With [`Timer::Health`], `silent` has a bit for each endpoint without traffic.
     TimerOver { timer: Timer, silent: u64 },
+}
+
+impl Event {
+    /// A catalog could not be fetched.
+    pub(super) fn unfetched(era: Era, shut_for: Duration) -> Self {
+        Self::Fetched {
+            era,
+            done: false,
+            ttl: None,
+            has_untold: false,
+            shut_for,
+        }
+    }
 }
 
 /// What the actor has to do.
@@ -204,7 +222,10 @@ pub(super) struct Machine {
     probed_at: Option<Instant>,
     /// Whether a probe has ever found the eras.
     probed: bool,
+    /// Whether the last probe found an era, and the endpoints have not gone silent since.
+    answered: bool,
     verdict_at: Option<Instant>,
+    /// Attempts in a row that brought no catalog.
     failures: u32,
     session: Keeper,
     stateless: Keeper,
@@ -221,6 +242,7 @@ impl Machine {
             probing: false,
             probed_at: None,
             probed: false,
+            answered: false,
             verdict_at: None,
             failures: 0,
             session: Keeper::new(Era::Session),
@@ -258,11 +280,16 @@ impl Machine {
                 done,
                 ttl,
                 has_untold,
+                shut_for,
             } => {
                 self.verdict_at = Some(now);
-                self.keeper_mut(era)
-                    .on_fetched(done, (ttl, has_untold), effects);
-                self.on_fetched(effects);
+                let keeper = self.keeper_mut(era);
+                if done {
+                    keeper.on_fetched(ttl, has_untold, effects);
+                } else {
+                    keeper.on_unfetched(shut_for, effects);
+                }
+                self.on_fetched(era, shut_for, effects);
             }
             // Of an era that it has lost meanwhile, a late word.
             Event::ListChanged(era) if self.eras.speaks(era) == Some(false) => {}
@@ -284,7 +311,10 @@ impl Machine {
                 self.checks.on_checked(endpoint, passed, effects);
                 self.look_at_checks();
                 if passed && self.phase == Phase::Down {
-                    self.retry(effects);
+                    // Of a server that answers, and yet gives no catalog, it says nothing new.
+                    if !self.answered {
+                        self.retry(effects);
+                    }
                 } else if is_back {
                     // It may have come back as another.
                     self.on_eras_doubted(now, effects);
@@ -304,6 +334,8 @@ impl Machine {
     /// Tries to reach the server: by a probe, or at once by what the configuration decrees.
     fn retry(&mut self, effects: &mut Vec<Effect>) {
         match self.settings.era {
+            // It is being tried: its catalog is under way.
+            EraChoice::Auto if self.answered && self.is_fetching() => {}
             EraChoice::Auto => self.probe(effects),
             EraChoice::Session => self.session.fetch(effects),
             EraChoice::Stateless => self.stateless.fetch(effects),
@@ -321,12 +353,12 @@ impl Machine {
         self.probing = false;
         self.probed_at = Some(now);
         self.verdict_at = Some(now);
+        self.answered = found.is_some_and(|eras| eras.spoken().next().is_some());
         match found {
-            Some(eras) if eras.spoken().next().is_some() => {
+            // It is up when its catalog is there.
+            Some(eras) if self.answered => {
                 self.probed = true;
                 self.eras = eras;
-                self.phase = Phase::Up;
-                self.failures = 0;
                 for era in eras.spoken() {
                     self.keeper_mut(era).fetch(effects);
                 }
@@ -334,38 +366,52 @@ impl Machine {
             // An answer without any era is as useless as no answer, but it is a verdict.
             Some(eras) => {
                 self.eras = eras;
-                self.go_down(effects);
+                self.go_down(Duration::ZERO, effects);
             }
-            // Silence is no evidence against what was found before.
-            None if self.phase == Phase::Up && self.probed => {}
-            None => self.go_down(effects),
+            // Silence is no evidence against what was found before, and a catalog under way decides by itself.
+            None if self.probed && (self.phase == Phase::Up || self.is_fetching()) => {}
+            None => self.go_down(Duration::ZERO, effects),
         }
-        if self.phase == Phase::Up {
+        if self.answered || self.phase != Phase::Down {
             effects.push(Effect::Arm(Timer::Reprobe, self.settings.probe_interval));
         }
         effects.push(Effect::Announce);
     }
 
-    fn go_down(&mut self, effects: &mut Vec<Effect>) {
+    /// Tried again not before `shut_for` is over: until then nobody could ask for a catalog.
+    fn go_down(&mut self, shut_for: Duration, effects: &mut Vec<Effect>) {
         self.phase = Phase::Down;
         self.failures = self.failures.saturating_add(1);
         // Where the configuration decrees the era nothing is probed, and the keeper has a timer of its own.
         if self.settings.era == EraChoice::Auto {
-            effects.push(Effect::Arm(Timer::Probe, backoff(self.failures)));
+            let wait = backoff(self.failures).max(shut_for);
+            effects.push(Effect::Arm(Timer::Probe, wait));
         }
     }
 
     /// One catalog is enough to be up; when none of them can be had the server is down.
-    fn on_fetched(&mut self, effects: &mut Vec<Effect>) {
-        let reached = self.eras.spoken().any(|era| self.keeper(era).is_reached());
-        let settled = self.eras.spoken().all(|era| self.keeper(era).is_settled());
+    fn on_fetched(&mut self, era: Era, shut_for: Duration, effects: &mut Vec<Effect>) {
+        let is_reached = |era| {
+            let keeper = self.keeper(era);
+            // What was fetched before it went down says nothing of now.
+            keeper.is_reached() && (self.phase == Phase::Up || !keeper.is_fetching())
+        };
+        let reached = self.eras.spoken().any(is_reached);
+        // Of an era that it has lost meanwhile, a late word.
+        let counts = self.eras.speaks(era) == Some(true);
         if reached {
             self.phase = Phase::Up;
             self.failures = 0;
-        } else if settled && self.phase != Phase::Down {
-            self.go_down(effects);
+        } else if counts && !self.is_fetching() {
+            self.go_down(shut_for, effects);
         }
         effects.push(Effect::Announce);
+    }
+
+    /// Whether a catalog is under way.
+    fn is_fetching(&self) -> bool {
+        let mut spoken = self.eras.spoken();
+        spoken.any(|era| self.keeper(era).is_fetching())
     }
 
     /// Without any endpoint a server is down. The checks have timers, and the first that passes begins anew: a server
@@ -373,6 +419,7 @@ impl Machine {
     fn look_at_checks(&mut self) {
         if self.phase == Phase::Up && self.checks.all_failing() {
             self.phase = Phase::Down;
+            self.answered = false;
         }
     }
 
@@ -388,14 +435,16 @@ impl Machine {
         if self.phase == Phase::Down {
             self.retry(effects);
         }
-        let nothing_to_wait_for = self.phase == Phase::Up && !self.checks.any_under_way();
+        let is_there = self.answered || self.phase == Phase::Up;
+        let nothing_to_wait_for = is_there && !self.checks.any_under_way();
         if nothing_to_wait_for {
             effects.push(Effect::Announce);
         }
     }
 
     fn on_eras_doubted(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        if self.settings.era != EraChoice::Auto {
+        // One that is down is probed until it is up.
+        if self.settings.era != EraChoice::Auto || self.phase == Phase::Down {
             return;
         }
         let age = self.probed_at.map(|at| now.saturating_duration_since(at));
@@ -416,6 +465,9 @@ impl Machine {
             Timer::Reprobe if self.phase != Phase::Up => {}
             Timer::Reprobe => self.probe(effects),
             Timer::Fetch(era) if self.eras.speaks(era) == Some(false) => {}
+            // The next probe decides whether there is anybody to fetch it from.
+            Timer::Fetch(_)
+                if self.phase == Phase::Down && self.settings.era == EraChoice::Auto => {}
             Timer::Fetch(era) => self.keeper_mut(era).on_due(effects),
             Timer::Check(endpoint) => self.checks.on_due(endpoint, effects),
             Timer::Health => {

@@ -93,7 +93,10 @@ where
 {
     let mut trail = Trail::default();
     loop {
-        let admission = admit(shared, &trail).await?;
+        let admission = match admit(shared, &trail).await {
+            Ok(admission) => admission,
+            Err(refusal) => return Err(trail.end(refusal)),
+        };
         let endpoint = Arc::clone(&admission.endpoint);
         let index = endpoint.index;
         match attempt(endpoint).await {
@@ -111,6 +114,8 @@ where
 pub(super) struct Trail {
     attempts: u32,
     tried: u64,
+    /// How the last attempt ended that may have reached the server.
+    failure: Option<UpstreamError>,
     /// Held while a second send is under way.
     budget: Option<BudgetPermit>,
 }
@@ -133,12 +138,11 @@ impl Trail {
         self.tried |= bit(index);
         let policy = &shared.settings.retry;
         match retry::decide(policy, class, &error, self.attempts, jitter::unit()) {
-            Verdict::GiveUp => Err(error),
-            Verdict::Elsewhere(_) if shared.has_other(self.tried) => Ok(()),
+            Verdict::GiveUp => return Err(self.end(error)),
+            Verdict::Elsewhere(_) if shared.has_other(self.tried) => {}
             Verdict::Elsewhere(wait) => {
                 self.tried = 0;
                 come_back(shared, wait).await;
-                Ok(())
             }
             Verdict::Again(wait) => {
                 self.budget = None;
@@ -149,8 +153,20 @@ impl Trail {
                 if !shared.has_other(self.tried) {
                     sleep(wait).await;
                 }
-                Ok(())
             }
+        }
+        if !error.nothing_sent() {
+            self.failure = Some(error);
+        }
+        Ok(())
+    }
+
+    /// The error of a call that ends with `last`. Where that says that nothing was sent, an attempt before it that may
+    /// have reached the server counts for more.
+    pub(super) fn end(&mut self, last: UpstreamError) -> UpstreamError {
+        match self.failure.take() {
+            Some(failure) if last.nothing_sent() => failure,
+            _ => last,
         }
     }
 }

@@ -1,13 +1,18 @@
 //! One address of a server with everything that is counted about it. Read and written by calls, without locks.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use tokio::time::Instant;
+
+use crate::error::UpstreamError;
 
 use super::balance::View;
 use super::breaker::BreakerHandle;
 use super::far::Far;
+use super::shared::LastError;
 
 /// Shared by all calls to one address.
 #[derive(Debug)]
@@ -26,6 +31,7 @@ pub(super) struct Endpoint {
     began: Instant,
     /// Milliseconds from `began` to the last answer.
     answered_ms: AtomicU64,
+    last_failure: ArcSwapOption<LastError>,
 }
 
 impl Endpoint {
@@ -47,6 +53,7 @@ impl Endpoint {
             healthy: AtomicBool::new(true),
             began: Instant::now(),
             answered_ms: AtomicU64::new(0),
+            last_failure: ArcSwapOption::empty(),
         }
     }
 
@@ -82,6 +89,17 @@ impl Endpoint {
         let ms = now.saturating_duration_since(self.began).as_millis();
         self.answered_ms
             .store(u64::try_from(ms).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Keeps a failure that the breaker counts, for those whom the breaker refuses later.
+    pub(super) fn note_failure(&self, error: &UpstreamError) {
+        self.last_failure
+            .store(Some(Arc::new(LastError::now(error))));
+    }
+
+    /// The last of them.
+    pub(super) fn last_failure(&self) -> Option<LastError> {
+        self.last_failure.load().as_deref().cloned()
     }
 
     /// Time since the last answer, or since the start.

@@ -65,6 +65,10 @@ impl Keeper {
         self.reached
     }
 
+    pub(super) fn is_fetching(&self) -> bool {
+        self.fetching
+    }
+
     /// Fetches now, unless it does already.
     pub(super) fn fetch(&mut self, effects: &mut Vec<Effect>) {
         if !self.fetching {
@@ -82,21 +86,25 @@ impl Keeper {
         self.fetch(effects);
     }
 
+    /// Nobody is let ask again before `shut_for` is over.
+    pub(super) fn on_unfetched(&mut self, shut_for: Duration, effects: &mut Vec<Effect>) {
+        self.fetching = false;
+        self.settled = true;
+        self.reached = false;
+        self.connected = false;
+        self.failures = self.failures.saturating_add(1);
+        self.arm(backoff(self.failures).max(shut_for), effects);
+    }
+
     pub(super) fn on_fetched(
         &mut self,
-        done: bool,
-        (ttl, has_untold): (Option<Duration>, bool),
+        ttl: Option<Duration>,
+        has_untold: bool,
         effects: &mut Vec<Effect>,
     ) {
         self.fetching = false;
         self.settled = true;
-        self.reached = done;
-        if !done {
-            self.connected = false;
-            self.failures = self.failures.saturating_add(1);
-            self.arm(backoff(self.failures), effects);
-            return;
-        }
+        self.reached = true;
         self.failures = 0;
         self.ttl = ttl.unwrap_or(TTL_DEFAULT).max(TTL_MIN);
         self.has_untold = has_untold;

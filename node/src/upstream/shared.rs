@@ -21,6 +21,7 @@ use super::bridge::{self, WaitingRoom};
 use super::catalog::{Catalog, Interner};
 use super::core::{Eras, Phase};
 use super::endpoint::Endpoint;
+use super::errand;
 use super::far::Far;
 use super::retry::Budget;
 
@@ -44,6 +45,16 @@ pub(super) struct LastError {
     /// With its causes.
     pub(super) text: Arc<str>,
     pub(super) at: Instant,
+}
+
+impl LastError {
+    /// Of an error that has just happened.
+    pub(super) fn now(error: &UpstreamError) -> Self {
+        Self {
+            text: errand::describe(error).into(),
+            at: Instant::now(),
+        }
+    }
 }
 
 /// What the actor publishes.
@@ -257,6 +268,25 @@ impl Shared {
             retry_after,
             may_recover,
         }
+    }
+
+    /// How long every breaker refuses every call, whatever a health check finds. Zero when a call may pass.
+    pub(super) fn shut_for(&self) -> Duration {
+        let rejected = self.rejection();
+        if rejected.may_recover {
+            return Duration::ZERO;
+        }
+        rejected.retry_after
+    }
+
+    /// What people are told of `error`. A breaker that refuses says nothing of why it does: that is the failure which it
+    /// counted last.
+    pub(super) fn reason_of(&self, error: &UpstreamError) -> LastError {
+        let failures = self.endpoints.iter().filter_map(|one| one.last_failure());
+        failures
+            .filter(|_| matches!(error, UpstreamError::BreakerOpen { .. }))
+            .max_by_key(|failure| failure.at)
+            .unwrap_or_else(|| LastError::now(error))
     }
 
     /// Tells the actor, if there is one just now.

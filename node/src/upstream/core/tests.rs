@@ -1,8 +1,6 @@
-//! Scripts and a simulated world for the core.
+//! Scripts for the core.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use proptest::prelude::*;
+mod world;
 
 use super::*;
 
@@ -30,12 +28,14 @@ fn era(word: &str) -> Era {
 fn event(word: &str) -> Event {
     let (verb, rest) = word.split_once(':').unwrap_or((word, ""));
     let index = || rest.parse().unwrap();
-    let fetched = |done, ttl| Event::Fetched {
+    let fetched = |ttl| Event::Fetched {
         era: era(rest),
-        done,
+        done: true,
         ttl,
         has_untold: verb == "partly",
+        shut_for: Duration::ZERO,
     };
+    let unfetched = |secs| Event::unfetched(era(rest), Duration::from_secs(secs));
     let ended = |offered, secs| Event::ListenEnded {
         era: era(rest),
         offered,
@@ -50,10 +50,11 @@ fn event(word: &str) -> Event {
                 stateless: Some(eras.contains('t')),
             }),
         }),
-        "fetched" => fetched(true, None),
-        "partly" => fetched(true, Some(Duration::from_secs(30))),
-        "hasty" => fetched(true, Some(Duration::ZERO)),
-        "unfetched" => fetched(false, None),
+        "fetched" => fetched(None),
+        "partly" => fetched(Some(Duration::from_secs(30))),
+        "hasty" => fetched(Some(Duration::ZERO)),
+        "unfetched" => unfetched(0),
+        "shut" => unfetched(48),
         "changed" => Event::ListChanged(era(rest)),
         "deaf" => ended(false, 0),
         "dropped" => ended(true, 1),
@@ -262,6 +263,80 @@ fn a_server_without_any_catalog_is_down() {
 }
 
 #[test]
+fn a_server_that_answers_and_gives_no_catalog_is_tried_again_with_back_off() {
+    // The keeper's own timers (`s@…`) decide nothing here: the probe comes first.
+    check(
+        "start probed:s unfetched:s due:s due:probe probed:s unfetched:s due:s due:probe probed:s unfetched:s",
+        "health@10000 probe | fetch:s! again@3600000 news | s@500 probe@500 news |  | probe \
+         | fetch:s! again@3600000 news | s@1000 probe@1000 news |  | probe \
+         | fetch:s! again@3600000 news | s@2000 probe@2000 news",
+    );
+    // A catalog ends the count.
+    check(
+        "start probed:s unfetched:s due:probe probed:s fetched:s changed:s due:s unfetched:s",
+        "health@10000 probe | fetch:s! again@3600000 news | s@500 probe@500 news | probe \
+         | fetch:s! again@3600000 news | listen:s news | s@100 | fetch:s | s@500 probe@500 news",
+    );
+}
+
+#[test]
+fn a_server_is_tried_again_when_its_breakers_let_it_be_asked() {
+    check(
+        "start probed:s shut:s",
+        "health@10000 probe | fetch:s! again@3600000 news | s@48000 probe@48000 news",
+    );
+    check_decreed(
+        EraChoice::Session,
+        "start shut:s",
+        "health@10000 fetch:s! | s@48000 news",
+    );
+}
+
+#[test]
+fn both_eras_fail_as_one_attempt() {
+    check(
+        "start probed:st unfetched:s unfetched:t due:probe probed:st unfetched:t unfetched:s",
+        "health@10000 probe | fetch:s! fetch:t! again@3600000 news | s@500 news | t@500 probe@500 news | probe \
+         | fetch:s! fetch:t! again@3600000 news | t@1000 news | s@1000 probe@1000 news",
+    );
+}
+
+#[test]
+fn nothing_cuts_the_wait_short_of_a_server_that_answers_and_gives_no_catalog() {
+    check(
+        "start probed:s unfetched:s +6000 alien passed:0 due:probe probed:s +200 wanted",
+        "health@10000 probe | fetch:s! again@3600000 news | s@500 probe@500 news |  | 0+ news | probe \
+         | fetch:s! again@3600000 news | news",
+    );
+}
+
+#[test]
+fn a_server_is_up_when_its_catalog_is_there() {
+    for (script, expected) in [
+        ("start probed:s", (Phase::Probing, false)),
+        (
+            "start probed:s unfetched:s due:probe probed:s",
+            (Phase::Down, true),
+        ),
+        (
+            "start probed:s unfetched:s due:probe probed:s fetched:s",
+            (Phase::Up, true),
+        ),
+        (
+            "start probed:st fetched:s due:again probed:none",
+            (Phase::Up, false),
+        ),
+        // What it had before it went down does not make it up again.
+        (
+            "start probed:st fetched:s fetched:t due:again probed: due:probe probed:st unfetched:s",
+            (Phase::Down, true),
+        ),
+    ] {
+        assert_eq!(phase(script), expected, "after {script:?}");
+    }
+}
+
+#[test]
 fn it_settles_when_the_first_attempts_have_ended() {
     assert_eq!(phase("start"), (Phase::Probing, false));
     assert_eq!(phase("start probed:none"), (Phase::Down, true));
@@ -336,7 +411,11 @@ fn an_endpoint_that_came_back_may_be_another_server() {
 
 #[test]
 fn silence_does_not_disprove_an_era() {
-    let machine = play(SETTINGS, "start probed:st +6000 alien probed:none").1;
+    let machine = play(
+        SETTINGS,
+        "start probed:st fetched:s fetched:t +6000 alien probed:none",
+    )
+    .1;
     assert_eq!(machine.eras(), BOTH);
     assert_eq!(machine.phase(), Phase::Up);
 }
@@ -350,146 +429,4 @@ fn a_decreed_era_is_not_probed() {
     );
     let machine = Machine::new(SETTINGS, Eras::decreed(EraChoice::Stateless));
     assert_eq!(machine.eras().speaks(Era::Session), Some(false));
-}
-
-/// A server that lives and dies, and the tasks and timers that the actor would run.
-struct World {
-    machine: Machine,
-    now: Instant,
-    alive: bool,
-    timers: BTreeMap<String, (Instant, Timer)>,
-    errands: Vec<Effect>,
-    listening: BTreeSet<Era>,
-    n_attempts: usize,
-}
-
-impl World {
-    fn new() -> Self {
-        let mut world = Self {
-            machine: Machine::new(SETTINGS, Eras::default()),
-            now: Instant::now(),
-            alive: true,
-            timers: BTreeMap::new(),
-            errands: Vec::new(),
-            listening: BTreeSet::new(),
-            n_attempts: 0,
-        };
-        world.feed(Event::Started);
-        world
-    }
-
-    fn feed(&mut self, event: Event) {
-        let mut effects = Vec::new();
-        self.machine.on(event, self.now, &mut effects);
-        for effect in effects {
-            match effect {
-                Effect::Arm(timer, after) => {
-                    let due = self.now + after;
-                    self.timers.insert(format!("{timer:?}"), (due, timer));
-                }
-                Effect::Listen(era) => {
-                    self.listening.insert(era);
-                }
-                Effect::Probe | Effect::Fetch { .. } | Effect::Check(_) => {
-                    let twin = |other: &Effect| match (other, &effect) {
-                        (Effect::Fetch { era: a, .. }, Effect::Fetch { era: b, .. }) => a == b,
-                        (other, effect) => other == effect,
-                    };
-                    assert!(!self.errands.iter().any(twin), "{effect:?} runs twice");
-                    self.n_attempts += 1;
-                    self.errands.push(effect);
-                }
-                Effect::Health { .. } | Effect::Announce => {}
-            }
-        }
-    }
-
-    /// Ends what runs, as the server's state has it, and lets time pass in steps of 50 ms.
-    fn elapse(&mut self, ms: u64) {
-        for _ in 0..=ms / 50 {
-            for errand in std::mem::take(&mut self.errands) {
-                self.finish(errand);
-            }
-            if !self.alive {
-                for era in std::mem::take(&mut self.listening) {
-                    self.feed(Event::ListenEnded {
-                        era,
-                        offered: true,
-                        lasted: Duration::ZERO,
-                    });
-                }
-            }
-            self.now += Duration::from_millis(50);
-            let now = self.now;
-            for (_, (_, timer)) in self
-                .timers
-                .extract_if(.., |_, (due, _)| *due <= now)
-                .collect::<Vec<_>>()
-            {
-                self.feed(Event::TimerOver { timer, silent: 3 });
-            }
-        }
-    }
-
-    fn finish(&mut self, errand: Effect) {
-        let alive = self.alive;
-        self.feed(match errand {
-            Effect::Probe => Event::Probed(alive.then_some(BOTH)),
-            Effect::Fetch { era, .. } => Event::Fetched {
-                era,
-                done: alive,
-                ttl: None,
-                has_untold: false,
-            },
-            Effect::Check(endpoint) => Event::Checked {
-                endpoint,
-                passed: alive,
-            },
-            other => panic!("{other:?} is no errand"),
-        });
-    }
-}
-
-proptest! {
-    #[test]
-    fn a_server_that_lives_is_found_listed_and_listened_to(
-        steps in prop::collection::vec((0_u8..6, 0_u64..5_000), 0..40)
-    ) {
-        let mut world = World::new();
-        for (step, ms) in steps {
-            match step {
-                0 => world.alive = true,
-                1 => world.alive = false,
-                2 => world.feed(Event::Wanted),
-                3 => world.feed(Event::Refused(ms as usize % 2)),
-                4 => world.feed(Event::ListChanged(Era::Session)),
-                _ => world.elapse(ms),
-            }
-        }
-        world.alive = true;
-        // Longest back-off, and what follows it.
-        world.elapse(31_000);
-        world.elapse(1_000);
-        prop_assert_eq!(world.machine.phase(), Phase::Up);
-        prop_assert_eq!(world.listening.len(), 2);
-
-        // Well again, it is left alone but for the rounds of health checks.
-        world.n_attempts = 0;
-        world.elapse(60_000);
-        prop_assert!(world.n_attempts <= 14, "{} attempts in a quiet minute", world.n_attempts);
-    }
-
-    #[test]
-    fn a_dead_server_is_not_stormed(wants in 0_usize..200) {
-        let mut world = World::new();
-        world.alive = false;
-        world.elapse(60_000);
-        world.n_attempts = 0;
-        for _ in 0..wants {
-            world.feed(Event::Wanted);
-            world.elapse(0);
-        }
-        // 50 ms apart: at most every second one can find the last verdict stale, for the probe and both endpoints.
-        prop_assert!(world.n_attempts <= wants * 2 + 6, "{} attempts", world.n_attempts);
-    }
 }

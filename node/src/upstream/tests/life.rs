@@ -167,6 +167,55 @@ async fn a_server_that_was_drained_has_been_left_in_order() {
     assert_eq!(world.count("DELETE"), world.count("initialize"));
 }
 
+/// A server that is this script of the shell.
+#[cfg(unix)]
+fn command(script: &str) -> config::Server {
+    config::Server {
+        transport: config::Transport::Stdio {
+            command: "sh".to_owned(),
+            args: vec!["-c".to_owned(), script.to_owned()],
+            env: Vec::new(),
+            cwd: None,
+            scope: config::Scope::Auto,
+        },
+        ..server("sh", &[])
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_command_that_ends_when_it_is_listed_is_down_for_that_reason() {
+    let script = r#"
+        while read -r line; do
+            id=$(printf '%s' "$line" | sed -n 's/.*"id":\([0-9]*\).*/\1/p')
+            case "$line" in
+                *server/discover*) printf '{"jsonrpc":"2.0","id":%s,"error":{"code":-32601,"message":"no"}}\n' "$id" ;;
+                *'"initialize"'*) printf '{"jsonrpc":"2.0","id":%s,"result":{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"sh","version":"1"}}}\n' "$id" ;;
+                *tools/list*) exit 3 ;;
+            esac
+        done
+    "#;
+    let mut settings = command(script);
+    settings.breaker.failures = 1;
+    let handle = spawn(settings).await;
+    let status = handle.status();
+    assert!(!status.up, "{status:?}");
+    assert_eq!(status.endpoints[0].breaker, "open");
+    // The breaker refused the second attempt, and the first is what there is to tell.
+    let error = status.last_error.as_deref().unwrap();
+    assert!(error.contains("exited with status 3"), "{error}");
+
+    let refused = handle.open(init(), &key()).await.unwrap_err();
+    assert!(
+        matches!(refused, UpstreamError::BreakerOpen { .. }),
+        "{refused:?}"
+    );
+    let reason = handle.shared.reason_of(&refused);
+    assert!(reason.text.contains("exited with status 3"), "{reason:?}");
+    assert!(!handle.shared.shut_for().is_zero());
+    handle.drain(SOON).await;
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn a_command_is_listed_called_and_started_again() {
@@ -182,17 +231,7 @@ async fn a_command_is_listed_called_and_started_again() {
             esac
         done
     "#;
-    let settings = config::Server {
-        transport: config::Transport::Stdio {
-            command: "sh".to_owned(),
-            args: vec!["-c".to_owned(), script.to_owned()],
-            env: Vec::new(),
-            cwd: None,
-            scope: config::Scope::Auto,
-        },
-        ..server("sh", &[])
-    };
-    let handle = spawn(settings).await;
+    let handle = spawn(command(script)).await;
     assert_eq!(handle.speaks(Era::Stateless), Some(false));
     assert_eq!(tools(&handle, Era::Session), Some(vec!["die".to_owned()]));
     assert_eq!(handle.status().children, 1);
