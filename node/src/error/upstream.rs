@@ -48,6 +48,16 @@ pub enum UpstreamError {
         /// Limit.
         limit: Duration,
     },
+    /// The server did not answer this request of our own; it may have answered others.
+    #[error("server `{server}` does not answer `{method}` within {limit:?}")]
+    Unanswered {
+        /// Which.
+        server: ServerName,
+        /// Method of the request.
+        method: &'static str,
+        /// Limit.
+        limit: Duration,
+    },
     /// The connection broke after the request was written. The server may have acted.
     #[error("server `{server}` broke off during the call: {what}")]
     Broken {
@@ -156,6 +166,7 @@ impl UpstreamError {
             | Self::BreakerOpen { server, .. }
             | Self::AtLimit { server, .. }
             | Self::Timeout { server, .. }
+            | Self::Unanswered { server, .. }
             | Self::Broken { server, .. }
             | Self::Garbage { server, .. }
             | Self::Status { server, .. }

@@ -89,13 +89,18 @@ pub(crate) fn agreement(answer: &Frame) -> Result<Agreement, String> {
         return Err(format!("`initialize` refused: {message}"));
     }
     let version = find_path(body, &["protocolVersion"]).map(|span| span.of(body));
-    let version = version.and_then(decode_str).unwrap_or_default();
+    let Some(version) = version.and_then(decode_str) else {
+        return Err("`initialize` answered without a version".to_owned());
+    };
     match Revision::parse(&version) {
         Some(revision) if revision.era() == Era::Session => Ok(Agreement {
             result: body.into(),
             revision,
         }),
-        _ => Err(format!("`initialize` answered with version `{version}`")),
+        // A version is a date: what is longer is cut.
+        _ => Err(format!(
+            "`initialize` answered with version `{version:.40}`, which is not known"
+        )),
     }
 }
 
