@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use lockgate_proto::id::ServerName;
 use tokio::time::Instant;
 
 use crate::error::UpstreamError;
@@ -57,6 +58,13 @@ impl Place {
             });
         }
         Ok(place)
+    }
+}
+
+impl Place {
+    /// Whose it is.
+    pub(super) fn server(&self) -> &ServerName {
+        &self.shared.settings.name
     }
 }
 

@@ -320,7 +320,7 @@ impl Inner {
                 return replied;
             };
             match replied {
-                Ok(reply) => return Ok(dispatch::guard(reply, admission, held_place)),
+                Ok(reply) => return dispatch::guard(out, reply, admission, held_place),
                 Err(error) => {
                     place = held_place;
                     dispatch::settle_failure(shared, admission, &error);

@@ -15,7 +15,7 @@ use super::actor::Message;
 use super::admission::{Admission, Place};
 use super::breaker::Rejected;
 use super::endpoint::Endpoint;
-use super::guarded::GuardedStream;
+use super::guarded::{self, GuardedStream};
 use super::jitter;
 use super::link::{Outgoing, Reply};
 use super::retry::{self, BudgetPermit, CallClass, Verdict};
@@ -53,13 +53,12 @@ pub(super) async fn call_native(
     if refuses_era(&reply) {
         shared.cast(Message::ErasDoubted);
     }
-    Ok(if is_listen {
+    if is_listen {
         // Lives as long as the client: neither a call in flight nor a measure of the server.
         admission.succeed();
-        reply
-    } else {
-        guard(reply, admission, place)
-    })
+        return Ok(reply);
+    }
+    guard(out, reply, admission, place)
 }
 
 /// Whether a server answers like one that does not know the stateless era (any more): it names other versions, or
@@ -267,16 +266,50 @@ pub(super) fn settle_failure(shared: &Shared, admission: Admission, error: &Upst
 }
 
 /// Ties what a call holds to the end of its answer.
-pub(super) fn guard(reply: Reply, admission: Admission, place: Place) -> Reply {
+///
+/// # Errors
+///
+/// `Garbage` for an answer that nobody could read.
+pub(super) fn guard(
+    out: &Outgoing,
+    reply: Reply,
+    admission: Admission,
+    place: Place,
+) -> Result<Reply, UpstreamError> {
+    let method = out.frame.method();
     match reply {
         Reply::Single { status, frame } => {
+            if let Err(error) = guarded::check(&frame, has_content(&method), place.server()) {
+                admission.fail(&error);
+                return Err(error);
+            }
             if status >= 500 {
                 admission.ended_early();
             } else {
                 admission.succeed();
             }
-            Reply::Single { status, frame }
+            Ok(Reply::Single { status, frame })
         }
-        Reply::Stream(stream) => Reply::Stream(GuardedStream::guard(stream, admission, place)),
+        Reply::Stream(stream) => Ok(Reply::Stream(GuardedStream::guard(
+            stream,
+            has_content(&method),
+            admission,
+            place,
+        ))),
     }
+}
+
+/// Whether a result of this method says anything: of the others, some servers give what is no object, and nobody minds.
+fn has_content(name: &str) -> bool {
+    matches!(
+        name,
+        method::TOOLS_CALL
+            | method::TOOLS_LIST
+            | method::PROMPTS_GET
+            | method::PROMPTS_LIST
+            | method::RESOURCES_READ
+            | method::RESOURCES_LIST
+            | method::TEMPLATES_LIST
+            | method::COMPLETE
+    )
 }

@@ -1,5 +1,6 @@
 //! The stream of a call's answer, with what the call holds until it ends.
 
+use lockgate_proto::id::ServerName;
 use lockgate_proto::jsonrpc::{Frame, Kind};
 
 use crate::error::UpstreamError;
@@ -13,6 +14,8 @@ use super::transport::http::HttpStream;
 #[derive(Debug)]
 pub struct GuardedStream {
     source: Source,
+    /// Whether its result says anything.
+    has_content: bool,
     held: Option<(Admission, Place)>,
 }
 
@@ -26,6 +29,7 @@ impl GuardedStream {
     /// Guards the stream of one call. A bridged call guards each of its requests by itself, and a listener is no call.
     pub(super) fn guard(
         stream: MessageStream,
+        has_content: bool,
         admission: Admission,
         place: Place,
     ) -> MessageStream {
@@ -41,7 +45,11 @@ impl GuardedStream {
             }
         };
         let held = Some((admission, place));
-        MessageStream::Guarded(Box::new(Self { source, held }))
+        MessageStream::Guarded(Box::new(Self {
+            source,
+            has_content,
+            held,
+        }))
     }
 
     /// The stream of a session's call. `None` for one that is translated, which no session gives.
@@ -54,7 +62,11 @@ impl GuardedStream {
                 return None;
             }
         };
-        Some(Box::new(Self { source, held: None }))
+        Some(Box::new(Self {
+            source,
+            has_content: false,
+            held: None,
+        }))
     }
 
     /// Gives the permits back before the answer: the server has done its part, and waits for somebody else.
@@ -72,10 +84,15 @@ impl GuardedStream {
 
     /// See [`MessageStream::next`].
     pub(super) async fn next(&mut self) -> Result<Option<Frame>, UpstreamError> {
-        let got = match &mut self.source {
+        let mut got = match &mut self.source {
             Source::Http(stream) => stream.next().await,
             Source::Channel(stream) => stream.next().await,
         };
+        if let (Ok(Some(frame)), Some((_, place))) = (&got, &self.held)
+            && let Err(error) = check(frame, self.has_content, place.server())
+        {
+            got = Err(error);
+        }
         match &got {
             Ok(Some(frame)) => {
                 if let Some((admission, _)) = &mut self.held {
@@ -97,4 +114,21 @@ impl GuardedStream {
             how(admission);
         }
     }
+}
+
+/// Refuses a result that ought to say something and is no object: results are (MCP, "Base Protocol"), and no client could
+/// read anything out of another.
+pub(super) fn check(
+    answer: &Frame,
+    has_content: bool,
+    server: &ServerName,
+) -> Result<(), UpstreamError> {
+    let is_object = || answer.body().is_some_and(|body| body.starts_with('{'));
+    if !has_content || answer.kind() != Kind::Result || is_object() {
+        return Ok(());
+    }
+    Err(UpstreamError::Garbage {
+        server: server.clone(),
+        what: "its result is no object".to_owned(),
+    })
 }

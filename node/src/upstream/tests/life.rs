@@ -218,6 +218,40 @@ async fn a_command_that_ends_when_it_is_listed_is_down_for_that_reason() {
 
 #[cfg(unix)]
 #[tokio::test]
+async fn an_answer_that_nobody_could_read_ends_its_call_at_once() {
+    let script = r#"
+        while read -r line; do
+            id=$(printf '%s' "$line" | sed -n 's/.*"id":\([0-9]*\).*/\1/p')
+            case "$line" in
+                *server/discover*) printf '{"jsonrpc":"2.0","id":%s,"error":{"code":-32601,"message":"no"}}\n' "$id" ;;
+                *'"initialize"'*) printf '{"jsonrpc":"2.0","id":%s,"result":{"protocolVersion":"2025-11-25","capabilities":{},"serverInfo":{"name":"sh","version":"1"}}}\n' "$id" ;;
+                *letters*) printf '{"jsonrpc":"2.0","id":%s,"result":{"text":"\377"}}\n' "$id" ;;
+                *text*|*setLevel*) printf '{"jsonrpc":"2.0","id":%s,"result":"text"}\n' "$id" ;;
+            esac
+        done
+    "#;
+    let handle = spawn(command(script)).await;
+    let session = handle.open(init(), &key()).await.unwrap();
+    for (name, expected) in [
+        ("letters", "its answer is not JSON: invalid UTF-8"),
+        ("text", "its result is no object"),
+    ] {
+        let mut call = request("tools/call", &format!(r#""name":"{name}""#));
+        call.timeout = Duration::from_secs(3600);
+        let called = session.call(&call, CallClass::Effect);
+        let error = tokio::time::timeout(SOON, called).await.unwrap();
+        let error = error.unwrap_err();
+        assert!(matches!(error, UpstreamError::Garbage { .. }), "{error:?}");
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+    // What only says that all went well may say it in any way.
+    let level = request("logging/setLevel", r#""level":"info""#);
+    session.call(&level, CallClass::Effect).await.unwrap();
+    handle.drain(SOON).await;
+}
+
+#[cfg(unix)]
+#[tokio::test]
 async fn a_command_is_listed_called_and_started_again() {
     let script = r#"
         while read -r line; do

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lockgate_proto::id::ServerName;
-use lockgate_proto::jsonrpc::{Batch, Frame, Kind, Limits};
+use lockgate_proto::jsonrpc::{Batch, Frame, Kind, Limits, ParseError};
 use lockgate_proto::mcp::Revision;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, warn};
 
-use super::line::{Down, Up};
+use super::line::{Down, Up, excerpt, legible};
 use super::losses::Losses;
 use super::mux::{Effect, Outcome, Owner, Sharing};
 use super::outbox::{NoPlace, Outbox, Place, Queued};
@@ -23,9 +23,6 @@ use crate::error::UpstreamError;
 
 /// Notifications kept for a session that does not listen yet. Its requests are kept up to [`FRAMES_MAX`].
 const UNHEARD_MAX: usize = 16;
-
-/// Characters of a stray line that are logged.
-const EXCERPT_CHARS_MAX: usize = 200;
 
 /// A request that was accepted.
 #[derive(Debug)]
@@ -286,7 +283,23 @@ impl Hub {
         match Batch::parse(down.line, &self.limits) {
             Ok(Batch::One(frame)) => self.on_frame(frame),
             Ok(Batch::Many(frames)) => frames.into_iter().for_each(|frame| self.on_frame(frame)),
-            Err(error) => self.on_stray(&excerpt, &error),
+            Err(error) => {
+                self.on_stray(&excerpt, &error);
+                self.on_garbled(&excerpt, &error);
+            }
+        }
+    }
+
+    /// An answer in bad letters still says whose it is: its call need not wait for another.
+    fn on_garbled(&self, line: &[u8], error: &ParseError) {
+        let Some(frame) = legible(line, &self.limits) else {
+            return;
+        };
+        let mut state = self.state.lock();
+        let call = state.mux.on_garbled(&frame);
+        if let Some(pending) = call.and_then(|call| state.calls.remove(&call)) {
+            let what = format!("its answer is {error}");
+            pending.queue.end(End::Garbled(what.into()));
         }
     }
 
@@ -316,6 +329,10 @@ impl Hub {
             }
             Effect::Reply(line) => self.send_own(state, line),
             Effect::Drop(why) => debug!(server = %self.server, why, "message dropped"),
+            Effect::Stray(frame) => {
+                let what = "an answer to no request of ours";
+                self.on_stray(frame.bytes(), &ParseError::Envelope { what });
+            }
         }
     }
 
@@ -339,15 +356,11 @@ impl Hub {
         }
     }
 
-    fn on_stray(&self, line: &[u8], error: &lockgate_proto::jsonrpc::ParseError) {
+    fn on_stray(&self, line: &[u8], error: &ParseError) {
         let n = self.stray_lines.fetch_add(1, Ordering::Relaxed) + 1;
         // A banner shows; a program that prints without end does not fill the log.
         if n <= 8 || n.is_power_of_two() {
-            let head = &line[..line.len().min(4 * EXCERPT_CHARS_MAX)];
-            let text: String = String::from_utf8_lossy(head)
-                .chars()
-                .take(EXCERPT_CHARS_MAX)
-                .collect();
+            let text = excerpt(line);
             warn!(server = %self.server, stray_lines = n, %error, text, "line is not MCP");
         }
     }
@@ -465,6 +478,10 @@ impl Hub {
             End::Done => None,
             End::NotSent(how) => Some(self.unreachable(io::ErrorKind::BrokenPipe, &how)),
             End::Broken(how) => Some(self.broken(&how)),
+            End::Garbled(what) => Some(UpstreamError::Garbage {
+                server: self.server.clone(),
+                what: what.to_string(),
+            }),
             End::Refused(status) => Some(UpstreamError::Status {
                 server: self.server.clone(),
                 status,

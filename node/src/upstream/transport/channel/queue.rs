@@ -30,6 +30,8 @@ pub(crate) enum End {
     NotSent(Arc<str>),
     /// The channel ended, and the server may have acted.
     Broken(Arc<str>),
+    /// The server answered, but not in MCP.
+    Garbled(Arc<str>),
     /// The transport refused the request with an HTTP status.
     Refused(u16),
 }

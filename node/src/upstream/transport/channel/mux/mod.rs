@@ -85,6 +85,8 @@ pub(super) enum Effect {
     Reply(Bytes),
     /// Nobody waits for it.
     Drop(&'static str),
+    /// It answers what nobody has asked.
+    Stray(Frame),
 }
 
 /// What is left of a session that went.

@@ -33,7 +33,13 @@ impl Mux {
     fn on_answer(&mut self, frame: &Frame) -> Effect {
         let n = frame.id().and_then(number);
         let Some((n, call)) = n.and_then(|n| Some((n, self.forget(n)?))) else {
-            return Effect::Drop("answer to no request in flight");
+            // One that is late is no fault.
+            return match n {
+                Some(1..) if n <= Some(self.last_call) => {
+                    Effect::Drop("answer to no request in flight")
+                }
+                _ => Effect::Stray(frame.clone()),
+            };
         };
         let ok = frame.kind() == Kind::Result;
         match &call.purpose {
@@ -51,6 +57,17 @@ impl Mux {
             _ => rewrite::answer(frame, &call.id),
         };
         Effect::Finish(n, answer)
+    }
+
+    /// An answer that cannot be passed on: the call that it ends.
+    pub(in super::super) fn on_garbled(&mut self, frame: &Frame) -> Option<u64> {
+        let is_answer = matches!(frame.kind(), Kind::Result | Kind::Error);
+        let n = frame.id().filter(|_| is_answer).and_then(number)?;
+        let call = self.forget(n)?;
+        if call.purpose == Purpose::SetLevel {
+            self.ledger.level_refused(call.owner);
+        }
+        (!call.left).then_some(n)
     }
 
     fn keep_task(&mut self, n: u64, call: &Call, answer: &Frame) {

@@ -74,6 +74,28 @@ fn a_second_answer_is_dropped() {
 }
 
 #[test]
+fn an_answer_to_what_was_never_asked_is_a_stray() {
+    let mut mux = mux(Sharing::Stateless);
+    call(&mut mux, Owner::NOBODY, "1");
+    for id in [r#""nope""#, "0", "2", "-1"] {
+        let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#);
+        assert_eq!(hear(&mut mux, &frame(&text)), [format!("stray {text}")]);
+    }
+}
+
+#[test]
+fn an_answer_that_cannot_be_passed_on_ends_its_call_once() {
+    let mut mux = mux(Sharing::Stateless);
+    let n = call(&mut mux, Owner::NOBODY, "1");
+    assert_eq!(
+        mux.on_garbled(&frame(r#"{"jsonrpc":"2.0","id":1,"method":"x"}"#)),
+        None
+    );
+    assert_eq!(mux.on_garbled(&result(n, "{}")), Some(n));
+    assert_eq!(mux.on_garbled(&result(n, "{}")), None);
+}
+
+#[test]
 fn progress_finds_its_call_by_token() {
     let mut mux = mux(Sharing::Stateless);
     let with = |id: &str| request(id, "tools/call", r#"{"_meta":{"progressToken":"same"}}"#);

@@ -59,6 +59,7 @@ fn show(effect: &Effect) -> String {
         Effect::Post(Owner(owner), frame) => format!("post {owner} {}", frame.text()),
         Effect::Reply(line) => format!("reply {}", text(line)),
         Effect::Drop(why) => format!("drop {why}"),
+        Effect::Stray(frame) => format!("stray {}", frame.text()),
     }
 }
 
