@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use lockgate_proto::jsonrpc::{decode_str, encode_str, find, find_path, members};
+use lockgate_proto::jsonrpc::{Span, Splice, decode_str, encode_str, find, find_path, members};
 use lockgate_proto::mcp::{Era, Revision};
 
 use crate::upstream::catalog::Catalog;
@@ -97,6 +97,15 @@ pub fn initialize_result(merged: &Merged, revision: Revision) -> String {
         r#"{{"protocolVersion":"{revision}","capabilities":{capabilities},"serverInfo":{}{instructions}}}"#,
         server_info(),
     )
+}
+
+/// Raw `InitializeResult` of one server for a client with which `revision` is agreed on.
+pub fn initialize_result_of(result: &str, revision: Revision) -> String {
+    let mut splice = Splice::new(result);
+    let whole = Span::new(0, result.len());
+    splice.set_member(whole, "protocolVersion", &format!("\"{revision}\""));
+    // A splice of text is text.
+    String::from_utf8_lossy(&splice.finish()).into_owned()
 }
 
 /// Raw `DiscoverResult` of an aggregated endpoint. Lists differ by caller, so nothing may be cached for others.

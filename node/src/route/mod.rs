@@ -14,7 +14,7 @@ mod template;
 
 pub use self::clear::{check_clear, is_paged};
 pub use self::list::{Rendered, kind_of};
-pub use self::merge::{Merged, discover_result, initialize_result};
+pub use self::merge::{Merged, discover_result, initialize_result, initialize_result_of};
 pub use self::page::{changed_method, changes, page};
 pub use self::plan::{Plan, TaskOwner, TaskRef, is_known, plan};
 pub use self::rewrite::{merged, own_versions, permitted, prefix_notification};

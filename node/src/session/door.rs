@@ -295,8 +295,10 @@ impl Door {
             Scope::All => route::initialize_result(&table.merged, revision),
             Scope::Server(at) => match self.inner.bound(&cell, &table.servers[at]).await {
                 Ok(session) => {
-                    cell.state.lock().hard.revision = session.revision();
-                    session.initialize_result().to_string()
+                    // Clients of several revisions share the session of a child, which is opened for the latest.
+                    let agreed = revision.min(session.revision());
+                    cell.state.lock().hard.revision = agreed;
+                    route::initialize_result_of(&session.initialize_result(), agreed)
                 }
                 Err(error) => {
                     let key = cell.key;

@@ -18,9 +18,14 @@ async fn the_agreed_revision_is_the_asked_one_or_the_latest_with_sessions() {
         ("2026-07-28", "2025-11-25"),
         ("1999-01-01", "2025-11-25"),
     ] {
-        let answer = gateway.client().initialize(asked, &json!({})).await;
-        assert!(answer.header("mcp-session-id").is_some());
-        assert_eq!(answer.message().await["result"]["protocolVersion"], agreed);
+        // At the path of one server, clients that can be asked nothing share its child, whatever revision they speak.
+        for path in ["/mcp", "/s/demo/mcp"] {
+            let client = gateway.client().at(path);
+            let answer = client.initialize(asked, &json!({})).await;
+            assert!(answer.header("mcp-session-id").is_some());
+            let answer = answer.message().await;
+            assert_eq!(answer["result"]["protocolVersion"], agreed, "{path}");
+        }
     }
     gateway.stop().await;
 }
