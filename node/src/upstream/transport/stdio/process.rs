@@ -40,7 +40,9 @@ pub(super) async fn start(settings: Arc<ChildSettings>) -> io::Result<Started> {
     // exec waits for the disk that the program is on.
     let spawned = tokio::task::spawn_blocking(move || {
         confine::renounce_rights()?;
-        let process = command(&settings).spawn()?;
+        let process = command(&settings)
+            .spawn()
+            .map_err(|error| unstarted(&settings, &error))?;
         let id = process
             .id()
             .and_then(|id| Pid::from_raw(id.try_into().ok()?));
@@ -69,6 +71,17 @@ pub(super) async fn start(settings: Arc<ChildSettings>) -> io::Result<Started> {
         stdout,
         stderr,
     })
+}
+
+/// Names what could not be started: the system does not say whether it misses the program or the directory.
+fn unstarted(settings: &ChildSettings, error: &io::Error) -> io::Error {
+    let program = &settings.command;
+    let place = match &settings.cwd {
+        Some(cwd) => format!(" in {}", cwd.display()),
+        None => String::new(),
+    };
+    let what = format!("`{program}` cannot be started{place}: {error}");
+    io::Error::new(error.kind(), what)
 }
 
 fn command(settings: &ChildSettings) -> Command {

@@ -44,13 +44,31 @@ async fn a_last_answer_is_read_though_the_process_is_gone() {
 }
 
 #[tokio::test]
-async fn a_program_that_is_not_there_is_unreachable() {
-    let settings = ChildSettings {
-        command: "/nowhere/program".to_owned(),
-        ..ChildSettings::clone(&program(""))
-    };
-    let error = child::start(Arc::new(settings)).await.unwrap_err();
-    assert!(error.nothing_sent(), "{error:?}");
+async fn a_program_that_is_not_there_is_unreachable_and_named() {
+    for (command, cwd, expected) in [
+        (
+            "/nowhere/program",
+            None,
+            "`/nowhere/program` cannot be started: No such file",
+        ),
+        (
+            "true",
+            Some("/nowhere"),
+            "`true` cannot be started in /nowhere: No such file",
+        ),
+    ] {
+        let settings = ChildSettings {
+            command: command.to_owned(),
+            cwd: cwd.map(Into::into),
+            ..ChildSettings::clone(&program(""))
+        };
+        let error = child::start(Arc::new(settings)).await.unwrap_err();
+        assert!(error.nothing_sent(), "{error:?}");
+        let UpstreamError::Unreachable { source, .. } = error else {
+            panic!("{error:?}");
+        };
+        assert!(source.to_string().contains(expected), "{source}");
+    }
 }
 
 #[tokio::test]
