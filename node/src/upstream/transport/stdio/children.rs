@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use futures_util::future::join_all;
 use lockgate_proto::mcp::Era;
@@ -46,6 +46,8 @@ pub(super) struct Pool {
     slots: Mutex<HashMap<(Era, ChildKey), Arc<Slot>>>,
     live: Mutex<Vec<WeakChannel>>,
     crashes: AtomicU64,
+    /// No other child starts.
+    is_stopping: AtomicBool,
 }
 
 impl Children {
@@ -59,6 +61,7 @@ impl Children {
             slots: Mutex::default(),
             live: Mutex::default(),
             crashes: AtomicU64::new(0),
+            is_stopping: AtomicBool::new(false),
         }))
     }
 
@@ -146,13 +149,13 @@ impl Children {
 
     /// Stops all children and waits until they are reaped. No other starts.
     pub async fn stop(&self) {
+        self.0.is_stopping.store(true, Ordering::SeqCst);
+        // One that does not answer its opening holds its slot until it ends.
+        self.restart().await;
         let slots: Vec<_> = self.0.slots.lock().drain().map(|(_, slot)| slot).collect();
         for slot in slots {
             slot.clear().await;
         }
-        let living = self.0.living();
-        join_all(living.iter().map(Channel::stop)).await;
-        drop(living);
         // Those that were let go before may still be ending.
         let _all = self.0.places.acquire_many(self.0.children_max).await;
         self.0.places.close();
@@ -166,6 +169,9 @@ impl Pool {
 
     /// Room for one more process.
     pub(super) fn place(&self) -> Result<OwnedSemaphorePermit, UpstreamError> {
+        if self.is_stopping.load(Ordering::SeqCst) {
+            return Err(self.removed());
+        }
         Arc::clone(&self.places)
             .try_acquire_owned()
             .map_err(|error| match error {
@@ -174,11 +180,15 @@ impl Pool {
                     limit: self.children_max as usize,
                     what: "children",
                 },
-                TryAcquireError::Closed => self.unreachable(io::Error::new(
-                    io::ErrorKind::NotConnected,
-                    "the server was removed",
-                )),
+                TryAcquireError::Closed => self.removed(),
             })
+    }
+
+    fn removed(&self) -> UpstreamError {
+        self.unreachable(io::Error::new(
+            io::ErrorKind::NotConnected,
+            "the server was removed",
+        ))
     }
 
     pub(super) fn unreachable(&self, source: io::Error) -> UpstreamError {
@@ -194,10 +204,21 @@ impl Pool {
     }
 
     /// Remembers a child that was started.
-    pub(super) fn note(&self, child: &Channel) {
-        let mut live = self.live.lock();
-        live.retain(|child| child.upgrade().is_some());
-        live.push(child.downgrade());
+    ///
+    /// # Errors
+    ///
+    /// Fails when all children are being stopped.
+    pub(super) fn note(&self, child: &Channel) -> Result<(), UpstreamError> {
+        {
+            let mut live = self.live.lock();
+            live.retain(|child| child.upgrade().is_some());
+            live.push(child.downgrade());
+        }
+        // Looked at after it was remembered: whoever stops the children says so before looking for them.
+        if self.is_stopping.load(Ordering::SeqCst) {
+            return Err(self.removed());
+        }
+        Ok(())
     }
 
     fn living(&self) -> Vec<Channel> {

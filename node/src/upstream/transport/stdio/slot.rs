@@ -210,7 +210,7 @@ impl State {
         self.started = Some(Instant::now());
         let started = child::start_in(Arc::clone(pool.settings()), Some(place)).await;
         match &started {
-            Ok(child) => pool.note(child),
+            Ok(child) => pool.note(child)?,
             Err(_) => self.count_end(),
         }
         started

@@ -5,6 +5,7 @@ use super::*;
 use lockgate_proto::id::Principal;
 
 use crate::config::Scope;
+use crate::task::spawn_named;
 use crate::upstream::session_key::Owner;
 use crate::upstream::transport::stdio::{ChildKey, Children};
 use tempfile::TempDir;
@@ -247,6 +248,26 @@ async fn a_program_that_does_not_come_up_is_not_started_in_a_loop() {
         .iter()
         .filter(|cause| cause.contains("6 times in a row"));
     assert_eq!(refused.count(), 2, "{causes:?}");
+}
+
+#[tokio::test]
+async fn a_child_that_never_answers_its_opening_does_not_hold_up_the_end() {
+    let children = children("while :; do read_line; done");
+    let opening = children.clone();
+    let opening = spawn_named("opening", async move {
+        opening.session(ChildKey::Shared, init()).await
+    });
+    soon(async {
+        while children.counts().live == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    soon(children.stop()).await;
+    assert_eq!(children.counts().live, 0);
+    assert!(soon(opening).await.unwrap().is_err());
+    let late = children.session(ChildKey::Shared, init()).await;
+    assert!(late.unwrap_err().nothing_sent());
 }
 
 #[tokio::test]
