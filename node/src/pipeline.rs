@@ -9,6 +9,7 @@
 
 mod page;
 mod pass;
+mod plan;
 mod rights;
 mod stream;
 
@@ -26,7 +27,7 @@ use crate::cancel::Cancel;
 use crate::error::{CallError, Object};
 use crate::identity::{Authenticated, Identities};
 use crate::policy::{Quotas, Verdict};
-use crate::route::{self, Entry, Plan, Router, Scope, Table, TaskOwner};
+use crate::route::{Entry, Plan, Router, Scope, Table, TaskOwner};
 use crate::task::either;
 use crate::telemetry::trace::Context;
 use crate::telemetry::{Metrics, Tracer};
@@ -200,13 +201,7 @@ impl Pipeline {
     where
         L: AsyncFnOnce(usize) -> Result<Link<'l>, CallError>,
     {
-        let planned = route::plan(
-            incoming.table,
-            incoming.scope,
-            incoming.frame,
-            incoming.revision,
-            tasks,
-        );
+        let planned = plan::planned(&incoming, tasks);
         let plan = planned.inspect_err(|error| self.refused(&incoming, error))?;
         let entry = &incoming.table.servers[plan.server];
         let question = Question::new(&incoming, entry, &plan);

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lockgate_proto::id::ServerName;
 use lockgate_proto::jsonrpc::{ParseError, encode_str};
 use lockgate_proto::mcp::{Era, Revision, code};
 
@@ -122,6 +123,16 @@ pub enum CallError {
         object: Object,
         /// Name as the client wrote it.
         name: String,
+    },
+    /// No such tool or prompt so far: the server that its name points at has not said yet what it offers.
+    #[error("unknown {} `{name}`: server `{server}` has not said yet what it offers", object.as_str())]
+    Unheard {
+        /// Kind.
+        object: Object,
+        /// Name as the client wrote it.
+        name: String,
+        /// Server with the prefix of that name.
+        server: ServerName,
     },
     /// No server has this resource.
     #[error("resource not found")]
@@ -244,7 +255,7 @@ impl CallError {
             }
             Self::Parse(error) => (400, 400, error.code(), "invalid"),
             Self::InvalidRequest { .. } => (400, 400, code::INVALID_REQUEST, "invalid"),
-            Self::InvalidParams { .. } | Self::Unknown { .. } => {
+            Self::InvalidParams { .. } | Self::Unknown { .. } | Self::Unheard { .. } => {
                 (400, 200, code::INVALID_PARAMS, "invalid")
             }
             Self::HeaderMismatch { .. } => (400, 400, code::HEADER_MISMATCH, "invalid"),

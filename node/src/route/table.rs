@@ -155,6 +155,16 @@ impl Table {
         })
     }
 
+    /// The server that a name of a tool or prompt points at by its prefix, and which has not said yet what it offers.
+    /// Good for an explanation only: names resolve by what servers list.
+    pub fn unheard(&self, name: &str) -> Option<&Entry> {
+        self.servers
+            .iter()
+            .filter(|entry| entry.catalog.is_none() && !entry.prefix.is_empty())
+            .filter(|entry| name.starts_with(&*entry.prefix))
+            .max_by_key(|entry| entry.prefix.len())
+    }
+
     /// Tool by the name that clients see.
     pub fn tool(&self, name: &str) -> Option<Target> {
         self.tools.get(name).copied()

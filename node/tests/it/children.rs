@@ -72,6 +72,17 @@ async fn a_child_that_cannot_start_is_an_error_and_not_the_end() {
     .await;
     let client = gateway.client().open().await;
     assert_eq!(client.tools().await, [""; 0]);
+    // Its tools are not known, which is said of it, and of no other name.
+    for (tool, expected) in [
+        (
+            "none_x",
+            "unknown tool `none_x`: server `none` has not said yet what it offers",
+        ),
+        ("other_x", "unknown tool `other_x`"),
+    ] {
+        let answer = client.call(tool, json!({})).await;
+        assert_eq!(answer["error"]["message"], expected, "{answer}");
+    }
     let scoped = gateway
         .client()
         .at("/s/none/mcp")
