@@ -52,10 +52,11 @@ pub(super) enum Ask {
 pub(super) enum Read {
     /// Find out whether records were changed, removed, added or moved.
     ///
-    /// Exit status 0: they were not. 1: they were, and the first one is named. 3: nothing wrong was found, but not all
-    /// could be checked. That is so without public keys, and at the end of a log in use: a checkpoint covers records
-    /// about a second after they were written, so verify again to have it say more. The MACs that guard records until
-    /// then are no witness here: their key lies in the data directory, too.
+    /// Exit status 0: they were not. 1: they were, and the first one is named; or a checkpoint is damaged or forged, and
+    /// it is named once the records are held to the others. 3: nothing wrong was found, but not all could be checked. That
+    /// is so without public keys, and at the end of a log in use: a checkpoint covers records about a second after they
+    /// were written, so verify again to have it say more. The MACs that guard records until then are no witness here:
+    /// their key lies in the data directory, too.
     Verify(VerifyArgs),
     /// Prove that one record is in the log, for somebody who has nothing but the public keys.
     Prove {

@@ -3,12 +3,15 @@
 //! ```text
 //! length u32  CRC-32 u32  note
 //! ```
+//!
+//! What is damaged in the middle hides nothing behind it: reading goes on with the next entry that is whole.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufReader, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::error::SegmentError;
+use super::manifest::replace;
 use crate::audit::checkpoint::Checkpoint;
 use crate::audit::note::{NOTE_BYTES_MAX, Note};
 
@@ -23,23 +26,29 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Opens the file and takes away a torn end and checkpoints of more than `size` records: they come again.
+    /// Opens the file and takes away what is damaged, and checkpoints of more than `size` records: they come again.
     pub(super) fn open(dir: &Path, size: u64) -> Result<Self, SegmentError> {
         let path = path(dir);
+        let bytes = read_bytes(&path)?;
+        let mut kept = Vec::new();
+        for entry in entries(&bytes) {
+            match entry {
+                Entry::Whole { at, note } => match stated_size(note) {
+                    Some(covered) if covered <= size => {
+                        kept.extend_from_slice(&bytes[at..at + PREFIX_BYTES + note.len()]);
+                    }
+                    _ => break,
+                },
+                Entry::Damaged { .. } => {}
+            }
+        }
+        if !bytes.starts_with(&kept) {
+            replace(&path, &kept)?;
+        }
         let mut options = OpenOptions::new();
         let file = options.append(true).create(true).open(&path);
         let file = file.map_err(SegmentError::io("open", &path))?;
-        let mut end = 0;
-        for (note, after) in entries(&read_bytes(&path)?) {
-            let checkpoint = Note::parse(note)
-                .ok()
-                .and_then(|note| Checkpoint::parse(note.text()).ok());
-            if checkpoint.is_none_or(|checkpoint| checkpoint.size > size) {
-                break;
-            }
-            end = after;
-        }
-        file.set_len(end as u64)
+        file.set_len(kept.len() as u64)
             .map_err(SegmentError::io("cut", &path))?;
         Ok(Self {
             file,
@@ -71,23 +80,55 @@ impl Journal {
     }
 }
 
-/// Notes of the file in `dir`, oldest first, up to a torn end.
+/// Notes of the file in `dir` that are whole, oldest first.
 pub(super) fn read(dir: &Path) -> Result<Vec<Vec<u8>>, SegmentError> {
     let bytes = read_bytes(&path(dir))?;
-    Ok(entries(&bytes).map(|(note, _)| note.to_vec()).collect())
+    let whole = entries(&bytes).filter_map(|entry| match entry {
+        Entry::Whole { note, .. } => Some(note.to_vec()),
+        Entry::Damaged { .. } => None,
+    });
+    Ok(whole.collect())
 }
 
-/// How many notes the file in `dir` has up to a torn end, and the last of them. Holds one or two at a time.
+/// The first place in the file that is damaged, and how many records the checkpoint before it covers. A torn end is no
+/// damage.
+pub(super) fn damage(dir: &Path) -> Result<Option<(u64, SegmentError)>, SegmentError> {
+    let path = path(dir);
+    let bytes = read_bytes(&path)?;
+    let (mut n, mut covered) = (0, 0);
+    for entry in entries(&bytes) {
+        n += 1;
+        match entry {
+            Entry::Whole { note, .. } => covered = stated_size(note).unwrap_or(covered),
+            Entry::Damaged { at } => {
+                let what = format!("checkpoint {n} is not what was written");
+                return Ok(Some((
+                    covered,
+                    SegmentError::damaged(&path, at as u64, what),
+                )));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// How many whole notes the file in `dir` has, and the last of them. Holds one or two at a time, unless it is damaged.
 pub(super) fn count(dir: &Path) -> Result<(u64, Option<Vec<u8>>), SegmentError> {
     let path = path(dir);
     let mut file = match File::open(&path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok((0, None)),
         opened => BufReader::new(opened.map_err(SegmentError::io("open", &path))?),
     };
-    let (mut n, mut last, mut note) = (0, Vec::new(), Vec::new());
+    let (mut n, mut end, mut last, mut note) = (0, 0, Vec::new(), Vec::new());
     while read_entry(&mut file, &mut note).map_err(SegmentError::io("read", &path))? {
         n += 1;
         std::mem::swap(&mut last, &mut note);
+        end += (PREFIX_BYTES + last.len()) as u64;
+    }
+    let length = file.get_ref().metadata();
+    if length.map_err(SegmentError::io("read", &path))?.len() > end {
+        let mut whole = read(dir)?;
+        return Ok((whole.len() as u64, whole.pop()));
     }
     Ok((n, (n > 0).then_some(last)))
 }
@@ -102,7 +143,7 @@ fn read_entry(file: &mut impl Read, note: &mut Vec<u8>) -> std::io::Result<bool>
         return Ok(false);
     };
     let length = u32::from_le_bytes(*length);
-    if length as usize > NOTE_BYTES_MAX {
+    if length == 0 || length as usize > NOTE_BYTES_MAX {
         return Ok(false);
     }
     note.clear();
@@ -118,22 +159,59 @@ fn read_bytes(path: &Path) -> Result<Vec<u8>, SegmentError> {
     }
 }
 
-/// Whole entries, each with where it ends.
-fn entries(bytes: &[u8]) -> impl Iterator<Item = (&[u8], usize)> {
-    let mut at = 0;
+/// What stands at a place of the file.
+enum Entry<'a> {
+    Whole { at: usize, note: &'a [u8] },
+    Damaged { at: usize },
+}
+
+/// All entries, up to a torn end.
+fn entries(bytes: &[u8]) -> impl Iterator<Item = Entry<'_>> {
+    let mut next = 0;
     std::iter::from_fn(move || {
-        let (length, rest) = bytes.get(at..)?.split_first_chunk::<4>()?;
-        let (crc, rest) = rest.split_first_chunk::<4>()?;
-        let note = rest.get(..u32::from_le_bytes(*length) as usize)?;
-        if crc32fast::hash(note) != u32::from_le_bytes(*crc) {
-            return None;
+        let at = next;
+        if let Some(note) = whole(bytes, at) {
+            next = at + PREFIX_BYTES + note.len();
+            return Some(Entry::Whole { at, note });
         }
-        at += PREFIX_BYTES + note.len();
-        Some((note, at))
+        // A length that is damaged does not tell where the next one is.
+        let behind = (at + 1..bytes.len()).find(|behind| whole(bytes, *behind).is_some());
+        next = behind.unwrap_or(bytes.len());
+        let is_end = behind.is_none() && is_torn(bytes.get(at..)?);
+        (!is_end).then_some(Entry::Damaged { at })
     })
 }
 
-fn path(dir: &Path) -> PathBuf {
+/// The note of the entry at `at`, which is never empty.
+fn whole(bytes: &[u8], at: usize) -> Option<&[u8]> {
+    let (length, rest) = bytes.get(at..)?.split_first_chunk::<4>()?;
+    let (crc, rest) = rest.split_first_chunk::<4>()?;
+    let length = u32::from_le_bytes(*length) as usize;
+    if length == 0 || length > NOTE_BYTES_MAX {
+        return None;
+    }
+    let note = rest.get(..length)?;
+    (crc32fast::hash(note) == u32::from_le_bytes(*crc)).then_some(note)
+}
+
+/// Whether a crash can have left this: an entry that was not written to its end, or whose end the disk has as zeros.
+fn is_torn(rest: &[u8]) -> bool {
+    let Some((prefix, note)) = rest.split_first_chunk::<PREFIX_BYTES>() else {
+        return true;
+    };
+    let length = u32::from_le_bytes([prefix[0], prefix[1], prefix[2], prefix[3]]) as usize;
+    (length > note.len() && length <= NOTE_BYTES_MAX) || note.last() == Some(&0)
+}
+
+/// Number of records that the checkpoint in a note covers, if it is one.
+fn stated_size(note: &[u8]) -> Option<u64> {
+    let note = Note::parse(note).ok()?;
+    Checkpoint::parse(note.text())
+        .ok()
+        .map(|stated| stated.size)
+}
+
+pub(super) fn path(dir: &Path) -> PathBuf {
     dir.join("checkpoints")
 }
 
@@ -159,9 +237,48 @@ mod tests {
         };
         for torn in [1, 4, 7, 8, 10] {
             assert_eq!(with(&whole[..torn]), 2, "{torn}");
+            assert!(damage(dir.path()).unwrap().is_none(), "{torn}");
         }
         assert_eq!(with(&whole[..11]), 3);
-        assert_eq!(with(&[0xff; 64]), 2);
-        assert_eq!(with(&[1, 0, 0, 0, 0, 0, 0, 0, 9]), 2);
+        assert_eq!(with(&[0; 64]), 2);
+        assert!(damage(dir.path()).unwrap().is_none());
+        for damaged in [[0xff; 16], [1, 0, 0, 0, 0, 0, 0, 0, 9, 9, 9, 9, 9, 9, 9, 9]] {
+            assert_eq!(with(&damaged), 2);
+            let (_, error) = damage(dir.path()).unwrap().unwrap();
+            let place = format!("damaged at byte {}: checkpoint 3 ", whole.len());
+            assert!(error.to_string().contains(&place), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_stands_behind_a_damaged_note_is_read_and_kept() {
+        let note = |size: u64| {
+            let root = "CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=";
+            format!("lockgate.audit/c1\n{size}\n{root}\n\n\u{2014} c1 AAAAAAAAAAAAAAAA\n")
+                .into_bytes()
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = Journal::open(dir.path(), 0).unwrap();
+        for size in 1..=4 {
+            journal.append(&note(size)).unwrap();
+        }
+        let whole = std::fs::read(path(dir.path())).unwrap();
+        let entry = whole.len() / 4;
+        // Each byte of an entry: its length, too.
+        for at in 0..entry {
+            let mut damaged = whole.clone();
+            damaged[entry + at] ^= 1;
+            std::fs::write(path(dir.path()), &damaged).unwrap();
+            assert_eq!(read(dir.path()).unwrap(), [1, 3, 4].map(note), "{at}");
+            assert_eq!(count(dir.path()).unwrap(), (3, Some(note(4))), "{at}");
+            let (covered, error) = damage(dir.path()).unwrap().unwrap();
+            let place = format!("damaged at byte {entry}: checkpoint 2 ");
+            assert_eq!(covered, 1);
+            assert!(error.to_string().contains(&place), "{error}");
+
+            Journal::open(dir.path(), 3).unwrap();
+            assert_eq!(read(dir.path()).unwrap(), [1, 3].map(note), "{at}");
+            assert!(damage(dir.path()).unwrap().is_none(), "{at}");
+        }
     }
 }

@@ -169,7 +169,7 @@ impl SegmentReader {
         Ok((firsts.len() as u64, bytes))
     }
 
-    /// Good checkpoints, oldest first.
+    /// Good checkpoints, oldest first, without those that are damaged.
     ///
     /// # Errors
     /// When the file can't be read.
@@ -177,7 +177,22 @@ impl SegmentReader {
         journal::read(&self.dir)
     }
 
-    /// How many good checkpoints there are, and the last one. Needs no memory for the others.
+    /// File of the checkpoints.
+    #[must_use]
+    pub fn checkpoints_file(&self) -> PathBuf {
+        journal::path(&self.dir)
+    }
+
+    /// The first checkpoint that is damaged, and the first record that it covers and the one before it does not.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub fn damaged_checkpoint(&self) -> Result<Option<(u64, SegmentError)>, SegmentError> {
+        journal::damage(&self.dir)
+    }
+
+    /// How many good checkpoints there are, and the last one. Needs no memory for the others, unless one is
+    /// damaged.
     ///
     /// # Errors
     /// When the file can't be read.

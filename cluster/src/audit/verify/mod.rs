@@ -9,6 +9,7 @@ mod report;
 mod run;
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 
 use self::origins::Origins;
 pub use self::report::{Finding, Reason, Report, Verdict};
@@ -20,8 +21,12 @@ use super::leaf::Head;
 use super::mac::{KeyRanges, MacKey, MacKeys};
 use super::note::{Note, NoteError};
 use super::segment::Stored;
-use super::time::STAMP_BYTES;
+use super::time::{self, STAMP_BYTES};
 use super::tree::Frontier;
+
+/// Longest time over which records at the end of a log in use may wait for their checkpoint: many times what an election
+/// takes.
+const CHECKPOINT_WAIT_MS_MAX: u64 = 60_000;
 
 /// What the verifier believes without proof.
 #[derive(Clone, Debug)]
@@ -74,8 +79,14 @@ pub struct Verifier<'a> {
     /// Checkpoints ahead, smallest first.
     checkpoints: VecDeque<Checkpoint>,
     n_checkpoints: u64,
+    /// The first checkpoint that is none. The records are held to the others before it is told.
+    fault: Option<Finding>,
+    /// The file of checkpoints, where it is not there.
+    missing: Option<PathBuf>,
     /// Records before this are in a good checkpoint.
     attested: u64,
+    /// When the first record was written that is in none.
+    unattested_since: Option<[u8; STAMP_BYTES]>,
     n_macs: u64,
     /// What could not be checked.
     unchecked: Vec<String>,
@@ -99,24 +110,42 @@ impl<'a> Verifier<'a> {
             is_vouched: true,
             checkpoints: VecDeque::new(),
             n_checkpoints: 0,
+            fault: None,
+            missing: None,
             attested: first,
+            unattested_since: None,
             n_macs: 0,
             unchecked: Vec::new(),
         }
     }
 
-    /// Takes the checkpoints that are known, before the first record.
-    ///
-    /// # Errors
-    /// When one is malformed or has a wrong signature: there is nothing in them that a disk or a person may change.
-    pub fn add_checkpoints(&mut self, notes: &[Vec<u8>]) -> Result<(), Finding> {
+    /// Takes the checkpoints that are known, before the first record. One that is malformed or has a wrong signature is
+    /// a fault, as there is nothing in them that a disk or a person may change; the others count without it.
+    pub fn add_checkpoints(&mut self, notes: &[Vec<u8>]) {
         for note in notes {
-            self.add_checkpoint(note)?;
+            if let Err(fault) = self.add_checkpoint(note) {
+                self.add_fault(fault);
+            }
         }
         let all = self.checkpoints.make_contiguous();
         all.sort_by_key(|checkpoint| checkpoint.size);
         self.check_checkpoints(self.next());
-        Ok(())
+    }
+
+    /// Takes a fault that is in no record. It is told when the records have none.
+    pub fn add_fault(&mut self, fault: Finding) {
+        if self
+            .fault
+            .as_ref()
+            .is_none_or(|first| fault.seq < first.seq)
+        {
+            self.fault = Some(fault);
+        }
+    }
+
+    /// Takes note that the file of checkpoints is not there, which whoever writes a log makes first.
+    pub fn miss_checkpoints(&mut self, path: PathBuf) {
+        self.missing = Some(path);
     }
 
     /// Number of the record that is next.
@@ -222,6 +251,7 @@ impl<'a> Verifier<'a> {
             return Err(Reason::Time);
         }
         self.last_ts.copy_from_slice(head.ts.as_bytes());
+        self.unattested_since.get_or_insert(self.last_ts);
         if let Some((old, new)) = self.origins.accept(head, line)? {
             let ranges = self
                 .ranges
@@ -270,6 +300,7 @@ impl<'a> Verifier<'a> {
             self.checkpoints.pop_front();
             self.n_checkpoints += 1;
             self.attested = size;
+            self.unattested_since = None;
             self.is_vouched = true;
         }
     }
@@ -288,7 +319,8 @@ impl<'a> Verifier<'a> {
             seq: suspect - 1,
             reason: Reason::Link,
         });
-        let verdict = match suspect.or_else(|| self.wrong_root.take()).or(missing) {
+        let record = suspect.or_else(|| self.wrong_root.take()).or(missing);
+        let verdict = match record.or_else(|| self.fault.take()) {
             Some(finding) => Verdict::Bad(finding),
             None => self.judge(end),
         };
@@ -333,6 +365,24 @@ impl<'a> Verifier<'a> {
         if self.trust.signers.is_empty() {
             return format!(
                 "{records} in no checkpoint that could be verified: no public keys were given"
+            );
+        }
+        if let Some(path) = &self.missing {
+            let path = path.display();
+            return format!(
+                "{records} in no checkpoint: `{path}` is not there; fetch it from another node or restore it"
+            );
+        }
+        let time = |stamp: &[u8]| time::parse(std::str::from_utf8(stamp).ok()?);
+        let since = self.unattested_since.as_ref().and_then(|since| time(since));
+        let waited = since.zip(time(&self.last_ts));
+        if let Some(waited_ms) = waited.map(|(since, last)| last.saturating_sub(since))
+            && waited_ms > CHECKPOINT_WAIT_MS_MAX
+        {
+            return format!(
+                "{records} in no checkpoint that was verified, though they were written over {} s and one is made every \
+                 second: where other nodes have them, checkpoints are missing here",
+                waited_ms / 1000
             );
         }
         format!(

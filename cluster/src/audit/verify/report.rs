@@ -144,4 +144,10 @@ pub enum Reason {
         /// What is wrong with it.
         error: NoteError,
     },
+    /// A checkpoint that can't be read. Records are held to the others.
+    #[error("the first checkpoint over it is lost: {what}")]
+    LostCheckpoint {
+        /// What is wrong, with file and offset.
+        what: String,
+    },
 }

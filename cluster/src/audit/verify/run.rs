@@ -31,8 +31,17 @@ pub fn verify_segments(
         }
     };
     let mut verifier = Verifier::new(trust, start);
-    if let Err(finding) = verifier.add_checkpoints(&reader.checkpoints()?) {
-        return Ok(verifier.fail(finding));
+    let path = reader.checkpoints_file();
+    if !path.exists() {
+        verifier.miss_checkpoints(path);
+    }
+    verifier.add_checkpoints(&reader.checkpoints()?);
+    if let Some((seq, error)) = reader.damaged_checkpoint()? {
+        let what = error.to_string();
+        verifier.add_fault(Finding {
+            seq,
+            reason: Reason::LostCheckpoint { what },
+        });
     }
     let size = reader.size();
     let sealed = reader.manifests()?.last().map_or(0, Manifest::end);
@@ -82,9 +91,7 @@ pub fn verify_export(
         line = export.next_line();
     }
     let mut verifier = Verifier::new(trust, start);
-    if let Err(finding) = verifier.add_checkpoints(&checkpoints) {
-        return Ok(verifier.fail(finding));
-    }
+    verifier.add_checkpoints(&checkpoints);
     loop {
         let record = match line {
             Ok(Some(Line::Record(record))) => record,

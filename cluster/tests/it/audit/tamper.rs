@@ -221,6 +221,91 @@ fn a_segment_that_is_gone_is_missed() {
     }
 }
 
+#[test]
+fn a_damaged_checkpoint_is_named_and_the_others_count() {
+    let mut log = Fixture::eventful();
+    log.checkpoint();
+    let dir = tempfile::tempdir().unwrap();
+    drop(log.store(dir.path()));
+    let path = dir.path().join("checkpoints");
+    let whole = std::fs::read(&path).unwrap();
+    let damaged = |at: usize| {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        let report = verify(dir.path(), &log.trust(&[]));
+        assert_eq!(
+            (report.n_checkpoints, report.records.end),
+            (3, log.log.size())
+        );
+        let Verdict::Bad(finding) = report.verdict else {
+            panic!("byte {at} is not found");
+        };
+        (report.attested, finding)
+    };
+    // In the length, in the checksum, in the text.
+    for at in [0, 5, 30] {
+        let (attested, finding) = damaged(at);
+        assert_eq!((attested, finding.seq), (log.log.size(), 0));
+        let told = finding.to_string();
+        assert!(told.contains("damaged at byte 0: checkpoint 1 "), "{told}");
+    }
+    let (attested, finding) = damaged(whole.len() - 2);
+    assert!(attested < log.log.size());
+    assert_eq!(finding.seq, attested);
+    assert!(finding.to_string().contains("checkpoint 4 "), "{finding}");
+
+    // What was done to a record comes first.
+    let segment = dir.path().join(format!("{:020}.seg", 40));
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[52 + 44 + 100] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    let Verdict::Bad(finding) = verify(dir.path(), &log.trust(&[])).verdict else {
+        panic!("it is not found");
+    };
+    assert_eq!(finding.seq, 40);
+}
+
+#[test]
+fn a_forged_checkpoint_does_not_keep_the_others_from_counting() {
+    let mut log = Fixture::eventful();
+    log.checkpoint();
+    let mut exported = Exported::of(&log);
+    let line = &exported.before[1];
+    let at = line.find("\\n\\n— lockgate.audit/c1 ").unwrap() + 40;
+    let other = if &line[at..=at] == "A" { "B" } else { "A" };
+    exported.before[1].replace_range(at..=at, other);
+    let lines = [exported.before.as_slice(), &exported.records].concat();
+    let text = lines.join("\n") + "\n";
+    let report = verify_export(text.as_bytes(), &log.trust(&[]), |_, _| {}).unwrap();
+    assert_eq!((report.n_checkpoints, report.attested), (3, log.log.size()));
+    assert!(matches!(report.verdict, Verdict::Bad(_)), "{report:?}");
+}
+
+#[test]
+fn checkpoints_that_are_gone_are_told_from_those_that_come_yet() {
+    let mut log = Fixture::eventful();
+    let reason = |log: &Fixture, is_removed: bool| {
+        let dir = tempfile::tempdir().unwrap();
+        drop(log.store(dir.path()));
+        if is_removed {
+            std::fs::remove_file(dir.path().join("checkpoints")).unwrap();
+        }
+        match verify(dir.path(), &log.trust(&[])).verdict {
+            Verdict::Unchecked(reasons) => reasons.join("; "),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(reason(&log, false).contains("it is no fault"));
+    let told = reason(&log, true);
+    assert!(told.contains("checkpoints` is not there"), "{told}");
+    assert!(!told.contains("no fault"), "{told}");
+    log.at_ms += 70_000;
+    log.append(2, 1);
+    let told = reason(&log, false);
+    assert!(told.contains("checkpoints are missing here"), "{told}");
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Tampering {
     Flip(prop::sample::Index),
