@@ -12,6 +12,7 @@ use std::{fs, io};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
+use super::audit_aside;
 use crate::audit::segment::{Limits, Position, SegmentError, SegmentReader, SegmentStore};
 use crate::audit::verify::{Trust, Verdict, verify_segments};
 use crate::audit::{AuditEffect, AuditLog, Frontier, Genesis, MacKeys, derive};
@@ -43,6 +44,16 @@ struct Opening {
     genesis: Genesis,
     position: Position,
     keys: MacKeys,
+}
+
+impl Opening {
+    fn trust(&self) -> Trust {
+        Trust {
+            genesis: self.genesis.clone(),
+            keys: self.keys.clone(),
+            signers: Vec::new(),
+        }
+    }
 }
 
 /// Where the segments of a node are, and how they do. Cheap to clone; all clones are one.
@@ -98,12 +109,13 @@ impl AuditFiles {
     /// Moves the files away for a person to look at, in the place of those that were moved before. Only while they are
     /// not open.
     pub(crate) fn set_aside(&self) -> io::Result<()> {
-        let aside = self.dir.with_extension("damaged");
-        match fs::remove_dir_all(&aside) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        let aside = audit_aside::place(&self.dir);
+        audit_aside::remove(&aside)?;
         fs::rename(&self.dir, aside)?;
+        self.make_dir()
+    }
+
+    fn make_dir(&self) -> io::Result<()> {
         fs::DirBuilder::new().mode(0o700).create(&self.dir)
     }
 
@@ -111,7 +123,11 @@ impl AuditFiles {
     fn tell(&self, kept: &Kept) {
         self.set_reader(match kept {
             Kept::Whole(store) => {
-                info!(records = store.size(), "audit segments opened");
+                let records = store.size();
+                info!(
+                    records,
+                    "audit segments opened, the replicated log brings what is behind"
+                );
                 Some(store.reader())
             }
             Kept::Nothing | Kept::Lacking(_) => None,
@@ -352,6 +368,7 @@ fn carry_out(files: &AuditFiles, kept: &mut Kept, order: Order) -> Result<(), Se
     match order {
         Order::Open(opening) => {
             files.set_reader(None);
+            let is_aside = keep_evidence(&files.dir, &opening)?;
             *kept = match open(&files.dir, &opening) {
                 Ok(store) => Kept::Whole(Box::new(store)),
                 Err(SegmentError::Short { have, need }) => {
@@ -363,7 +380,12 @@ fn carry_out(files: &AuditFiles, kept: &mut Kept, order: Order) -> Result<(), Se
                 }
                 Err(error @ SegmentError::Damaged { .. }) if files.has_peers => {
                     error!(%error, "audit segments are set aside and fetched from other nodes");
-                    files.set_aside().map_err(|source| SegmentError::Io {
+                    // What was kept before the files were cut has more than they have now.
+                    let moved = match is_aside {
+                        true => audit_aside::remove(&files.dir).and_then(|()| files.make_dir()),
+                        false => files.set_aside(),
+                    };
+                    moved.map_err(|source| SegmentError::Io {
                         what: "move",
                         path: files.dir.to_path_buf(),
                         source,
@@ -411,6 +433,24 @@ fn carry_out(files: &AuditFiles, kept: &mut Kept, order: Order) -> Result<(), Se
     Ok(())
 }
 
+/// Looks at the records that are about to be cut away and written anew, and sets a copy of all aside if they, or the
+/// checkpoints, are damaged. Returns whether they are.
+fn keep_evidence(dir: &Path, opening: &Opening) -> Result<bool, SegmentError> {
+    let Some(damage) = audit_aside::damage(dir, &opening.position, &opening.trust())? else {
+        return Ok(false);
+    };
+    let aside = audit_aside::place(dir);
+    let aside = aside.display();
+    match audit_aside::keep(dir, &opening.position) {
+        Ok(()) => error!(%aside, damage, "audit records are damaged, a copy of them is set aside"),
+        Err(error) => {
+            error!(%error, damage, "audit records are damaged, and cannot be set aside");
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 fn open(dir: &Path, opening: &Opening) -> Result<SegmentStore, SegmentError> {
     let (genesis, position) = (&opening.genesis, &opening.position);
     let keys = opening.keys.clone();
@@ -421,11 +461,7 @@ fn open(dir: &Path, opening: &Opening) -> Result<SegmentStore, SegmentError> {
 /// tree and the chain were compared with the machine's own; what is beside the records is verified here.
 fn complete(dir: &Path, lacking: &Lacking) -> Result<SegmentStore, SegmentError> {
     let mut store = open(dir, &lacking.opening)?;
-    let trust = Trust {
-        genesis: lacking.opening.genesis.clone(),
-        keys: lacking.opening.keys.clone(),
-        signers: Vec::new(),
-    };
+    let trust = lacking.opening.trust();
     let report = verify_segments(&store.reader(), &trust, Some(store.size()), |_, _| {})?;
     if let Verdict::Bad(finding) = report.verdict {
         return Err(SegmentError::Damaged {

@@ -2,6 +2,7 @@
 
 mod admin;
 mod alone;
+mod audit_aside;
 mod audit_files;
 mod config;
 mod engine;

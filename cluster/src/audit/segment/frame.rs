@@ -9,7 +9,7 @@
 //! wrong as a flipped bit. It finds what a disk does; MAC and chain find what people do.
 
 use crate::audit::hash::Hash;
-use crate::audit::leaf::LEAF_BYTES_MAX;
+use crate::audit::leaf::{Head, LEAF_BYTES_MAX};
 use crate::audit::mac::Mac;
 
 const MAGIC: &[u8; 8] = b"LGAUDIT1";
@@ -93,6 +93,27 @@ pub(super) fn read(bytes: &[u8], seq: u64) -> Result<(Frame<'_>, usize), &'stati
         return Err("the checksum of a record does not match");
     }
     Ok((frame, PREFIX_BYTES + length))
+}
+
+/// Whether a frame stands here, of the record that its line says.
+pub(super) fn is_any(bytes: &[u8]) -> bool {
+    let line = split(bytes).map(|(_, line)| line);
+    let head = line.and_then(Head::read);
+    head.is_some_and(|head| read(bytes, head.seq).is_ok())
+}
+
+/// Whether the frame that begins here goes on behind the end.
+pub(super) fn is_cut_off(bytes: &[u8]) -> bool {
+    let length = bytes.first_chunk::<4>();
+    let has_length =
+        length.is_some_and(|length| u32::from_le_bytes(*length) as usize <= LEAF_BYTES_MAX);
+    bytes.len() < PREFIX_BYTES || (has_length && split(bytes).is_none())
+}
+
+fn split(bytes: &[u8]) -> Option<(&[u8; PREFIX_BYTES], &[u8])> {
+    let (prefix, rest) = bytes.split_first_chunk::<PREFIX_BYTES>()?;
+    let length = u32::from_le_bytes([prefix[0], prefix[1], prefix[2], prefix[3]]);
+    Some((prefix, rest.get(..length as usize)?))
 }
 
 fn checksum(seq: u64, frame: &Frame<'_>) -> u32 {

@@ -53,13 +53,18 @@ impl SegmentReader {
         }
     }
 
+    /// Reader of a directory that nobody writes to, up to the last byte. What is no record there is an error.
+    pub(crate) fn unbounded(dir: &Path) -> Self {
+        Self::of(dir, Arc::new(AtomicU64::new(u64::MAX)))
+    }
+
     /// Reader of a directory that nobody writes to: of a stopped node, or a copy. Ends before the first record that
     /// can't be read in the last segment; [`SegmentReader::torn`] tells of it.
     ///
     /// # Errors
     /// When the directory can't be read.
     pub fn open(dir: &Path) -> Result<Self, SegmentError> {
-        let reader = Self::of(dir, Arc::new(AtomicU64::new(u64::MAX)));
+        let reader = Self::unbounded(dir);
         let last = firsts(dir, "seg")?.last().copied();
         let pruned = firsts(dir, "sealed")?.last().copied();
         let mut size = match pruned {
@@ -316,6 +321,27 @@ impl Records {
             mac: frame.mac,
             line: frame.line,
         }))
+    }
+
+    /// Whether a crash can have left what could not be read: the end of the last segment, not written to its end, or
+    /// with zeros where the disk had nothing yet.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub(crate) fn is_torn(&self) -> Result<bool, SegmentError> {
+        let Some(segment) = self.segment.as_ref().filter(|last| last.end == u64::MAX) else {
+            return Ok(false);
+        };
+        let offset = segment.read - (segment.buffer.len() - segment.at) as u64;
+        let mut rest = Vec::new();
+        let mut file =
+            File::open(&segment.path).map_err(SegmentError::io("open", &segment.path))?;
+        let read = file
+            .seek(SeekFrom::Start(offset))
+            .and_then(|_| file.read_to_end(&mut rest));
+        read.map_err(SegmentError::io("read", &segment.path))?;
+        let has_more = (1..rest.len()).any(|at| frame::is_any(&rest[at..]));
+        Ok(!has_more && (frame::is_cut_off(&rest) || rest.last() == Some(&0)))
     }
 
     /// Opens the segment of the next record, at that record.

@@ -125,6 +125,34 @@ fn records_that_a_disk_or_a_member_has_changed_are_fetched_elsewhere() {
     world.close(nodes);
 }
 
+// Without a snapshot the node has all records from its part of the replicated log, and writes them anew.
+#[test]
+fn records_that_are_written_anew_are_set_aside_where_they_were_changed() {
+    let (mut world, mut nodes) = World::cluster(&["n1", "n2", "n3"]);
+    record(&world, &nodes[2], 1, 100);
+    verify(&nodes[2], 100);
+    world.close([nodes.remove(2)]);
+    let aside = world.data_dir("n3").join("cluster/audit.damaged");
+    let join = || Begin::Join {
+        token: None,
+        learner: false,
+    };
+    let n3 = world.start("n3", join()).unwrap();
+    verify(&n3, 100);
+    assert!(!aside.exists());
+    world.close([n3]);
+
+    damage(&world, "n3");
+    let name = "00000000000000000000.seg";
+    let segment = world.data_dir("n3").join("cluster/audit").join(name);
+    let damaged = std::fs::read(segment).unwrap();
+    let n3 = world.start("n3", join()).unwrap();
+    verify(&n3, 100);
+    assert_eq!(std::fs::read(aside.join(name)).unwrap(), damaged);
+    nodes.push(n3);
+    world.close(nodes);
+}
+
 #[test]
 fn a_node_that_is_removed_leaves_a_record_of_how_far_the_log_has_it() {
     let (world, mut nodes) = World::cluster(&["n1", "n2", "n3"]);
