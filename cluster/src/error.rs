@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use crate::machine::Refusal;
 use crate::net::NetworkError;
+use crate::removal::Removed;
 use crate::store::StoreError;
 
 /// Why the data directory could not be opened.
@@ -84,6 +85,9 @@ pub enum OpenError {
     /// It can't take its place among the other nodes.
     #[error(transparent)]
     Network(#[from] NetworkError),
+    /// It takes no part any more.
+    #[error(transparent)]
+    Removed(#[from] Removed),
     /// The store is damaged or can't be read.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -18,6 +18,7 @@ use crate::net::{Fetcher, NetworkOptions, Others, PeerFile, Spends};
 use crate::plane::FetchError;
 use crate::quota::{Unreachable, Wallet};
 use crate::raft::{RaftStatus, Running};
+use crate::removal::{Removal, Removed};
 use crate::secret::Secret;
 use crate::serving::Serving;
 use crate::starting::Starting;
@@ -42,6 +43,7 @@ pub struct Cluster {
     /// Decides small quotas, here and at the leader. `None` in a cluster of one.
     pub(crate) spends: Option<Spends>,
     pub(crate) agreed: Agreed,
+    removal: Removal,
     /// Opens the secrets in the state.
     pub(crate) key: Secret,
 }
@@ -56,6 +58,7 @@ pub(crate) struct Beside {
     /// Decides small quotas, here and at the leader. `None` in a cluster of one.
     pub(crate) spends: Option<Spends>,
     pub(crate) agreed: Agreed,
+    pub(crate) removal: Removal,
     /// Opens the secrets in the state.
     pub(crate) key: Secret,
 }
@@ -125,6 +128,7 @@ impl Cluster {
             others,
             spends,
             agreed,
+            removal,
             key,
         } = beside;
         Self {
@@ -134,6 +138,7 @@ impl Cluster {
             others,
             spends,
             agreed,
+            removal,
             key,
         }
     }
@@ -238,6 +243,16 @@ impl Cluster {
             Some(answer) => answer.await.unwrap_or(Err(Unreachable)),
             None => Err(Unreachable),
         }
+    }
+
+    /// Waits until another member says that the cluster has removed this node. It serves nothing by then, and should
+    /// stop.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost when the future is dropped.
+    pub async fn removed(&self) -> Removed {
+        self.removal.told().await
     }
 
     /// Whether this node may serve. To be asked for each call.

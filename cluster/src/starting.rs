@@ -8,6 +8,7 @@ use crate::error::OpenError;
 use crate::handle::{Beside, Cluster, Options};
 use crate::net;
 use crate::raft::{self, Alone, RaftStatus, Role, StartOptions, Timing};
+use crate::removal::Removal;
 use crate::serving::Serving;
 use crate::store::{self, Lock};
 
@@ -40,6 +41,7 @@ impl Starting {
                 timing: Timing::ALONE,
                 wait_max,
                 key: key.clone(),
+                removal: Removal::default(),
             };
             return Ok(Self {
                 node: raft::start(start, Alone, lock)?,
@@ -49,6 +51,7 @@ impl Starting {
                     others: None,
                     spends: None,
                     agreed: Agreed::default(),
+                    removal: Removal::default(),
                     key,
                 },
             });
@@ -63,6 +66,7 @@ impl Starting {
             timing: Timing::CLUSTER,
             wait_max,
             key: prepared.key.clone(),
+            removal: prepared.removal.clone(),
         };
         Ok(Self {
             node: raft::start(start, prepared.net, lock)?,
@@ -72,6 +76,7 @@ impl Starting {
                 others: Some(prepared.others),
                 spends: Some(prepared.spends),
                 agreed: prepared.agreed,
+                removal: prepared.removal,
                 key: prepared.key,
             },
         })

@@ -63,13 +63,15 @@ async fn comes_back(
 ) -> anyhow::Result<Return> {
     let begin = Instant::now();
     loop {
-        if !members.process(node)?.is_alive()? {
-            return Ok(Return::Refused);
-        }
+        // Before the look at the process: it ends when it was expelled, too.
+        let is_alive = members.process(node)?.is_alive()?;
         if let Some(status) = api.status(other).await
             && status.voters < NODES
         {
             return Ok(Return::Expelled);
+        }
+        if !is_alive {
+            return Ok(Return::Refused);
         }
         if let Some(status) = api.status(node).await
             && status.healthy

@@ -60,8 +60,11 @@ impl Process {
         std::fs::read_link(link).context("the process is gone")
     }
 
-    /// SIGKILL; returns when it is gone.
+    /// SIGKILL; returns when it is gone, which it may be already.
     pub(crate) async fn kill(&mut self) -> anyhow::Result<()> {
+        if !self.is_alive()? {
+            return Ok(());
+        }
         self.child
             .kill()
             .await

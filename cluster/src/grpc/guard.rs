@@ -4,7 +4,7 @@
 //! its sender and whom it is for, and is refused unless all of it holds *now*: same cluster, this very member, the
 //! certificate's name, a member under that number, and no earlier life than one that was heard already.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -25,6 +25,8 @@ pub(crate) struct Roster {
     /// What a member says who has applied more: by that a node learns of members that came while it was down, or before
     /// its own first entry. Only read while it is ahead of `applied`.
     pub(crate) vouched: Members,
+    /// Numbers of those whose membership has ended, as far as this node has applied the log. They are never used again.
+    pub(crate) removed: BTreeSet<RaftId>,
 }
 
 /// Members by number, learners too.
@@ -94,6 +96,14 @@ pub(crate) enum SenderRefusal {
         /// Its number.
         raft_id: RaftId,
     },
+    /// That was a member, and is none any more.
+    #[error("`{name}`, number {raft_id}, was removed from the cluster")]
+    Removed {
+        /// Name of the sender.
+        name: String,
+        /// Its number.
+        raft_id: RaftId,
+    },
     /// The node has started again since.
     #[error("the message is from life {boot} of the node, which is in life {newest}")]
     EarlierLife {
@@ -150,6 +160,12 @@ impl Guard {
                 });
             }
             if !roster.knows(sender.raft_id, &sender.name) {
+                if roster.removed.contains(&sender.raft_id) {
+                    return Err(SenderRefusal::Removed {
+                        name: sender.name.clone(),
+                        raft_id: sender.raft_id,
+                    });
+                }
                 // A number is the index of the log entry that gave it, so only one beyond what is known can be new.
                 if sender.raft_id >= roster.newest().upto {
                     self.newcomers.notify_one();
@@ -207,6 +223,7 @@ mod tests {
             cluster: Bytes::from_static(&[7; 16]),
             applied,
             vouched,
+            removed: BTreeSet::new(),
         })
     }
 
@@ -327,6 +344,20 @@ mod tests {
                 .is_err()
         );
         guard.newcomer().await;
+    }
+
+    // One that was admitted and has no seat yet is none of these, also while the roster is newer than its number.
+    #[test]
+    fn only_one_that_was_removed_is_told_so() {
+        let mut roster = Roster::clone(&roster(named(40, &[(1, "n1")]), Members::default()));
+        roster.removed.insert(5);
+        let guard = Guard::new(7, watch::Sender::new(Arc::new(roster)).subscribe());
+        let check = |id, name: &str| guard.check(Some(&identity(name)), Some(&sender(id, name, 1)));
+        assert!(matches!(check(5, "n2"), Err(SenderRefusal::Removed { .. })));
+        assert!(matches!(
+            check(6, "n3"),
+            Err(SenderRefusal::NotAMember { .. })
+        ));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::convert::Malformed;
 use super::doorbell::with_cause;
 use super::links::{Lane, Links};
 use super::peer_service::LeaseRenewal;
+use super::raft_service::REMOVED;
 use super::services::peer_client::PeerClient;
 use crate::machine::quota::Key;
 use crate::raft::{self, BoxFuture, Member, PeerError, RaftId};
@@ -44,6 +45,19 @@ impl Peers {
         let sender = Some(self.links.sender(raft_id));
         let mut client = self.client(raft_id, member);
         call(limit, client.status(pb::StatusRequest { sender })).await
+    }
+
+    /// Asks a member whether it knows that this node was removed. `false` where it does not answer, and for one of a
+    /// version that does not say so.
+    pub(crate) async fn has_removed_us(
+        &self,
+        (raft_id, member): (RaftId, &Member),
+        limit: Duration,
+    ) -> bool {
+        let sender = Some(self.links.sender(raft_id));
+        let mut client = self.client(raft_id, member);
+        let answer = timeout(limit, client.status(pb::StatusRequest { sender })).await;
+        matches!(answer, Ok(Err(status)) if status.metadata().contains_key(REMOVED))
     }
 
     /// Asks the leader for the right to serve, and says how long it lasts from before it was asked.

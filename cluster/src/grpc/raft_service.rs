@@ -7,6 +7,7 @@ use futures_util::stream::BoxStream;
 use lockgate_proto::peer::v1 as pb;
 use lockgate_proto::peer::v1::snapshot_part::Part;
 use tokio::sync::Semaphore;
+use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::answered::answered;
@@ -20,6 +21,9 @@ use super::io::Peer;
 use super::services::raft_server::Raft;
 use super::snapshot_in;
 use crate::tls::Identity;
+
+/// Stands in the metadata of a refusal when the sender was removed from the cluster.
+pub(super) const REMOVED: &str = "lockgate-removed";
 
 /// Feeds what members send to the engine of this node.
 #[derive(Debug)]
@@ -142,6 +146,12 @@ impl From<SenderRefusal> for Status {
     fn from(refusal: SenderRefusal) -> Self {
         let text = refusal.to_string();
         match refusal {
+            SenderRefusal::Removed { .. } => {
+                let mut status = Self::permission_denied(text);
+                let yes = MetadataValue::from_static("1");
+                status.metadata_mut().insert(REMOVED, yes);
+                status
+            }
             SenderRefusal::Anonymous => Self::unauthenticated(text),
             SenderRefusal::Unnamed => Self::invalid_argument(text),
             SenderRefusal::OtherName { .. } | SenderRefusal::NotAMember { .. } => {

@@ -12,6 +12,7 @@ mod network;
 mod options;
 mod others;
 mod prepare;
+mod removal;
 mod roster;
 mod segments;
 mod shard_keeper;

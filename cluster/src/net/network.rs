@@ -14,12 +14,13 @@ use super::handler::EngineHandler;
 use super::leases::{self, Leases};
 use super::others::Others;
 use super::spends::Spends;
-use super::{comparer, keeper, roster, segments, shard_keeper};
+use super::{comparer, keeper, removal, roster, segments, shard_keeper};
 use crate::agreement::Agreed;
 use crate::grpc::{Guard, Links, Listener, Members, NetworkFactory, Peers, Roster};
 use crate::join::{Admission, Record};
 use crate::plane::{FileSource, Plane};
 use crate::raft::{self, Engine};
+use crate::removal::Removal;
 use crate::secret::Secret;
 use crate::serving::Serving;
 use crate::task::spawn_named;
@@ -43,6 +44,8 @@ pub(super) struct NetParts {
     pub(super) others: Others,
     /// Told how the state of this node compares.
     pub(super) agreed: Agreed,
+    /// Told when the cluster has removed this node.
+    pub(super) removal: Removal,
     pub(super) tcp: TcpListener,
     pub(super) udp: UdpSocket,
 }
@@ -62,6 +65,7 @@ impl Net {
             cluster: parts.record.cluster(),
             applied: Members::default(),
             vouched: parts.record.members(),
+            ..Roster::default()
         }));
         let (raft_id, boot) = (parts.record.raft_id(), parts.boot);
         let links = Links::new(parts.credentials.clone(), roster.subscribe(), raft_id, boot);
@@ -153,6 +157,16 @@ impl raft::Network for Net {
         let _keeping_shards = spawn_named("peer-shards", keeping);
         let comparing = comparer::follow(engine.clone(), peers.clone(), parts.agreed);
         let _comparing = spawn_named("peer-comparer", comparing);
+        let me = (credentials.identity().name().into(), engine.id());
+        let asking = removal::ask(
+            me,
+            parts.dir.into(),
+            roster.subscribe(),
+            peers.clone(),
+            parts.serving.clone(),
+            parts.removal,
+        );
+        let _asking = spawn_named("peer-removal", asking);
         let renewing = leases::renew(engine.clone(), leases.clone(), peers.clone(), parts.serving);
         let _leasing = spawn_named("peer-lease", renewing);
         let vouching = roster::ask_about_newcomers(guard, roster, peers, engine.id());

@@ -22,6 +22,7 @@ use crate::error::OpenError;
 use crate::join::{JoinOptions, Papers, Record, RecordError, ask};
 use crate::raft::Role;
 use crate::random::random;
+use crate::removal::Removal;
 use crate::secret::Secret;
 use crate::serving::Serving;
 use crate::store;
@@ -52,6 +53,8 @@ pub(crate) struct Prepared {
     pub(crate) agreed: Agreed,
     /// Decides small quotas, here and at the leader.
     pub(crate) spends: Spends,
+    /// Whether the cluster has removed this node.
+    pub(crate) removal: Removal,
 }
 
 /// Prepares node `name`, whose files are in `dir`. Blocks: a new node waits until the cluster has admitted it.
@@ -87,6 +90,7 @@ pub(crate) fn prepare(
     let (serving, others) = (Serving::leased(), Others::default());
     let agreed = Agreed::default();
     let spends = Spends::default();
+    let removal = Removal::default();
     let parts = NetParts {
         dir: dir.to_owned(),
         authority: authority(options)?.map(Arc::new),
@@ -99,6 +103,7 @@ pub(crate) fn prepare(
         others: others.clone(),
         agreed: agreed.clone(),
         spends: spends.clone(),
+        removal: removal.clone(),
         tcp,
         udp,
     };
@@ -113,6 +118,7 @@ pub(crate) fn prepare(
         others,
         agreed,
         spends,
+        removal,
     })
 }
 

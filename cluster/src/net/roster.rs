@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+use super::removal::removed_in;
 use crate::grpc::{Guard, Links, Peers, Roster, members_from, members_of};
 use crate::raft::{Engine, RaftId};
 
@@ -31,6 +32,8 @@ pub(super) async fn follow(engine: Engine, roster: watch::Sender<Arc<Roster>>, l
                     next.cluster = Bytes::copy_from_slice(&cluster);
                 }
                 next.applied = members;
+                // A seat ends behind the membership, so those without one are known here.
+                next.removed = removed_in(state.parts.nodes().members());
             }
             is_news
         });

@@ -319,6 +319,37 @@ fn who_is_no_peer_needs_a_token() {
 }
 
 #[test]
+fn a_removed_node_is_told_so_while_it_runs_and_when_it_starts_again() {
+    let (world, mut nodes) = World::cluster(&["n1", "n2", "n3"]);
+    let n3 = nodes.remove(2);
+    let id = n3.view().member(&NodeName::from("n3")).unwrap().id;
+    let removing = nodes[0].remove_member(id, false);
+    world.runtime.block_on(removing).unwrap();
+    let told = async { timeout(PATIENCE, n3.removed()).await.unwrap() };
+    let removed = world.runtime.block_on(told);
+    assert_eq!(
+        (removed.node.as_str(), &removed.data_dir),
+        ("n3", &world.data_dir("n3"))
+    );
+    let cluster = nodes[0].view().cluster_id().unwrap();
+    let cluster: String = cluster.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(removed.cluster, cluster);
+    world.close([n3]);
+
+    // Also where it would wait for as long as it takes.
+    let join = || Begin::Join {
+        token: None,
+        learner: false,
+    };
+    let again = Cluster::begin(world.options("n3", join())).unwrap();
+    let again = async { timeout(PATIENCE, again.joined()).await.unwrap() };
+    let refused = world.runtime.block_on(again).err().unwrap();
+    assert!(matches!(refused, OpenError::Removed(told) if told == removed));
+
+    world.close(nodes);
+}
+
+#[test]
 fn a_removed_node_is_out_and_its_name_may_return_under_another_number() {
     let (mut world, mut nodes) = World::cluster(&["n1", "n2", "n3"]);
     let old = nodes[2].view().member(&NodeName::from("n3")).unwrap().id;

@@ -85,7 +85,7 @@ impl World {
                 upto: 1,
                 by_id: BTreeMap::from(names),
             },
-            vouched: Members::default(),
+            ..Roster::default()
         }));
         let (n1, n2_plane) = (plane(&n1, &roster, 1), plane(&n2, &roster, 2));
         let n2_member = member("n2", n2_plane.local_address().unwrap().to_string());

@@ -34,6 +34,7 @@ use crate::error::{OpenError, ProposeError, ReadError};
 use crate::keyring::Keyring;
 use crate::machine::Refusal;
 use crate::random::random;
+use crate::removal::Removal;
 use crate::secret::Secret;
 use crate::store::Lock;
 use crate::view::View;
@@ -61,6 +62,8 @@ pub(crate) struct StartOptions {
     pub(crate) wait_max: Option<Duration>,
     /// Opens the keyring.
     pub(crate) key: Secret,
+    /// Whether the cluster has removed this node.
+    pub(crate) removal: Removal,
 }
 
 /// What a node with a new store is.
@@ -181,6 +184,7 @@ async fn run<N: Network>(
     let counted = tokio::select! {
         counted = take_part(&options, &proposer) => counted,
         () = progress.given_up() => Err(OpenError::GivenUp),
+        removed = options.removal.told() => Err(removed.into()),
     };
     if let Err(failure) = counted {
         let _ended = proposer.engine().raft().shutdown().await;

@@ -150,15 +150,15 @@ where
         readiness.send_replace(Readiness::Ready);
         tracing::info!(listen = %doors.address, "ready");
         (start.ready)(doors.address, doors.admin_address);
-        let failed = tokio::select! {
-            () = &mut terminated => None,
-            () = failed(&app.cluster) => Some(StoreFailed),
+        outcome = tokio::select! {
+            () = &mut terminated => Ok(()),
+            removed = app.cluster.removed() => Err(removed.into()),
+            () = failed(&app.cluster) => Err(StoreFailed.into()),
         };
         tracing::info!("shutting down; calls in flight finish");
         readiness.send_replace(Readiness::Draining);
         app.stop.cancel();
         let _served = serving.await;
-        outcome = failed.map_or(Ok(()), |failed| Err(failed.into()));
     }
     admin_stop.cancel();
     let _operated = operating.await;

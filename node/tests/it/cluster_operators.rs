@@ -33,7 +33,7 @@ async fn leader(node: &FleetNode) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn members_shards_and_the_leader_are_the_same_at_every_node() {
-    let fleet = Fleet::start(REGISTRY).await;
+    let mut fleet = Fleet::start(REGISTRY).await;
     let [n1, _n2, n3] = &fleet.nodes[..] else {
         panic!("three nodes")
     };
@@ -61,6 +61,13 @@ async fn members_shards_and_the_leader_are_the_same_at_every_node() {
     }
     let answer = succeeded(&n1.cli(&["cluster", "transfer-leader"]).await);
     assert_ne!(answer["leader"], "n2");
+
+    // One that is taken out while it runs is told so, and ends.
+    succeeded(&n1.cli(&["cluster", "remove", "n3"]).await);
+    assert_eq!(fleet.nodes[2].ended().await, Some(1));
+    let log = fleet.log("n3");
+    let last = log.lines().last().unwrap_or_default();
+    assert!(last.contains("`n3` was removed from cluster "), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,9 +94,15 @@ async fn a_dead_node_loses_its_shards_and_its_place_and_returns_as_a_learner() {
     let again = node.cli(&["cluster", "remove", "n3"]).await;
     assert_eq!(again.status.code(), Some(1));
 
+    // With what it had it is no newcomer.
+    let file = fleet.file("n3");
+    let refused = lockgate(&["cluster", "join", "--config", &file]).await;
+    assert_eq!(refused.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&refused.stderr);
+    assert!(told.contains("`n3` was removed from cluster "), "{told}");
+
     fleet.wipe("n3");
     let join = ["--json", "cluster", "join", "--learner", "--config"];
-    let file = fleet.file("n3");
     succeeded(&lockgate(&[&join[..], &[&file]].concat()).await);
     let n3 = fleet.run("n3").await;
     eventually("it follows", async || {

@@ -254,7 +254,7 @@ impl World {
                 upto: 1,
                 by_id: BTreeMap::from(members),
             },
-            vouched: Members::default(),
+            ..Roster::default()
         }));
         let guard = Arc::new(Guard::new(2, roster.subscribe()));
         let stop = watch::Sender::new(false);

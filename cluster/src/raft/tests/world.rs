@@ -21,6 +21,7 @@ use crate::raft::admin::RaftRole;
 use crate::raft::publish::Applied;
 use crate::raft::start::{Role, Running, StartOptions, start};
 use crate::raft::types::{Member, RaftId};
+use crate::removal::Removal;
 use crate::store::{self, Lock};
 
 /// Longest wait for what must happen.
@@ -136,6 +137,7 @@ impl World {
             role,
             timing: Timing::CLUSTER,
             wait_max: Some(SOON),
+            removal: Removal::default(),
         };
         let lock = Lock::take(&data_dir).unwrap();
         let network = self.hub.end(id);

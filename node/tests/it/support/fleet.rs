@@ -206,7 +206,7 @@ impl Fleet {
         }
     }
 
-    fn log(&self, name: &str) -> String {
+    pub(crate) fn log(&self, name: &str) -> String {
         fs::read_to_string(self.dir.path().join(format!("{name}.log"))).unwrap()
     }
 }
@@ -229,6 +229,12 @@ impl Node {
 
     pub(crate) async fn health(&self) -> Value {
         self.get("/api/v1/cluster/health").await
+    }
+
+    /// Waits until it has ended by itself, and gives its exit status.
+    pub(crate) async fn ended(&mut self) -> Option<i32> {
+        let ended = within("the end", self.child.wait()).await;
+        ended.unwrap().code()
     }
 
     /// A verb of the command line that asks this node.
