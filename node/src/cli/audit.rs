@@ -54,9 +54,9 @@ pub(super) enum Read {
     ///
     /// Exit status 0: they were not. 1: they were, and the first one is named; or a checkpoint is damaged or forged, and
     /// it is named once the records are held to the others. 3: nothing wrong was found, but not all could be checked. That
-    /// is so without public keys, and at the end of a log in use: a checkpoint covers records about a second after they
-    /// were written, so verify again to have it say more. The MACs that guard records until then are no witness here:
-    /// their key lies in the data directory, too.
+    /// is so when a file is missing or cannot be read, without public keys, and at the end of a log in use: a checkpoint
+    /// covers records about a second after they were written, so verify again to have it say more. The MACs that guard
+    /// records until then are no witness here: their key lies in the data directory, too.
     Verify(VerifyArgs),
     /// Prove that one record is in the log, for somebody who has nothing but the public keys.
     Prove {
@@ -212,14 +212,23 @@ fn chain(remedy: &str, error: &dyn std::error::Error) -> Failure {
     Failure::new(message, remedy)
 }
 
+/// Status 1 says that records were changed: whatever keeps it from looking at them is another thing.
 fn verify(args: &VerifyArgs, out: &mut Out) -> Result<Exit, Failure> {
+    let report = report(args, out).map_err(|failure| Failure {
+        exit: Exit::Unchecked,
+        ..failure
+    })?;
+    let exit = tell(&report, out);
+    if exit == Exit::Unchecked && args.signers.is_none() {
+        out.note("  try: --signers FILE, with what `lockgate audit signers` has printed");
+    }
+    Ok(exit)
+}
+
+fn report(args: &VerifyArgs, out: &Out) -> Result<Report, Failure> {
     let signers = match &args.signers {
         Some(path) => read_signers(path)?,
         None => Vec::new(),
-    };
-    let unchecked = |mut failure: Failure| {
-        failure.exit = Exit::Unchecked;
-        failure
     };
     let mut progress = Progress::new("verifying", 0, !out.json);
     let step = |done, all| progress.of(done, all);
@@ -229,26 +238,19 @@ fn verify(args: &VerifyArgs, out: &mut Out) -> Result<Exit, Failure> {
                 let file = File::open(path).map_err(|error| named(path, &error))?;
                 Ok(BufReader::new(file))
             };
-            let header = Export::open(open().map_err(unchecked)?);
-            let header = header.map_err(|error| unchecked(chain("", &error)))?;
+            let header = Export::open(open()?).map_err(|error| chain("", &error))?;
             let trust = trust(header.header().genesis.clone(), signers);
-            verify_export(open().map_err(unchecked)?, &trust, step)
-                .map_err(|error| unchecked(chain("", &error)))?
+            verify_export(open()?, &trust, step).map_err(|error| chain("", &error))?
         }
         None => {
-            let reader = args.place.open().map_err(unchecked)?;
-            let genesis = reader.genesis();
-            let genesis = genesis.map_err(|error| unchecked(chain("", &error)))?;
+            let reader = args.place.open()?;
+            let genesis = reader.genesis().map_err(|error| chain("", &error))?;
             verify_segments(&reader, &trust(genesis, signers), args.expect, step)
-                .map_err(|error| unchecked(chain("", &error)))?
+                .map_err(|error| chain("", &error))?
         }
     };
     progress.end();
-    let exit = tell(&report, out);
-    if exit == Exit::Unchecked && args.signers.is_none() {
-        out.note("  try: --signers FILE, with what `lockgate audit signers` has printed");
-    }
-    Ok(exit)
+    Ok(report)
 }
 
 fn trust(genesis: lockgate_cluster::audit::Genesis, signers: Vec<Signers>) -> Trust {
@@ -311,12 +313,10 @@ fn read_signers(path: &Path) -> Result<Vec<Signers>, Failure> {
     };
     let parsed: Option<Vec<Signers>> = sets.and_then(|sets| sets.iter().map(set).collect());
     parsed.ok_or_else(|| {
-        let mut failure = Failure::new(
+        Failure::new(
             format!("{} has no keys of an audit log", path.display()),
             "make it with `lockgate audit signers`",
-        );
-        failure.exit = Exit::Unchecked;
-        failure
+        )
     })
 }
 

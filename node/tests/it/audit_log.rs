@@ -69,6 +69,19 @@ async fn calls_verify_and_a_flipped_bit_is_found() {
     let verified = audit(&data, &args);
     assert_eq!(value(&verified)["verdict"], "good", "{verified:?}");
     assert_eq!(audit(&data, &["verify"]).status.code(), Some(3));
+    // Whatever keeps it from looking says nothing about the records.
+    let garbage = data.join("garbage.json");
+    fs::write(&garbage, "{}").unwrap();
+    let garbage = garbage.to_str().unwrap();
+    for (option, file) in [
+        ("--signers", "nope.json"),
+        ("--signers", garbage),
+        ("--export", "nope.jsonl"),
+        ("--export", garbage),
+    ] {
+        let unchecked = audit(&data, &["verify", option, file]);
+        assert_eq!(unchecked.status.code(), Some(3), "{unchecked:?}");
+    }
 
     let segment = data.join("cluster/audit/00000000000000000000.seg");
     let mut bytes = fs::read(&segment).unwrap();
