@@ -9,12 +9,13 @@ use lockgate_proto::peer::compat::Formats;
 
 use crate::audit::derive;
 use crate::audit::verify::Trust;
+use crate::command::ConfigChange;
 use crate::keyring::Keyring;
 use crate::machine::audit::AuditLog;
 use crate::machine::quota::Quota;
 use crate::machine::{
-    ApiKey, Approval, ConfigVersion, DynamicServer, Member, Parts, Register, Shard, StateHash,
-    Token,
+    ApiKey, Approval, ConfigVersion, DynamicServer, Member, Parts, Refusal, Register, Shard,
+    StateHash, Token,
 };
 
 /// The replicated state after one entry of the log. Cheap to hold; it never changes.
@@ -77,6 +78,15 @@ impl View {
     /// Document of a version that is kept.
     pub fn config_document(&self, version: u64) -> Option<&Bytes> {
         self.parts.registry().config.document(version)
+    }
+
+    /// Whether a change of the configuration to `document` would be taken now.
+    ///
+    /// # Errors
+    ///
+    /// The refusal that [`crate::RegistryCommand::ApplyConfig`] would meet.
+    pub fn check_config(&self, change: &ConfigChange, document: &[u8]) -> Result<(), Refusal> {
+        self.parts.registry().config.check_apply(change, document)
     }
 
     /// Registers by name.

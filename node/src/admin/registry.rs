@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use lockgate_cluster::{ChangeNote, ConfigChange, ConfigVersion, RegistryCommand, Reply, View};
-use serde::Deserialize;
+use lockgate_proto::id::ServerName;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::answer::{self, Answer};
@@ -53,26 +54,50 @@ pub(super) async fn apply(acting: &Acting<'_>, body: &[u8]) -> Result<Answer, Ap
     let before = current(&view, version_of(&view))?;
     let (mut changes, mut at) = (Vec::new(), Vec::new());
     differences(&before, &document, &mut at, &mut changes);
-    let expected = wanted.expected_version.unwrap_or_else(|| version_of(&view));
-    if wanted.dry_run {
-        return Ok(answer::ok(&json!({
-            "version": version_of(&view), "changed": !changes.is_empty(), "dry_run": true,
-            "changes": changes, "warnings": lacking,
-        })));
-    }
-    acting.record("config.apply", &format!("on version {expected}"))?;
+    let beside = wanted.prune.then(|| Beside::of(&view)).unwrap_or_default();
     let bytes = serde_json::to_vec(&document).map_err(|error| {
         ApiError::invalid("invalid_document", error.to_string(), "correct the file")
     })?;
-    let command = RegistryCommand::ApplyConfig {
-        change: change(acting, expected, wanted.why),
-        document: Bytes::from(bytes),
-        prune: wanted.prune,
+    let expected = wanted.expected_version.unwrap_or_else(|| version_of(&view));
+    let change = change(acting, expected, wanted.why);
+    let mut answer = if wanted.dry_run {
+        view.check_config(&change, &bytes)?;
+        json!({
+            "version": version_of(&view), "changed": !changes.is_empty(), "dry_run": true,
+            "keys_pruned": beside.keys.len(), "servers_pruned": beside.servers.len(),
+        })
+    } else {
+        acting.record("config.apply", &format!("on version {expected}"))?;
+        let command = RegistryCommand::ApplyConfig {
+            change,
+            document: Bytes::from(bytes),
+            prune: wanted.prune,
+        };
+        put_in_force(acting, command).await?
     };
-    let mut answer = put_in_force(acting, command).await?;
     answer["changes"] = json!(changes);
+    answer["pruned"] = json!(beside);
     answer["warnings"] = json!(lacking);
     Ok(answer::ok(&answer))
+}
+
+/// What was added beside the document, by name: a prune ends it.
+#[derive(Debug, Default, Serialize)]
+struct Beside {
+    keys: Vec<String>,
+    servers: Vec<ServerName>,
+}
+
+impl Beside {
+    fn of(view: &View) -> Self {
+        let live = view.keys().iter();
+        let live = live.filter(|(_, key)| key.revoked_at_ms.is_none());
+        let servers = view.servers().iter();
+        Self {
+            keys: live.map(|(id, _)| id.clone()).collect(),
+            servers: servers.map(|server| server.name.clone()).collect(),
+        }
+    }
 }
 
 /// Puts an older registry in force again.

@@ -63,10 +63,10 @@ pub(super) struct ShowArgs {
 pub(super) struct ApplyArgs {
     #[command(flatten)]
     config: ConfigFile,
-    /// Only say what would change.
+    /// Only say what would change, or that it would be refused.
     #[arg(long)]
     dry_run: bool,
-    /// Also end keys and servers that were added beside the file.
+    /// Also revoke all keys and remove all servers that were added beside the file. A revoked key never opens again.
     #[arg(long)]
     prune: bool,
     /// Refuse when another version is in force by now.
@@ -208,14 +208,30 @@ async fn apply(args: ApplyArgs, client: &Client, out: &mut Out) -> Result<Exit, 
     });
     let answer = client.post("config/apply", Some(&body)).await?;
     show_changes(&answer, out);
+    out.done(&outcome(args.dry_run, &answer), &answer);
+    Ok(Exit::Done)
+}
+
+/// How an application ended, or would.
+fn outcome(dry_run: bool, answer: &Value) -> String {
     let version = text(&answer["version"]);
-    let line = match (args.dry_run, answer["changed"] == true) {
+    let line = match (dry_run, answer["changed"] == true) {
         (true, true) => format!("version {version} would be replaced"),
         (false, true) => format!("version {version} is in force"),
         (_, false) => format!("version {version} says the same"),
     };
-    out.done(&line, &answer);
-    Ok(Exit::Done)
+    let ended = [("keys_pruned", "key"), ("servers_pruned", "server")];
+    let ended = ended.map(|(name, what)| match answer[name].as_u64() {
+        None | Some(0) => None,
+        Some(1) => Some(format!("1 {what}")),
+        Some(n) => Some(format!("{n} {what}s")),
+    });
+    let ended: Vec<String> = ended.into_iter().flatten().collect();
+    match (ended.is_empty(), dry_run) {
+        (true, _) => line,
+        (false, true) => format!("{line}; {} would end", ended.join(" and ")),
+        (false, false) => format!("{line}; {} ended", ended.join(" and ")),
+    }
 }
 
 /// What a file says. Its relative paths start where it is, on whichever node it is read.
@@ -233,6 +249,13 @@ fn show_changes(answer: &Value, out: &mut Out) {
     for change in items(answer, "changes") {
         let (what, path) = (text(&change["what"]), text(&change["path"]));
         out.text(&format!("{what:8} {path}"));
+    }
+    let pruned = &answer["pruned"];
+    for id in items(pruned, "keys") {
+        out.text(&format!("revoked  key {}", text(id)));
+    }
+    for name in items(pruned, "servers") {
+        out.text(&format!("removed  server {}", text(name)));
     }
     for warning in items(answer, "warnings") {
         out.note(&format!("warning: {}", text(warning)));
@@ -318,4 +341,35 @@ fn take(args: &ImportArgs, out: &mut Out) -> Result<Exit, Failure> {
         }
     }
     Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_application_says_what_it_ended() {
+        let check = |dry_run, changed, keys, servers, expected: &str| {
+            let answer = json!({
+                "version": 3, "changed": changed, "keys_pruned": keys, "servers_pruned": servers,
+            });
+            assert_eq!(outcome(dry_run, &answer), expected);
+        };
+        check(true, false, 0, 0, "version 3 says the same");
+        check(
+            true,
+            false,
+            1,
+            2,
+            "version 3 says the same; 1 key and 2 servers would end",
+        );
+        check(
+            true,
+            true,
+            0,
+            1,
+            "version 3 would be replaced; 1 server would end",
+        );
+        check(false, true, 2, 0, "version 3 is in force; 2 keys ended");
+    }
 }

@@ -175,6 +175,42 @@ async fn a_registry_applied_at_one_node_is_served_by_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_says_what_the_run_does() {
+    let fleet = Fleet::start(&registry()).await;
+    let node = &fleet.nodes[1];
+    create_key(node, "gone").await;
+    succeeded(&node.cli(&["keys", "revoke", "gone"]).await);
+    create_key(node, "vip").await;
+    let add = ["servers", "add", "two", "--", BINARY, "demo-server"];
+    succeeded(&node.cli(&add).await);
+
+    let file = fleet.file("n1");
+    let apply = ["config", "apply", &file];
+    let stale = [&apply[..], &["--expected-version", "7"]].concat();
+    for more in [&[][..], &["--dry-run"]] {
+        let refused = node.cli(&[&stale[..], more].concat()).await;
+        assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+        let told = String::from_utf8_lossy(&refused.stdout);
+        assert!(told.contains("at version 1 by now"), "{told}");
+    }
+
+    let pruned = json!({"keys": ["vip"], "servers": ["two"]});
+    let prune = [&apply[..], &["--prune"]].concat();
+    let dry = succeeded(&node.cli(&[&prune[..], &["--dry-run"]].concat()).await);
+    let run = succeeded(&node.cli(&prune).await);
+    for answer in [&dry, &run] {
+        assert_eq!(answer["changed"], false);
+        assert_eq!(answer["pruned"], pruned);
+        assert_eq!(
+            (&answer["keys_pruned"], &answer["servers_pruned"]),
+            (&json!(1), &json!(1))
+        );
+    }
+    let again = succeeded(&node.cli(&prune).await);
+    assert_eq!(again["pruned"], json!({"keys": [], "servers": []}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_starts_without_a_quorum_says_so_and_waits_for_one() {
     let mut fleet = Fleet::start(&registry()).await;
     for name in ["n1", "n2", "n3"] {

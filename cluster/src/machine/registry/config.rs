@@ -72,9 +72,18 @@ impl Config {
         document: Bytes,
         stamp: Stamp,
     ) -> Result<bool, Refusal> {
-        self.check(&change)?;
-        check_length(DOCUMENT, &document, DOCUMENT_BYTES_MAX)?;
+        self.check_apply(&change, &document)?;
         Ok(self.put(change.note, document, None, stamp))
+    }
+
+    /// Whether [`Config::apply`] would take it now.
+    pub(crate) fn check_apply(
+        &self,
+        change: &ConfigChange,
+        document: &[u8],
+    ) -> Result<(), Refusal> {
+        self.check(change)?;
+        check_length(DOCUMENT, document, DOCUMENT_BYTES_MAX)
     }
 
     /// As [`Config::apply`] with the document of the version `to`.
