@@ -11,11 +11,11 @@ use lockgate_cluster::audit::{AuditCommand, KeyRanges, Stats, time};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
+use super::acting::Acting;
 use super::answer::{self, Answer};
 use super::error::ApiError;
 use super::parts::Parts;
 use super::path;
-use super::service::Acting;
 use crate::config::AuditMode;
 use crate::telemetry::AuditGauges;
 

@@ -13,11 +13,11 @@ use lockgate_proto::id::NodeName;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::acting::Acting;
 use super::answer::{self, Answer};
 use super::body;
 use super::error::ApiError;
 use super::parts::Parts;
-use super::service::Acting;
 use super::status::timestamp_ms;
 
 /// A cluster that does not answer in this time can't decide.

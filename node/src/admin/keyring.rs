@@ -5,9 +5,9 @@ use std::time::UNIX_EPOCH;
 use lockgate_cluster::{Keyring, RotateError};
 use serde_json::{Value, json};
 
+use super::acting::Acting;
 use super::answer::{self, Answer};
 use super::error::ApiError;
-use super::service::Acting;
 use super::status::timestamp_ms;
 
 /// Has another key seal ids, cursors and states from now on.

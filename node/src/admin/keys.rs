@@ -8,11 +8,11 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::acting::Acting;
 use super::answer::{self, Answer};
 use super::body;
 use super::error::ApiError;
 use super::parts::Parts;
-use super::service::Acting;
 use super::status::timestamp_ms;
 use crate::config::Registry;
 use crate::identity::{KeyHasher, generate_key};

@@ -2,10 +2,11 @@
 //! fills [`Parts`].
 //!
 //! ```text
-//! listener ─► service ─► route (table) ─► access (who may) ─► keys | servers | tools | sessions | settings | status
+//! listener ─► service ─► route (table) ─► access (who may) ─► acting (records) ─► keys | servers | tools | sessions | settings | status
 //! ```
 
 mod access;
+mod acting;
 mod answer;
 mod audit;
 mod body;

@@ -6,12 +6,12 @@ use lockgate_cluster::{Expected, RegisterWrite, Reply};
 use serde::Deserialize;
 use serde_json::json;
 
+use super::acting::Acting;
 use super::answer::{self, Answer};
 use super::body;
 use super::error::ApiError;
 use super::parts::Parts;
 use super::path;
-use super::service::Acting;
 
 /// How a register must be.
 #[derive(Debug, Deserialize)]

@@ -8,12 +8,12 @@ use lockgate_proto::id::ServerName;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::acting::Acting;
 use super::answer::{self, Answer};
 use super::body;
 use super::cluster::hex;
 use super::error::ApiError;
 use super::parts::Parts;
-use super::service::Acting;
 use super::status::timestamp_ms;
 use crate::config;
 
@@ -67,7 +67,14 @@ pub(super) async fn apply(acting: &Acting<'_>, body: &[u8]) -> Result<Answer, Ap
             "keys_pruned": beside.keys.len(), "servers_pruned": beside.servers.len(),
         })
     } else {
-        acting.record("config.apply", &format!("on version {expected}"))?;
+        let prunes = if wanted.prune { ", prune" } else { "" };
+        acting.record("config.apply", &format!("on version {expected}{prunes}"))?;
+        for id in &beside.keys {
+            acting.record("keys.revoke", id)?;
+        }
+        for name in &beside.servers {
+            acting.record("servers.remove", name.as_str())?;
+        }
         let command = RegistryCommand::ApplyConfig {
             change,
             document: Bytes::from(bytes),

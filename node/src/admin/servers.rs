@@ -8,11 +8,11 @@ use lockgate_cluster::{DynamicServer, RegistryCommand};
 use lockgate_proto::id::ServerName;
 use serde_json::{Map, Value, json};
 
+use super::acting::Acting;
 use super::answer::{self, Answer};
 use super::body;
 use super::error::ApiError;
 use super::parts::Parts;
-use super::service::Acting;
 use super::status::timestamp;
 use crate::config;
 use crate::upstream::{ErasStatus, Status, is_same};

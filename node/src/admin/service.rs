@@ -10,7 +10,8 @@ use http_body_util::Full;
 use hyper::body::Body;
 use secrecy::SecretString;
 
-use super::access::{Access, Operator};
+use super::access::Access;
+use super::acting::Acting;
 use super::answer::{self, Answer};
 use super::body;
 use super::early::Early;
@@ -32,37 +33,6 @@ pub struct Service {
     /// Empty until the node is put together.
     parts: Arc<OnceLock<Parts>>,
     access: Arc<Access>,
-}
-
-/// An operator at work.
-pub(super) struct Acting<'a> {
-    pub(super) parts: &'a Parts,
-    pub(super) operator: Operator,
-}
-
-impl Acting<'_> {
-    /// Writes down what is about to be done; without that it must not be done.
-    pub(super) fn record(&self, action: &str, target: &str) -> Result<(), ApiError> {
-        let who = self.operator.to_string();
-        Ok(self.parts.pipeline.audit.admin(&who, action, target)?)
-    }
-
-    /// Makes what is stored now effective on this node.
-    pub(super) async fn apply(&self) -> Result<(), ApiError> {
-        (self.parts.apply)().await.map_err(|cause| {
-            tracing::error!(cause, "a change could not be applied");
-            ApiError::not_applied(&cause)
-        })
-    }
-
-    /// Waits until the entry at `index` binds every node that serves.
-    pub(super) async fn settle(&self, index: u64) -> Result<(), ApiError> {
-        let settled = self.parts.cluster.settled(index).await;
-        settled.map_err(|error| {
-            let message = format!("the change is made, and not yet certain on every node: {error}");
-            ApiError::unavailable("not_settled", message, "see `lockgate cluster health`")
-        })
-    }
 }
 
 impl Service {
@@ -147,9 +117,11 @@ impl Service {
             | Operation::ConfigRollback => body::read(body).await?,
             _ => Bytes::new(),
         };
-        let acting = Acting { parts, operator };
+        let acting = Acting::new(parts, operator);
         let query = head.uri.query();
-        perform(operation, &acting, &part, query, &body).await
+        let answered = perform(operation, &acting, &part, query, &body).await;
+        acting.ended(&answered);
+        answered
     }
 
     fn refused(&self, peer: SocketAddr, error: &ApiError) {

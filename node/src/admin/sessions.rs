@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
+use super::acting::Acting;
 use super::answer::{self, Answer};
 use super::error::ApiError;
 use super::parts::Parts;
-use super::service::Acting;
 use crate::session::Summary;
 
 /// All sessions.

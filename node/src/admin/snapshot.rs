@@ -4,10 +4,10 @@ use http::StatusCode;
 use lockgate_cluster::SaveError;
 use serde_json::json;
 
+use super::acting::Acting;
 use super::answer::{self, Answer};
 use super::error::ApiError;
 use super::parts::Parts;
-use super::service::Acting;
 
 /// Most bytes of a snapshot in one answer.
 const PIECE_BYTES_MAX: usize = 1 << 20;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lockgate_cluster::audit::record;
-use lockgate_cluster::audit::{Hash, Record};
+use lockgate_cluster::audit::{Hash, Kind, Record};
 use lockgate_proto::id::ServerName;
 
 use super::ledger::Intent;
@@ -14,6 +14,8 @@ use crate::call::Caller;
 const NAME_BYTES_MAX: usize = 256;
 /// Longest tool name, prompt name or URI.
 const TARGET_BYTES_MAX: usize = 2048;
+/// Longest word in an event of operation or security.
+pub(super) const WORD_BYTES_MAX: usize = 512;
 
 /// A call has come in and nothing was sent for it yet.
 ///
@@ -74,6 +76,24 @@ pub struct Completed<'a> {
     pub status: &'a str,
     /// From the request to its answer.
     pub took: Duration,
+}
+
+/// An operator changes something: told before it is done, and once more, with the outcome, when it has ended.
+///
+/// ```json
+/// {"event":"admin","ts":"2026-11-21T00:28:40.130Z","at":"n1/7","who":"local:127.0.0.1","action":"keys.create",
+///  "target":"ci"}
+/// {"event":"admin","ts":"2026-11-21T00:28:40.133Z","at":"n1/7","who":"local:127.0.0.1","action":"keys.create",
+///  "target":"ci","status":"key_exists"}
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Deed<'a> {
+    /// Who.
+    pub who: &'a str,
+    /// What is done.
+    pub action: &'a str,
+    /// To what.
+    pub target: &'a str,
 }
 
 /// What policy said, and which rule.
@@ -162,6 +182,30 @@ impl<'a> Completed<'a> {
         record.method = Some(self.method);
         record.status = Some(self.status);
         record.latency_us = Some(u64::try_from(self.took.as_micros()).unwrap_or(u64::MAX));
+    }
+}
+
+impl<'a> Deed<'a> {
+    pub(super) fn kind(&self) -> Kind {
+        match self.action.starts_with("keys") {
+            true => Kind::Key,
+            false => Kind::Admin,
+        }
+    }
+
+    pub(super) fn write(&self, line: &mut Line<'_>, status: Option<&str>) {
+        line.text(key!("who"), self.who, WORD_BYTES_MAX);
+        line.text(key!("action"), self.action, WORD_BYTES_MAX);
+        line.text(key!("target"), self.target, WORD_BYTES_MAX);
+        line.optional(key!("status"), status, WORD_BYTES_MAX);
+    }
+
+    /// The same as a record of the log.
+    pub(super) fn fill(&self, record: &mut Record<'a>, status: Option<&'a str>) {
+        record.principal = Some(self.who);
+        record.method = Some(self.action);
+        record.tool = Some(self.target);
+        record.status = status;
     }
 }
 

@@ -8,7 +8,9 @@ use std::time::{Duration, SystemTime};
 use lockgate_cluster::audit::{Hash, Kind};
 use parking_lot::{Condvar, Mutex};
 
-use super::event::{ArgsHash, Completed, Received, fill_caller, write_caller};
+use super::event::{
+    ArgsHash, Completed, Deed, Received, WORD_BYTES_MAX, fill_caller, write_caller,
+};
 use super::ledger::{Intent, Ledger};
 use super::line::{Event, Line, event, key};
 use super::redact::redact;
@@ -25,8 +27,6 @@ const BUFFER_BYTES_MAX: usize = 8 << 20;
 const RESERVE_BYTES: usize = 8 << 20;
 /// From here on the writer doesn't wait for more.
 const HURRY_BYTES: usize = 1 << 20;
-/// Longest name in an event of operation or security, in bytes.
-const WORD_BYTES_MAX: usize = 512;
 
 /// The audit log as the stages of a call see it: the way into the log of the cluster, and lines for whoever wants
 /// those besides.
@@ -254,32 +254,41 @@ impl Audit {
         ledger.tell(event.intent, Kind::Call, |record| event.fill(record))
     }
 
-    /// Records that `who` is about to do `action` on `target`.
+    /// Records that an operator is about to do something.
     ///
     /// # Errors
     ///
     /// [`CallError::AuditUnavailable`] as for a call: what can't be recorded must not be done.
-    pub fn admin(&self, who: &str, action: &str, target: &str) -> Result<(), CallError> {
-        if let Some(ledger) = &self.ledger {
-            let kind = if action.starts_with("keys") {
-                Kind::Key
-            } else {
-                Kind::Admin
-            };
-            ledger.intend(kind, false, |record| {
-                record.principal = Some(who);
-                record.method = Some(action);
-                record.tool = Some(target);
-            })?;
-        }
-        let Some(shared) = &self.shared else {
-            return Ok(());
+    pub fn admin(&self, deed: &Deed<'_>) -> Result<Option<Intent>, CallError> {
+        let intent = match &self.ledger {
+            Some(ledger) => {
+                Some(ledger.intend(deed.kind(), false, |record| deed.fill(record, None))?)
+            }
+            None => None,
         };
-        shared.intent(event!("admin"), |line| {
-            line.text(key!("who"), who, WORD_BYTES_MAX);
-            line.text(key!("action"), action, WORD_BYTES_MAX);
-            line.text(key!("target"), target, WORD_BYTES_MAX);
-        })
+        let Some(shared) = &self.shared else {
+            return Ok(intent);
+        };
+        let written = shared.intent(event!("admin"), |line| deed.write(line, None));
+        if let (Err(_), Some(ledger)) = (&written, &self.ledger) {
+            // Nothing follows it.
+            ledger.tell(intent, deed.kind(), |record| {
+                record.status = Some("no_audit")
+            });
+        }
+        written.map(|()| intent)
+    }
+
+    /// Records how that ended: `ok`, or the word of the refusal. `intent` is what [`Self::admin`] has returned for it.
+    pub fn admin_ended(&self, deed: &Deed<'_>, intent: Option<Intent>, status: &str) {
+        if let Some(shared) = &self.shared {
+            shared.outcome(event!("admin"), |line| deed.write(line, Some(status)));
+        }
+        if let Some(ledger) = &self.ledger {
+            ledger.tell(intent, deed.kind(), |record| {
+                deed.fill(record, Some(status))
+            });
+        }
     }
 
     /// Records something that a known caller did against security: a session id of somebody else, for example.

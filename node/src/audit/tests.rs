@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::handle::{Audit, FlushError};
 use super::sink::Sink;
-use super::{Completed, Decision, Received};
+use super::{Completed, Decision, Deed, Received};
 use crate::call::Caller;
 use crate::config;
 use crate::error::CallError;
@@ -163,15 +163,23 @@ fn the_lines_of_a_call_have_the_documented_members() {
     "#);
 }
 
+const DEED: Deed<'_> = Deed {
+    who: "operator",
+    action: "keys.create",
+    target: "ci",
+};
+
 #[test]
 fn operators_and_intruders_leave_lines_too() {
     let (audit, disk) = start(Disk::default());
-    audit.admin("operator", "keys create", "ci").unwrap();
+    audit.admin(&DEED).unwrap();
+    audit.admin_ended(&DEED, None, "key_exists");
     audit.security("session_id_refused", &caller(), "/mcp");
     audit.credential_refused("the API key is not valid", "127.0.0.1:5000");
     audit.close(LIMIT).unwrap();
     insta::assert_snapshot!(String::from_utf8(disk.bytes.lock().clone()).unwrap().trim_end(), @r#"
-    {"event":"admin","ts":"2024-02-29T12:34:56.007Z","at":"n1/7","who":"operator","action":"keys create","target":"ci"}
+    {"event":"admin","ts":"2024-02-29T12:34:56.007Z","at":"n1/7","who":"operator","action":"keys.create","target":"ci"}
+    {"event":"admin","ts":"2024-02-29T12:34:56.007Z","at":"n1/7","who":"operator","action":"keys.create","target":"ci","status":"key_exists"}
     {"event":"security","ts":"2024-02-29T12:34:56.007Z","at":"n1/7","what":"session_id_refused","principal":"ci-bot","credential":"ci","tenant":"acme","detail":"/mcp"}
     {"event":"security","ts":"2024-02-29T12:34:56.007Z","at":"n1/7","what":"credential_refused","peer":"127.0.0.1:5000","detail":"the API key is not valid"}
     "#);
@@ -244,7 +252,7 @@ fn a_failing_disk_refuses_calls_until_it_recovers_and_loses_none() {
     disk.await_failure(&audit);
     let refused = audit.received(&received(&caller, 2, "x")).unwrap_err();
     assert!(matches!(refused, CallError::AuditUnavailable));
-    assert!(audit.admin("operator", "keys create", "ci").is_err());
+    assert!(audit.admin(&DEED).is_err());
     audit.completed(&completed(&caller, 1));
     disk.fails.store(false, Ordering::SeqCst);
     audit.flush(LIMIT).unwrap();

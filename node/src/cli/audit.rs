@@ -234,7 +234,7 @@ fn report(args: &VerifyArgs, out: &Out) -> Result<Report, Failure> {
     let step = |done, all| progress.of(done, all);
     let report = match &args.export {
         Some(path) => {
-            let open = || {
+            let open = || -> Result<_, Failure> {
                 let file = File::open(path).map_err(|error| named(path, &error))?;
                 Ok(BufReader::new(file))
             };

@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{BINARY, DEMO, Gateway, Upstream, eventually};
+use crate::support::{BINARY, DEMO, Gateway, Upstream, eventually, lockgate};
 
 fn audit(data_dir: &Path, args: &[&str]) -> Output {
     Command::new(BINARY)
@@ -228,4 +228,45 @@ async fn a_call_that_a_crash_cut_off_is_closed_as_unknown() {
 #[tokio::test]
 async fn in_quorum_mode_a_call_that_a_crash_cut_off_is_closed_as_unknown() {
     is_closed_as_unknown("quorum").await;
+}
+
+#[tokio::test]
+async fn what_an_operator_did_and_what_was_refused_differ() {
+    let mut gateway = Gateway::start(DEMO).await;
+    let url = gateway.admin_url();
+    let create = ["create", "--principal", "p", "--role", "all", "--id", "k"];
+    for (verb, code) in [(&create[..], 0), (&create, 1), (&["revoke", "nope"], 1)] {
+        let done = lockgate(&[&["--admin", &url, "keys"], verb].concat()).await;
+        assert_eq!(done.status.code(), Some(code), "{done:?}");
+    }
+    gateway.signal(Signal::TERM);
+    assert!(gateway.ended().await.success());
+    let all = records(&gateway.data_dir());
+    let all = all.iter().filter(|record| record["kind"] == "key");
+    let (begun, ended): (Vec<&Value>, Vec<&Value>) =
+        all.partition(|record| record["intent"].is_null());
+    assert!(
+        begun.iter().all(|record| record["status"].is_null()),
+        "{begun:?}"
+    );
+    let told = |record: &&Value| {
+        let of = begun
+            .iter()
+            .find(|intent| intent["local_seq"] == record["intent"]);
+        let of = of.unwrap();
+        assert_eq!(
+            (&of["method"], &of["tool"]),
+            (&record["method"], &record["tool"])
+        );
+        json!([record["method"], record["tool"], record["status"]])
+    };
+    let ended: Vec<Value> = ended.iter().map(told).collect();
+    assert_eq!(
+        ended,
+        [
+            json!(["keys.create", "k", "ok"]),
+            json!(["keys.create", "k", "key_exists"]),
+            json!(["keys.revoke", "nope", "unknown_key"]),
+        ]
+    );
 }

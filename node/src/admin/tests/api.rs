@@ -41,9 +41,19 @@ async fn a_key_opens_until_it_is_revoked() {
         3,
         "every change is in force when answered"
     );
-    let deeds = ["keys.create", "keys.rotate", "keys.revoke", "keys.rotate"];
-    let deeds = deeds.map(|deed| format!("local:127.0.0.1 {deed} bobs"));
-    assert_eq!(node.deeds(), deeds);
+    let deeds = [
+        ("keys.create", "ok"),
+        ("keys.rotate", "ok"),
+        ("keys.revoke", "ok"),
+        ("keys.rotate", "key_revoked"),
+    ];
+    let deeds = deeds.map(|(deed, status)| {
+        let begun = format!("local:127.0.0.1 {deed} bobs");
+        [format!("{begun}: {status}"), begun]
+    });
+    let mut told = node.deeds();
+    told.chunks_mut(2).for_each(<[String]>::reverse);
+    assert_eq!(told, deeds.concat());
 }
 
 #[tokio::test]
@@ -300,7 +310,15 @@ async fn the_configuration_is_shown_without_secrets_and_reloaded() {
     let (_, shown) = node.ask("GET", "/api/v1/config", "").await;
     assert_eq!(shown["version"], 2);
     assert!(shown["last_error"].as_str().unwrap().contains("severs"));
-    assert_eq!(node.deeds().len(), 2);
+    assert_eq!(
+        node.deeds(),
+        [
+            "local:127.0.0.1 config.reload ",
+            "local:127.0.0.1 config.reload : ok",
+            "local:127.0.0.1 config.reload ",
+            "local:127.0.0.1 config.reload : config_refused",
+        ]
+    );
 }
 
 #[tokio::test]
@@ -360,7 +378,13 @@ async fn from_elsewhere_only_the_token_opens() {
     let body = r#"{"principal":"b","roles":["engineer"],"id":"b"}"#;
     let (status, _, _) = node.send(far, &token, "POST", "/api/v1/keys", body).await;
     assert_eq!(status, 201);
-    assert_eq!(node.deeds(), ["token:10.0.0.9 keys.create b"]);
+    assert_eq!(
+        node.deeds(),
+        [
+            "token:10.0.0.9 keys.create b",
+            "token:10.0.0.9 keys.create b: ok",
+        ]
+    );
     assert_eq!(node.send(far, &[], "GET", "/healthz", "").await.0, 200);
     let (_, _, metrics) = node.send(far, &token, "GET", "/metrics", "").await;
     let metrics = String::from_utf8(metrics.to_vec()).unwrap();

@@ -196,7 +196,7 @@ impl Node {
         identity.authenticate(&headers).ok()
     }
 
-    /// Lines of the audit log for operators' deeds: action and target.
+    /// Lines of the audit log for operators' deeds: action, target, and how it ended, once it has.
     pub(super) fn deeds(&self) -> Vec<String> {
         self.parts
             .pipeline
@@ -211,7 +211,14 @@ impl Node {
             .filter(|line| line["event"] == "admin")
             .map(|line| {
                 let text = |key: &str| line[key].as_str().unwrap().to_owned();
-                format!("{} {} {}", text("who"), text("action"), text("target"))
+                let status = line["status"].as_str().map(|status| format!(": {status}"));
+                let status = status.unwrap_or_default();
+                format!(
+                    "{} {} {}{status}",
+                    text("who"),
+                    text("action"),
+                    text("target")
+                )
             })
             .collect()
     }
