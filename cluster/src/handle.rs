@@ -279,7 +279,12 @@ impl Cluster {
 
     /// How the engine of this node stands. Never waits.
     pub fn raft_status(&self) -> RaftStatus {
-        self.running.proposer.engine().status()
+        let mut status = self.running.proposer.engine().status();
+        // A leader without a lease has not heard from a quorum lately: it decides nothing, and another one may lead.
+        if !self.serving.is_on() {
+            status.leader = status.leader.filter(|leader| *leader != status.id);
+        }
+        status
     }
 
     /// Fetches a file of another member into `path`, and returns its size. What `path` holds already is kept and

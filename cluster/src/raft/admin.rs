@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
 use openraft::metrics::WaitError;
+use openraft::{Instant as _, ServerState};
 
 use super::engine::Engine;
 use super::metrics::Latency;
@@ -15,6 +15,9 @@ use super::types::{RaftId, TypeConfig};
 
 /// A hand-over takes milliseconds; the other node may have to fetch what it lacks first.
 const TRANSFER_MAX: Duration = Duration::from_secs(5);
+
+/// A member that runs answers its leader many times in a second.
+const SILENT_AFTER: Duration = Duration::from_secs(5);
 
 /// What a node is for the engine right now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +47,8 @@ pub struct Seat {
     pub votes: bool,
     /// Last entry that it holds, as far as this node knows; only a leader does.
     pub matched: Option<u64>,
+    /// Whether it has not answered this node for some seconds; only a leader knows.
+    pub is_silent: bool,
 }
 
 /// How the engine of a node stands.
@@ -55,7 +60,7 @@ pub struct RaftStatus {
     pub role: RaftRole,
     /// Its term.
     pub term: u64,
-    /// Number of the leader, when it knows one.
+    /// Number of the leader, when it knows one. A node that has lost its quorum is none.
     pub leader: Option<u64>,
     /// Index of the last entry of its log.
     pub last_log: u64,
@@ -126,12 +131,18 @@ impl Engine {
             let of_others = metrics.replication.as_ref()?.get(id)?;
             of_others.map(|at| at.index())
         };
+        let is_silent = |id: &RaftId| {
+            let heard = metrics.heartbeat.as_ref().and_then(|heard| heard.get(id));
+            let is_late = heard.map(|at| at.is_none_or(|at| at.elapsed() > SILENT_AFTER));
+            *id != self.id() && is_late == Some(true)
+        };
         let seats = membership.nodes().map(|(id, member)| Seat {
             id: *id,
             name: member.name.clone(),
             address: member.address.clone(),
             votes: voters.contains(id),
             matched: matched(id),
+            is_silent: is_silent(id),
         });
         let (log, machine) = (self.log_metrics(), self.machine_metrics());
         RaftStatus {

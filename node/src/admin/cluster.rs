@@ -219,18 +219,32 @@ pub(super) async fn transfer_leader(acting: &Acting<'_>, body: &[u8]) -> Result<
 
 /// The voter that lacks least, of those that answer, the leader aside.
 fn other_voter(status: &RaftStatus, seen: &BTreeMap<u64, Sighting>) -> Result<u64, ApiError> {
-    let leader = leader(status, seen);
+    // Without a leader it is this node that is asked, and not to lead.
+    let aside = leader(status, seen).unwrap_or(status.id);
     let voters = status.seats.iter().filter(|seat| seat.votes);
-    let others = voters.filter(|seat| Some(seat.id) != leader);
+    let others: Vec<u64> = voters
+        .map(|seat| seat.id)
+        .filter(|id| *id != aside)
+        .collect();
     let applied = |id| match id == status.id {
         true => Some(status.applied),
         false => Some(seen.get(&id)?.applied),
     };
-    let best = others.filter_map(|seat| Some((applied(seat.id)?, seat.id)));
-    best.max().map(|(_, id)| id).ok_or_else(|| {
-        let message = "there is no other voter that could lead";
-        ApiError::conflict("no_other_voter", message, "let another node join first")
-    })
+    let best = others.iter().filter_map(|id| Some((applied(*id)?, *id)));
+    best.max()
+        .map(|(_, id)| id)
+        .ok_or_else(|| match others.len() {
+            0 => ApiError::conflict(
+                "no_other_voter",
+                "there is no other voter that could lead",
+                "let another node join first",
+            ),
+            n => ApiError::unavailable(
+                "no_voter_answers",
+                format!("none of the other voters ({n}) answers"),
+                "see `lockgate cluster members`, and start them",
+            ),
+        })
 }
 
 fn not_transferred(error: &AdminError, view: &View) -> ApiError {

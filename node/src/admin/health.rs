@@ -141,6 +141,7 @@ fn raft_gauges(parts: &Parts) -> RaftGauges {
         lease: parts.cluster.serving().is_on(),
         voters,
         learners: status.seats.len() - voters,
+        silent: status.seats.iter().filter(|seat| seat.is_silent).count(),
         last_log: status.last_log,
         committed: status.committed,
         applied: status.applied,

@@ -96,6 +96,8 @@ pub struct RaftGauges {
     pub voters: usize,
     /// See above.
     pub learners: usize,
+    /// Members that do not answer this node, if it leads.
+    pub silent: usize,
     /// Last entry of its log.
     pub last_log: u64,
     /// Up to where that is committed, as far as it knows.

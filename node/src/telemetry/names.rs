@@ -50,7 +50,7 @@ pub const PROCESS_START_TIME: &str = "process_start_time_seconds";
 pub const CONFIG_FILE_DIFFERS: &str = "lockgate_config_file_differs";
 /// Term of the cluster. Gauge.
 pub const RAFT_TERM: &str = "lockgate_raft_term";
-/// Whether this node leads. Gauge.
+/// Whether this node leads, and a quorum follows it. Gauge.
 pub const RAFT_IS_LEADER: &str = "lockgate_raft_is_leader";
 /// Whether this node knows a leader. Gauge.
 pub const RAFT_HAS_LEADER: &str = "lockgate_raft_has_leader";
@@ -60,6 +60,8 @@ pub const RAFT_LEASE: &str = "lockgate_raft_lease";
 pub const RAFT_VOTERS: &str = "lockgate_raft_voters";
 /// Members without a vote. Gauge.
 pub const RAFT_LEARNERS: &str = "lockgate_raft_learners";
+/// Members that do not answer this node, if it leads. Gauge.
+pub const RAFT_SILENT: &str = "lockgate_raft_silent_members";
 /// Last entry of the log. Gauge.
 pub const RAFT_LAST_LOG: &str = "lockgate_raft_last_log_index";
 /// Up to where the log is committed. Gauge.

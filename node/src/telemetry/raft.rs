@@ -6,11 +6,11 @@ use super::histogram::Reading;
 use super::names;
 
 pub(super) fn render(out: &mut Exposition, raft: &RaftGauges) {
-    let gauges: [(&'static str, &str, u64); 12] = [
+    let gauges: [(&'static str, &str, u64); 13] = [
         (names::RAFT_TERM, "Term of the cluster.", raft.term),
         (
             names::RAFT_IS_LEADER,
-            "Whether this node leads.",
+            "Whether this node leads, and a quorum follows it.",
             raft.leads.into(),
         ),
         (
@@ -32,6 +32,11 @@ pub(super) fn render(out: &mut Exposition, raft: &RaftGauges) {
             names::RAFT_LEARNERS,
             "Members without a vote.",
             raft.learners as u64,
+        ),
+        (
+            names::RAFT_SILENT,
+            "Members that do not answer this node, if it leads.",
+            raft.silent as u64,
         ),
         (
             names::RAFT_LAST_LOG,

@@ -285,3 +285,48 @@ async fn two_go_on_without_the_leader_and_one_alone_serves_nothing() {
     .await;
     assert_eq!(back.get("/readyz").await["status"], "no_lease");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_has_lost_its_quorum_does_not_call_itself_one() {
+    let mut fleet = Fleet::start(&registry()).await;
+    let leader = fleet.nodes[0].health().await["leader"].clone();
+    let (mut others, name) = (Vec::new(), leader.as_str().unwrap());
+    for node in fleet.nodes.iter().filter(|node| node.name != name) {
+        others.push(node.name.clone());
+    }
+    fleet.kill(&others[0]).await;
+    let leads = fleet.nodes.iter().find(|node| node.name == name).unwrap();
+    for metric in ["lockgate_raft_silent_members", "lockgate_raft_is_leader"] {
+        eventually("it leads, and tells of the silent one", async || {
+            leads.metric(metric).await == "1"
+        })
+        .await;
+    }
+
+    fleet.kill(&others[1]).await;
+    let alone = &fleet.nodes[0];
+    eventually("it knows that it lost the quorum", async || {
+        let health = alone.health().await;
+        health["lease"] == false && health["leader"].is_null() && health["quorum"] == false
+    })
+    .await;
+    let members = alone.get("/api/v1/cluster/members").await;
+    let members = members["members"].as_array().unwrap();
+    assert!(
+        members.iter().all(|member| member["leader"] == false),
+        "{members:?}"
+    );
+    for metric in [
+        "lockgate_raft_is_leader",
+        "lockgate_raft_has_leader",
+        "lockgate_raft_lease",
+    ] {
+        assert_eq!(alone.metric(metric).await, "0", "{metric}");
+    }
+    let refused = alone.cli(&["cluster", "transfer-leader"]).await;
+    let told = String::from_utf8_lossy(&refused.stdout);
+    assert!(
+        told.contains("none of the other voters (2) answers"),
+        "{told}"
+    );
+}

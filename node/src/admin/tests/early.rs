@@ -18,6 +18,7 @@ fn status(leader: Option<u64>) -> RaftStatus {
         address: "127.0.0.1:1".to_owned(),
         votes,
         matched: None,
+        is_silent: false,
     };
     RaftStatus {
         id: 2,

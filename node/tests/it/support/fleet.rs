@@ -227,6 +227,17 @@ impl Node {
         self.admin(Method::GET, path, "").await.json().await
     }
 
+    /// Value of a metric that has no labels.
+    pub(crate) async fn metric(&self, name: &str) -> String {
+        let answer = self.admin(Method::GET, "/metrics", "").await;
+        let text = answer.bytes().await;
+        let text = String::from_utf8_lossy(&text);
+        let mut values = text
+            .lines()
+            .filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        values.next().unwrap_or_default().to_owned()
+    }
+
     pub(crate) async fn health(&self) -> Value {
         self.get("/api/v1/cluster/health").await
     }
