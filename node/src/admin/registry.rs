@@ -17,6 +17,9 @@ use super::parts::Parts;
 use super::status::timestamp_ms;
 use crate::config;
 
+/// What helps against a document that is wrong.
+const REMEDY: &str = "correct the file; `lockgate config reference` explains the keys";
+
 /// Body of an application.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -49,6 +52,7 @@ struct Rollback {
 pub(super) async fn apply(acting: &Acting<'_>, body: &[u8]) -> Result<Answer, ApiError> {
     let wanted: Application = body::parse(body)?;
     let view = shared(acting.parts).await?;
+    config::check_written(&wanted.document).map_err(|problems| refused(&problems))?;
     let document = config::document(&wanted.document);
     let lacking = check(acting.parts, &document)?;
     let before = current(&view, version_of(&view))?;
@@ -177,15 +181,14 @@ fn current(view: &View, version: u64) -> Result<Value, ApiError> {
 
 /// Refuses what is wrong on every node, and lists what only this node lacks.
 fn check(parts: &Parts, document: &Value) -> Result<Vec<String>, ApiError> {
-    let remedy = "correct the file; `lockgate config reference` explains the keys";
     let dir = std::path::Path::new(".");
     let registry = config::parse_document(document, dir, &parts.server_options)
-        .map_err(|problems| ApiError::invalid("config_refused", problems.to_string(), remedy))?;
+        .map_err(|problems| refused(&problems))?;
     let mut lacking = Vec::new();
     for server in &registry.unusable {
         if server.lacks.is_empty() {
             let message = format!("server `{}`: {}", server.name, server.why);
-            return Err(ApiError::invalid("config_refused", message, remedy));
+            return Err(ApiError::invalid("config_refused", message, REMEDY));
         }
         let variables = server.lacks.join(", ");
         lacking.push(format!(
@@ -194,6 +197,10 @@ fn check(parts: &Parts, document: &Value) -> Result<Vec<String>, ApiError> {
         ));
     }
     Ok(lacking)
+}
+
+fn refused(problems: &config::Problems) -> ApiError {
+    ApiError::invalid("config_refused", problems.to_string(), REMEDY)
 }
 
 fn change(acting: &Acting<'_>, expected_version: u64, why: String) -> ConfigChange {

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::{Map, Value};
 
 use super::checked::{Registry, Unusable};
-use super::keys::REGISTRY;
+use super::keys::{FILE, Kind, REGISTRY};
 use super::load::{Options, parse_server, parse_tree};
 use super::problem::Problems;
-use super::tree::Tree;
+use super::shape;
+use super::tree::{KeyPath, Tree};
 
 /// The registry part of what a file says.
 pub fn document(written: &Value) -> Value {
@@ -18,6 +19,33 @@ pub fn document(written: &Value) -> Value {
         Some(((*key).to_owned(), value.clone()))
     });
     Value::Object(kept.collect::<Map<_, _>>())
+}
+
+/// Whether `written` is a file at all, of which [`document`] takes a part: nothing at all, or a key that is misspelt, must
+/// not pass for a registry that has nothing in it.
+///
+/// # Errors
+///
+/// It is no mapping, has keys that no file has, or none that [`document`] takes.
+pub fn check_written(written: &Value) -> Result<(), Problems> {
+    if !written.is_object() {
+        let what = "this is no mapping of keys, but nothing, a list or a single value".to_owned();
+        return Err(Problems::one(None, what, "name a configuration"));
+    }
+    if REGISTRY.iter().all(|key| written.get(*key).is_none()) {
+        let what = format!(
+            "none of the keys is there that nodes share: {}",
+            REGISTRY.join(", ")
+        );
+        let remedy = "name a configuration that has them; write `roles: {}` for a registry that lets nobody in";
+        return Err(Problems::one(None, what, remedy));
+    }
+    let mut tree = Tree::from_json(written);
+    let list = shape::check(&mut tree, Kind::Object(FILE), &KeyPath::root(), &[]);
+    match list.is_empty() {
+        true => Ok(()),
+        false => Err(Problems { file: None, list }),
+    }
 }
 
 /// What a file or a document says, with the relative paths of its servers made absolute, so that it says the same
@@ -172,6 +200,29 @@ mod tests {
     fn only_what_nodes_share_is_in_it() {
         let written = json!({"listen": "127.0.0.1:1", "roles": {}, "audit": {}, "servers": {}});
         assert_eq!(document(&written), json!({"servers": {}, "roles": {}}));
+    }
+
+    #[test]
+    fn what_is_no_file_is_no_empty_registry() {
+        for wrong in [
+            json!(null),
+            json!(5),
+            json!("x"),
+            json!([]),
+            json!({}),
+            json!({"listen": "127.0.0.1:1"}),
+            json!({"severs": {}}),
+            json!({"severs": {}, "roles": {}}),
+            json!({"roles": []}),
+        ] {
+            assert!(check_written(&wrong).is_err(), "{wrong}");
+        }
+        for right in [
+            json!({"roles": {}}),
+            json!({"listen": "127.0.0.1:1", "servers": {}}),
+        ] {
+            assert!(check_written(&right).is_ok(), "{right}");
+        }
     }
 
     #[test]

@@ -25,7 +25,7 @@ mod tree;
 mod unit;
 
 pub use self::checked::*;
-pub use self::document::{document, parse_document, rooted};
+pub use self::document::{check_written, document, parse_document, rooted};
 pub use self::import::{ImportError, Imported, import};
 pub use self::ledger::{Audit, AuditMode, AuditSync, Ledger};
 pub use self::load::{Env, Loaded, Options, load, parse, parse_server, read_written};

@@ -194,6 +194,19 @@ async fn a_dry_run_says_what_the_run_does() {
         assert!(told.contains("at version 1 by now"), "{told}");
     }
 
+    // Whoever sends nothing, or something else, does not mean that there shall be nothing.
+    let empty = fleet.data_dir("n1").with_extension("empty");
+    fs::write(&empty, "# nothing\n").unwrap();
+    let refused = node
+        .cli(&["config", "apply", empty.to_str().unwrap()])
+        .await;
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    for document in ["null", "5", "[]", "{}", r#"{"severs":{}}"#] {
+        let body = format!(r#"{{"document":{document}}}"#);
+        let refused = node.admin(Method::POST, "/api/v1/config/apply", &body);
+        assert_eq!(refused.await.status, 422, "{document}");
+    }
+
     let pruned = json!({"keys": ["vip"], "servers": ["two"]});
     let prune = [&apply[..], &["--prune"]].concat();
     let dry = succeeded(&node.cli(&[&prune[..], &["--dry-run"]].concat()).await);
