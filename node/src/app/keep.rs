@@ -153,9 +153,14 @@ impl App {
                 continue;
             }
             self.note_difference(&version, &view);
+            // Among several nodes the version that `config history` has, alone that of the file.
+            let number = match (&self.replicated, view.config()) {
+                (Some(_), applied) => applied.map_or(0, |(applied, _)| applied.version),
+                (None, _) => version.version,
+            };
             last = Some(view);
             match self.apply(&version.config.registry).await {
-                Ok(()) => tracing::info!(version = version.version, "registry applied"),
+                Ok(()) => tracing::info!(version = number, "registry applied"),
                 Err(error) => tracing::error!(%error, "registry could not be applied"),
             }
         }
