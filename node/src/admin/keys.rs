@@ -78,7 +78,7 @@ pub(super) async fn create(acting: &Acting<'_>, body: &[u8]) -> Result<Answer, A
         Some(id) => id,
         None => random_id()?,
     };
-    refuse_file_key(&registry, &id, "key_exists", "choose another id")?;
+    refuse_written_key(acting.parts, &id, "key_exists", "choose another id")?;
     let (value, mac) = draw(acting.parts)?;
     let key = NewKey {
         id: id.clone(),
@@ -100,8 +100,8 @@ pub(super) async fn create(acting: &Acting<'_>, body: &[u8]) -> Result<Answer, A
 /// Ends a key. When the answer is sent, the key opens nothing on any node any more: each has applied it, or is cut
 /// off and serves nothing.
 pub(super) async fn revoke(acting: &Acting<'_>, id: &str) -> Result<Answer, ApiError> {
-    let remedy = "take it out of the configuration file";
-    refuse_file_key(&acting.parts.registry.load(), id, "file_key", remedy)?;
+    let (_, remedy) = acting.parts.written();
+    refuse_written_key(acting.parts, id, "file_key", remedy)?;
     acting.record("keys.revoke", id)?;
     let command = RegistryCommand::RevokeKey { id: id.to_owned() };
     let reply = acting.parts.cluster.propose(command.into()).await?;
@@ -114,8 +114,11 @@ pub(super) async fn revoke(acting: &Acting<'_>, id: &str) -> Result<Answer, ApiE
 
 /// Replaces the value of a key.
 pub(super) async fn rotate(acting: &Acting<'_>, id: &str) -> Result<Answer, ApiError> {
-    let remedy = "change the variable that the configuration file names, then restart";
-    refuse_file_key(&acting.parts.registry.load(), id, "file_key", remedy)?;
+    let remedy = match acting.parts.has_others() {
+        true => "change the variable that it names on every node, and restart one after the other",
+        false => "change the variable that the configuration file names, then restart",
+    };
+    refuse_written_key(acting.parts, id, "file_key", remedy)?;
     let (value, mac) = draw(acting.parts)?;
     acting.record("keys.rotate", id)?;
     let command = RegistryCommand::RotateKey {
@@ -181,16 +184,18 @@ fn check_name(what: &str, text: &str) -> Result<(), ApiError> {
     Err(ApiError::invalid("invalid_name", message, remedy))
 }
 
-fn refuse_file_key(
-    registry: &Registry,
+/// Keys that stand beside the servers and roles are changed there.
+fn refuse_written_key(
+    parts: &Parts,
     id: &str,
     code: &'static str,
     remedy: &'static str,
 ) -> Result<(), ApiError> {
+    let registry = parts.registry.load();
     if !registry.identity.api_keys.iter().any(|key| key.id == id) {
         return Ok(());
     }
-    let message = format!("API key `{id}` stands in the configuration file");
+    let message = format!("API key `{id}` {}", parts.written().0);
     Err(ApiError::conflict(code, message, remedy))
 }
 

@@ -85,6 +85,27 @@ pub struct Parts {
     pub apply: Arc<dyn Fn() -> ApplyFuture + Send + Sync>,
 }
 
+impl Parts {
+    /// Whether it shares its registry with other nodes; otherwise the configuration file is the registry.
+    pub(super) fn has_others(&self) -> bool {
+        self.ca_sha256.is_some()
+    }
+
+    /// What is in the registry as it was written, in words, and how it is taken out there.
+    pub(super) fn written(&self) -> (&'static str, &'static str) {
+        match self.has_others() {
+            true => (
+                "stands in the registry that the nodes share",
+                "take it out of the file, and put that in force with `lockgate config apply FILE`",
+            ),
+            false => (
+                "stands in the configuration file",
+                "take it out of the configuration file",
+            ),
+        }
+    }
+}
+
 impl fmt::Debug for Parts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Parts")

@@ -144,7 +144,7 @@ pub(super) fn history(parts: &Parts) -> Result<Answer, ApiError> {
 }
 
 fn refuse_alone(parts: &Parts) -> Result<(), ApiError> {
-    if parts.ca_sha256.is_some() {
+    if parts.has_others() {
         return Ok(());
     }
     let message = "this node is a cluster of one, whose registry is its configuration file";

@@ -80,7 +80,7 @@ pub(super) async fn add(acting: &Acting<'_>, body: &[u8]) -> Result<Answer, ApiE
     let settings = Value::Object(settings);
     let server = parse(parts, &name, &settings)?;
     if is_of_file(parts, &name) {
-        let message = format!("server `{name}` stands in the configuration file");
+        let message = format!("server `{name}` {}", parts.written().0);
         return Err(ApiError::conflict(
             "server_exists",
             message,
@@ -100,8 +100,8 @@ pub(super) async fn add(acting: &Acting<'_>, body: &[u8]) -> Result<Answer, ApiE
 /// Takes an added server away. Calls in flight may finish.
 pub(super) async fn remove(acting: &Acting<'_>, name: &str) -> Result<Answer, ApiError> {
     if is_of_file(acting.parts, name) {
-        let message = format!("server `{name}` stands in the configuration file");
-        let remedy = "take it out of the configuration file";
+        let (stands, remedy) = acting.parts.written();
+        let message = format!("server `{name}` {stands}");
         return Err(ApiError::conflict("file_server", message, remedy));
     }
     acting.record("servers.remove", name)?;

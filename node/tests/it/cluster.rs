@@ -156,6 +156,17 @@ async fn a_registry_applied_at_one_node_is_served_by_all() {
     })
     .await;
 
+    for node in &fleet.nodes {
+        eventually("it logs which registry it applied", async || {
+            fleet.log(&node.name).contains("registry applied version=3")
+        })
+        .await;
+    }
+    // What stands in the registry goes with the registry: a file of one node changes nothing.
+    let refused = n1.cli(&["servers", "remove", "demo"]).await;
+    let told = String::from_utf8_lossy(&refused.stdout);
+    assert!(told.contains("lockgate config apply FILE"), "{told}");
+
     // How long until a change at one node is served by another.
     let mut took = Vec::new();
     for round in 0..9 {

@@ -206,6 +206,7 @@ impl Fleet {
         }
     }
 
+    /// What a node has logged in all its lives.
     pub(crate) fn log(&self, name: &str) -> String {
         fs::read_to_string(self.dir.path().join(format!("{name}.log"))).unwrap()
     }
