@@ -5,10 +5,10 @@ mod look;
 mod tail;
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Write};
+use std::io::{BufReader, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use lockgate_cluster::audit::export::{Export, export_csv, export_jsonl};
+use lockgate_cluster::audit::export::{Export, ExportError, export_csv, export_jsonl};
 use lockgate_cluster::audit::filter::{Filter, is_time};
 use lockgate_cluster::audit::leaf::FIELDS;
 use lockgate_cluster::audit::prove::prove;
@@ -347,9 +347,16 @@ fn export(args: &ExportArgs, out: &mut Out) -> Result<Exit, Failure> {
         "csv" => export_csv(&reader, range, &filter, &mut sink, step),
         _ => export_jsonl(&reader, range, &mut sink, step),
     };
-    let written = written.map_err(|error| chain("", &error))?;
-    sink.flush()
-        .map_err(|error| Failure::new(error.to_string(), ""))?;
+    let flushed = |written| sink.flush().map(|()| written).map_err(ExportError::from);
+    let written = match written.and_then(flushed) {
+        // Whoever reads standard output has enough (`| head`).
+        Err(ExportError::Io(error))
+            if args.out.is_none() && error.kind() == ErrorKind::BrokenPipe =>
+        {
+            return Ok(Exit::Done);
+        }
+        written => written.map_err(|error| chain("", &error))?,
+    };
     progress.end();
     if args.out.is_some() {
         let line = format!("{written} records are written");

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -228,6 +228,27 @@ async fn a_call_that_a_crash_cut_off_is_closed_as_unknown() {
 #[tokio::test]
 async fn in_quorum_mode_a_call_that_a_crash_cut_off_is_closed_as_unknown() {
     is_closed_as_unknown("quorum").await;
+}
+
+#[tokio::test]
+async fn whoever_reads_the_beginning_of_an_export_sees_no_error() {
+    let gateway = recorded(20, DEMO).await;
+    for format in ["csv", "jsonl"] {
+        let mut export = Command::new(BINARY)
+            .args(["audit", "export", "--format", format, "--data-dir"])
+            .arg(gateway.data_dir())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // Nobody reads: each write fails.
+        drop(export.stdout.take());
+        let export = export.wait_with_output().unwrap();
+        assert!(
+            export.status.success() && export.stderr.is_empty(),
+            "{export:?}"
+        );
+    }
 }
 
 #[tokio::test]
