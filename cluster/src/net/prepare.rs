@@ -122,6 +122,18 @@ pub(crate) fn prepare(
     })
 }
 
+impl NetworkOptions {
+    /// Whether the certificate files are such as node `name` can start with. Blocks on them.
+    ///
+    /// # Errors
+    ///
+    /// [`NetworkError`] names the file and what is wrong with it.
+    pub fn check_files(&self, name: &str, clock: Clock) -> Result<(), NetworkError> {
+        Credentials::load(self.tls.clone(), name, clock)?;
+        authority(self).map(drop)
+    }
+}
+
 /// Kept before anybody is asked, so that a node which ends in the middle asks again as the same one.
 fn first_record(options: &NetworkOptions, dir: &Path) -> Result<Record, OpenError> {
     match options.begin {

@@ -9,6 +9,7 @@ use rcgen::{
 };
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer};
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::identity::Identity;
 
@@ -39,6 +40,9 @@ pub(crate) enum SignError {
         /// Who may ask.
         expected: Identity,
     },
+    /// What it would sign nobody would take for the CA's.
+    #[error("the key is not that of the CA's certificate")]
+    OtherKey,
     /// The key or certificate of the CA can't be used.
     #[error("the CA can't sign")]
     Authority(#[source] rcgen::Error),
@@ -51,7 +55,7 @@ impl Authority {
         let mut params = CertificateParams::default();
         params
             .distinguished_name
-            .push(DnType::CommonName, format!("{trust_domain} node CA"));
+            .push(DnType::CommonName, Self::name(trust_domain));
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         params.not_before = (now - BACKDATED).into();
@@ -69,12 +73,29 @@ impl Authority {
         let key = KeyPair::from_pem(key).map_err(SignError::Authority)?;
         let certificate = CertificateDer::from_pem_slice(pem.as_bytes())
             .map_err(|_| SignError::Authority(rcgen::Error::CouldNotParseCertificate))?;
+        let (_, parsed) = X509Certificate::from_der(&certificate)
+            .map_err(|_| SignError::Authority(rcgen::Error::CouldNotParseCertificate))?;
+        if parsed.public_key().raw != key.subject_public_key_info() {
+            return Err(SignError::OtherKey);
+        }
         let issuer = Issuer::from_ca_cert_der(&certificate, key).map_err(SignError::Authority)?;
         Ok(Self {
             pem: pem.to_owned(),
             certificate,
             issuer,
         })
+    }
+
+    /// What a CA that was made here for `trust_domain` is called.
+    pub(crate) fn name(trust_domain: &str) -> String {
+        format!("{trust_domain} node CA")
+    }
+
+    /// What this one is called.
+    pub(crate) fn common_name(&self) -> Option<String> {
+        let (_, certificate) = X509Certificate::from_der(&self.certificate).ok()?;
+        let name = certificate.subject().iter_common_name().next()?;
+        name.as_str().ok().map(str::to_owned)
     }
 
     /// Certificate of the CA.

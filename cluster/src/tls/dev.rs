@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use rcgen::KeyPair;
+use zeroize::Zeroizing;
 
 use super::authority::{Authority, SignError};
 use super::files::TlsFiles;
@@ -33,6 +34,23 @@ pub enum DevCertError {
         /// Cause.
         #[source]
         source: io::Error,
+    },
+    /// A file of the CA could not be read.
+    #[error("cannot read `{}`", path.display())]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Cause.
+        #[source]
+        source: io::Error,
+    },
+    /// The CA that is there signs for others.
+    #[error("`{}` is not the CA of the trust domain `{expected}`", path.display())]
+    OtherDomain {
+        /// Its certificate.
+        path: PathBuf,
+        /// Which was asked for.
+        expected: String,
     },
     /// A name that no node can have.
     #[error(transparent)]
@@ -74,6 +92,34 @@ impl DevCerts {
             authority,
             trust_domain: trust_domain.to_owned(),
         })
+    }
+
+    /// Takes over the CA that [`DevCerts::create`] left in `dir`. `None` when there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`DevCertError`] when its files can't be read, or it is one of another trust domain.
+    pub fn open(dir: &Path, trust_domain: &str) -> Result<Option<Self>, DevCertError> {
+        let (certificate, key) = (dir.join("ca.pem"), dir.join("ca.key"));
+        if !key.exists() {
+            return Ok(None);
+        }
+        let read = |path: PathBuf| match fs::read_to_string(&path) {
+            Ok(text) => Ok(Zeroizing::new(text)),
+            Err(source) => Err(DevCertError::Unreadable { path, source }),
+        };
+        let authority = Authority::from_pem(&read(certificate.clone())?, &read(key)?)?;
+        if authority.common_name().as_deref() != Some(&Authority::name(trust_domain)) {
+            return Err(DevCertError::OtherDomain {
+                path: certificate,
+                expected: trust_domain.to_owned(),
+            });
+        }
+        Ok(Some(Self {
+            dir: dir.to_owned(),
+            authority,
+            trust_domain: trust_domain.to_owned(),
+        }))
     }
 
     /// Writes `<name>.pem` and `<name>.key` (mode 0600), and says where all files of that node are.

@@ -147,6 +147,15 @@ pub(super) fn ca_sha256(node: &config::Node) -> Option<CaHash> {
     }))
 }
 
+/// Whether the node's certificate files are good, as the start would find.
+pub(super) fn check_files(cluster: &ClusterNode) -> anyhow::Result<()> {
+    let begin = Begin::Join {
+        token: None,
+        learner: false,
+    };
+    Ok(network(cluster, begin).check_files(cluster.node.as_str(), clock)?)
+}
+
 fn tls_files(tls: &ClusterTls) -> TlsFiles {
     TlsFiles {
         ca: tls.ca.clone(),
@@ -155,14 +164,21 @@ fn tls_files(tls: &ClusterTls) -> TlsFiles {
     }
 }
 
-/// `lockgate certs dev`: a CA and certificates of `nodes` in `dir`. Returns the files.
+/// `lockgate certs dev`: certificates of `nodes` in `dir`, by the CA that is there or by a new one. Returns the files that
+/// were made.
 pub(super) fn dev_certs(
     dir: &Path,
     trust_domain: &str,
     nodes: &[String],
 ) -> anyhow::Result<Vec<PathBuf>> {
-    let certs = DevCerts::create(dir, trust_domain, clock())?;
-    let mut files = vec![dir.join("ca.pem"), dir.join("ca.key")];
+    let mut files = Vec::new();
+    let certs = match DevCerts::open(dir, trust_domain)? {
+        Some(certs) => certs,
+        None => {
+            files.extend([dir.join("ca.pem"), dir.join("ca.key")]);
+            DevCerts::create(dir, trust_domain, clock())?
+        }
+    };
     for name in nodes {
         let of_node = certs.node(name, clock())?;
         files.extend([of_node.cert, of_node.key]);

@@ -9,7 +9,7 @@ use crate::cli::{
     DemoOptions, DemoShape, Failure, RestoreArgs, ServeOptions, Starts, StdioOptions,
 };
 use crate::coalesce;
-use crate::config;
+use crate::config::{self, ClusterNode};
 use crate::demo;
 
 use super::demo_fleet::DemoFleet;
@@ -78,14 +78,20 @@ impl Starts for Node {
         membership::restore(args, &settings, on_written).map_err(failure)
     }
 
+    fn check_cluster_files(&self, cluster: &ClusterNode) -> Result<(), Failure> {
+        membership::check_files(cluster).map_err(failure)
+    }
+
     fn dev_certs(
         &self,
         dir: &Path,
         trust_domain: &str,
         nodes: &[String],
     ) -> Result<Vec<PathBuf>, Failure> {
+        let remedy = "name only nodes that have no files there yet, the trust domain of the CA that is there, or another \
+                      --dir; in production let a node join with a token";
         membership::dev_certs(dir, trust_domain, nodes)
-            .map_err(|error| Failure::new(format!("{error:#}"), ""))
+            .map_err(|error| Failure::new(format!("{error:#}"), remedy))
     }
 
     fn demo_server(&self) -> Result<(), Failure> {

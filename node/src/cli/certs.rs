@@ -10,13 +10,14 @@ use super::out::Out;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Verb {
-    /// Make a CA and certificates of nodes, for development.
+    /// Make certificates of nodes, for development, and a CA where there is none yet.
     Dev(DevArgs),
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct DevArgs {
-    /// Directory for the files; keys get mode 0600. Files that are there are never replaced.
+    /// Directory for the files; keys get mode 0600. Files that are there are never replaced: the CA signs for more nodes,
+    /// and a node that has files already is refused.
     #[arg(long, default_value = "certs", value_name = "DIR")]
     dir: PathBuf,
     /// Trust domain in the names of the nodes.

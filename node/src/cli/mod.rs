@@ -41,6 +41,7 @@ use self::out::Out;
 pub use self::serve::ServeOptions;
 pub use self::snapshot::RestoreArgs;
 pub use self::stdio::StdioOptions;
+use crate::config::ClusterNode;
 
 /// What starts a gateway in this process. Each blocks until the gateway has ended.
 pub trait Starts {
@@ -103,11 +104,18 @@ pub trait Starts {
         on_written: &mut dyn FnMut(u64),
     ) -> Result<serde_json::Value, Failure>;
 
+    /// Whether the certificate files of a node of several are such as it can start with, for `lockgate doctor`.
+    ///
+    /// # Errors
+    ///
+    /// Says which file is wrong, and how.
+    fn check_cluster_files(&self, cluster: &ClusterNode) -> Result<(), Failure>;
+
     /// `lockgate certs dev`. Returns the files that were written.
     ///
     /// # Errors
     ///
-    /// Fails when a file can't be written, or is there already.
+    /// Fails when a file can't be written, or one of a node is there already.
     fn dev_certs(
         &self,
         dir: &Path,
@@ -235,7 +243,7 @@ fn dispatch(cli: Cli, starts: &dyn Starts, out: &mut Out) -> Result<Exit, Failur
         Verb::Demo(options) => starts.demo(options).map(|()| Exit::Done),
         Verb::DemoServer => starts.demo_server().map(|()| Exit::Done),
         Verb::Init(args) => init::run(&args, out),
-        Verb::Doctor(args) => wait(doctor::run(&args, &client()?, out)),
+        Verb::Doctor(args) => wait(doctor::run(&args, &client()?, starts, out)),
         Verb::Audit(audit::Verb::Ask(verb)) => wait(audit::ask(verb, &client()?, out)),
         Verb::Audit(audit::Verb::Look(verb)) => wait(audit::look(&verb, client, out)),
         Verb::Audit(audit::Verb::Read(verb)) => audit::read(&verb, out),

@@ -1,9 +1,12 @@
 //! What operators do to a cluster, at any of its nodes.
 
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Fleet, FleetNode, eventually, lockgate, succeeded};
+use crate::support::{BINARY, Fleet, FleetNode, Port, eventually, lockgate, succeeded};
 
 const REGISTRY: &str = "identity: { anonymous: deny }\n";
 
@@ -142,7 +145,7 @@ async fn a_snapshot_is_the_beginning_of_another_cluster() {
         fleet.kill(name).await;
     }
     let key = dir.path().join("key");
-    std::fs::copy(fleet.data_dir("n2").join("cluster/key"), &key).unwrap();
+    fs::copy(fleet.data_dir("n2").join("cluster/key"), &key).unwrap();
     let config = fleet.file("n1");
     let restore = [
         "--json",
@@ -172,4 +175,61 @@ async fn a_snapshot_is_the_beginning_of_another_cluster() {
     let n2 = fleet.run("n2").await;
     eventually("two voters", async || n2.health().await["voters"] == 2).await;
     assert_eq!(n2.get(register).await["value"], "kept");
+}
+
+#[tokio::test]
+async fn doctor_finds_what_keeps_a_node_from_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let here = dir.path().to_str().unwrap();
+    succeeded(&lockgate(&["certs", "dev", "--dir", here, "n1", "n2"]).await);
+    // The CA that is there signs for one more; nobody's files are replaced.
+    let more = ["--json", "certs", "dev", "--dir", here];
+    let made = succeeded(&lockgate(&[&more[..], &["n3"]].concat()).await);
+    assert_eq!(made["files"].as_array().unwrap().len(), 2, "{made}");
+    let again = lockgate(&[&more[..], &["n3"]].concat()).await;
+    let told = String::from_utf8_lossy(&again.stdout).into_owned();
+    assert_eq!(again.status.code(), Some(1), "{told}");
+    assert!(
+        told.contains("n3.key") && told.contains("join with a token"),
+        "{told}"
+    );
+
+    let held = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (taken, free) = (held.local_addr().unwrap(), Port::reserve());
+    let check = async |listen: SocketAddr, tls: &str| {
+        let text = format!(
+            "listen: 127.0.0.1:0\nadmin: {{ listen: 127.0.0.1:0 }}\ndata_dir: {here}/data\n\
+             cluster: {{ node: n3, listen: \"{listen}\", peers: {{ n3: \"{listen}\" }}, tls: {{ {tls} }} }}\n\
+             servers: {{ demo: {{ command: \"{BINARY}\", args: [demo-server] }} }}\n"
+        );
+        let file = dir.path().join("n3.yaml");
+        fs::write(&file, text).unwrap();
+        let doctor = ["--json", "--admin", "http://127.0.0.1:1", "doctor"];
+        let ran = lockgate(&[&doctor[..], &[file.to_str().unwrap()]].concat()).await;
+        let checks: Value = serde_json::from_slice(&ran.stdout).unwrap();
+        let checks = checks["checks"].as_array().unwrap().iter();
+        let failed = checks.filter(|check| check["result"] == "failed");
+        let failed: Vec<String> = failed
+            .map(|check| format!("{} {}", check["name"].as_str().unwrap(), check["detail"]))
+            .collect();
+        assert_eq!(ran.status.success(), failed.is_empty(), "{failed:?}");
+        failed.join("; ")
+    };
+    let good = "ca: ca.pem, cert: n3.pem, key: n3.key, ca_key: ca.key";
+    assert_eq!(check(free.address, good).await, "");
+    let port = check(taken, good).await;
+    assert!(
+        port.starts_with("cluster.listen") && port.contains("in use"),
+        "{port}"
+    );
+    for wrong in [
+        "ca: ca.pem, cert: nope.pem, key: n3.key",
+        "ca: ca.pem, cert: n1.pem, key: n1.key",
+        "ca: ca.pem, cert: n3.pem, key: n2.key",
+        "ca: n3.pem, cert: n3.pem, key: n3.key",
+        "ca: ca.pem, cert: n3.pem, key: n3.key, ca_key: n3.key",
+    ] {
+        let failed = check(free.address, wrong).await;
+        assert!(failed.starts_with("cluster.tls"), "{wrong}: {failed}");
+    }
 }

@@ -6,7 +6,7 @@ use tokio::net::TcpStream;
 
 use super::super::Peers;
 use super::world::{LIMIT, World, load, now};
-use crate::tls::{DevCerts, TlsError};
+use crate::tls::{Credentials, DevCerts, TlsError};
 
 #[tokio::test]
 async fn a_stopped_listener_ends_its_connections_and_frees_its_port() {
@@ -122,4 +122,15 @@ fn development_certificates_are_private_and_never_replaced() {
     assert!(certs.node("n1", now()).is_err());
     assert!(DevCerts::create(dir.path(), "prod", now()).is_err());
     assert!(certs.node("../n1", now()).is_err());
+}
+
+#[test]
+fn a_development_ca_signs_for_more_nodes_of_its_domain() {
+    let dir = tempfile::TempDir::new().unwrap();
+    assert!(DevCerts::open(dir.path(), "prod").unwrap().is_none());
+    DevCerts::create(dir.path(), "prod", now()).unwrap();
+    let certs = DevCerts::open(dir.path(), "prod").unwrap().unwrap();
+    let files = certs.node("n4", now()).unwrap();
+    assert!(Credentials::load(files, "n4", now).is_ok());
+    assert!(DevCerts::open(dir.path(), "test").is_err());
 }

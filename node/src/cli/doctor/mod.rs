@@ -1,5 +1,6 @@
 //! `lockgate doctor`: what keeps the gateway from starting or working.
 
+mod cluster;
 mod reach;
 
 use std::net::{SocketAddr, TcpListener};
@@ -10,6 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::Starts;
 use super::client::Client;
 use super::config_file::ConfigFile;
 use super::exit::{Exit, Failure};
@@ -74,8 +76,13 @@ impl Check {
     }
 }
 
-pub(super) async fn run(args: &Args, client: &Client, out: &mut Out) -> Result<Exit, Failure> {
-    let checks = all(args, client).await;
+pub(super) async fn run(
+    args: &Args,
+    client: &Client,
+    starts: &dyn Starts,
+    out: &mut Out,
+) -> Result<Exit, Failure> {
+    let checks = all(args, client, starts).await;
     show(&checks, &json!({ "checks": checks }), out);
     Ok(verdict(&checks))
 }
@@ -110,12 +117,10 @@ pub(super) fn show(checks: &[Check], value: &Value, out: &mut Out) {
     }
 }
 
-async fn all(args: &Args, client: &Client) -> Vec<Check> {
+async fn all(args: &Args, client: &Client, starts: &dyn Starts) -> Vec<Check> {
     let file = args.config.path().display();
-    let loaded = match load(
-        args.config.path(),
-        &Options::from_process(args.unsafe_no_auth),
-    ) {
+    let options = Options::from_process(args.unsafe_no_auth);
+    let loaded = match load(args.config.path(), &options) {
         Ok(loaded) => loaded,
         Err(problems) => {
             let failed = |problem: &crate::config::Problem| {
@@ -163,6 +168,14 @@ async fn all(args: &Args, client: &Client) -> Vec<Check> {
         admin.as_deref(),
     ));
     checks.append(&mut files(config));
+    if let Some(cluster) = &config.node.cluster {
+        checks.append(&mut cluster::all(
+            cluster,
+            running.as_ref(),
+            starts,
+            &options.env,
+        ));
+    }
     for server in &config.registry.servers {
         checks.append(&mut reach::server(server).await);
     }

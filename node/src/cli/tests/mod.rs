@@ -74,6 +74,10 @@ impl Starts for Asked {
         Err(Failure::new(format!("{args:?}"), ""))
     }
 
+    fn check_cluster_files(&self, _cluster: &ClusterNode) -> Result<(), Failure> {
+        Err(Failure::new("the files are wrong", ""))
+    }
+
     fn dev_certs(
         &self,
         dir: &Path,
