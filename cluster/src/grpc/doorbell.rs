@@ -1,5 +1,6 @@
 //! `Doorbell`: the one call of a node that is no member yet.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +31,9 @@ pub(crate) enum DoorbellError {
     /// Nobody there, or not to be trusted, or it can't tell now.
     #[error("no answer: {0}")]
     Failed(String),
+    /// Somebody answers, and is of another cluster than the one that is trusted.
+    #[error("its certificate is not of the CA that this node trusts")]
+    OtherCa,
     /// It takes too long.
     #[error("no answer within {ANSWER_MAX:?}")]
     TooSlow,
@@ -61,7 +65,10 @@ impl Doorbell {
         let mut client = PeerClient::new(channel(self.connector, Lane::Calls));
         let answer = timeout(ANSWER_MAX, client.join(request)).await;
         let answer = answer.map_err(|_elapsed| DoorbellError::TooSlow)?;
-        let answer = answer.map_err(|status| DoorbellError::Failed(with_cause(&status)))?;
+        let answer = answer.map_err(|status| match is_of_other_ca(&status) {
+            true => DoorbellError::OtherCa,
+            false => DoorbellError::Failed(with_cause(&status)),
+        })?;
         answer.into_inner().result.ok_or(DoorbellError::Empty)
     }
 }
@@ -78,4 +85,31 @@ pub(super) fn with_cause(status: &Status) -> String {
         cause = error.source();
     }
     text
+}
+
+/// Whether the handshake ended over who has signed the other's certificate.
+fn is_of_other_ca(status: &Status) -> bool {
+    use rustls::{CertificateError, Error};
+    let is_it = |error: &(dyn std::error::Error + 'static)| {
+        let refused = error.downcast_ref::<Error>();
+        // The second where the other CA has the same name.
+        matches!(
+            refused,
+            Some(Error::InvalidCertificate(
+                CertificateError::UnknownIssuer | CertificateError::BadSignature
+            ))
+        )
+    };
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        // Whoever wraps an error this way has its cause as its own.
+        let wrapped = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        if is_it(error) || wrapped.is_some_and(|wrapped| is_it(wrapped)) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }

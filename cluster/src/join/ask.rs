@@ -1,5 +1,6 @@
 //! Asks the members of a cluster to be admitted.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -83,6 +84,15 @@ pub(crate) enum AskError {
         #[source]
         last: Option<DoorbellError>,
     },
+    /// All members are of another CA than this node's, or the token's.
+    #[error(
+        "all members have certificates of another CA than {}",
+        if *.is_pinned { "the one that the join token names: is it whole, and of this cluster?" } else { "`cluster.tls.ca`" }
+    )]
+    Strangers {
+        /// Whether the token says which CA it is.
+        is_pinned: bool,
+    },
     /// The token's CA can't be used.
     #[error("cannot set up TLS with the token's CA")]
     Tls(#[source] TlsError),
@@ -94,7 +104,9 @@ pub(crate) async fn ask(options: &JoinOptions) -> Result<pb::Admitted, AskError>
     let deadline = Instant::now() + options.limit;
     let mut pause = PAUSE_MIN;
     let mut last = None;
+    let mut said: BTreeMap<&str, String> = BTreeMap::new();
     loop {
+        let mut are_strangers = !options.members.is_empty();
         for member in &options.members {
             let bell = doorbell(options, member)?;
             match bell.join(request.clone()).await {
@@ -107,10 +119,21 @@ pub(crate) async fn ask(options: &JoinOptions) -> Result<pb::Admitted, AskError>
                     });
                 }
                 Err(error) => {
-                    tracing::info!(member, %error, "not admitted yet");
+                    are_strangers &= matches!(error, DoorbellError::OtherCa);
+                    // Once, and again when it is another reason.
+                    let text = error.to_string();
+                    if said.get(&**member) != Some(&text) {
+                        tracing::warn!(member, %error, "not admitted yet");
+                        said.insert(member, text);
+                    }
                     last = Some(error);
                 }
             }
+        }
+        if are_strangers {
+            return Err(AskError::Strangers {
+                is_pinned: matches!(options.papers, Papers::Token { .. }),
+            });
         }
         if Instant::now() + pause > deadline {
             let limit = options.limit;

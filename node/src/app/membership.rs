@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use crate::admin::CaHash;
 use crate::cli::RestoreArgs;
 use crate::config::{self, ClusterNode, ClusterTls, Loaded};
+use crate::telemetry;
 
 use super::clock;
 use super::run::directory_of;
@@ -131,6 +132,13 @@ pub(super) async fn join(
     };
     let begin = Begin::Join { token, learner };
     let name = cluster.node.to_string();
+    // It may have to ask for long: what it is told meanwhile is on standard error.
+    let warnings = config::Telemetry {
+        log_filter: "warn".to_owned(),
+        otlp_endpoint: None,
+        ..loaded.config.node.telemetry.clone()
+    };
+    let _logs = telemetry::init(&warnings, &name)?;
     let state = open(options(&loaded.config.node, begin)).await?;
     state.close().await;
     Ok(name)

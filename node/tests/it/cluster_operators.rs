@@ -233,3 +233,36 @@ async fn doctor_finds_what_keeps_a_node_from_its_place() {
         assert!(failed.starts_with("cluster.tls"), "{wrong}: {failed}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_of_another_ca_is_told_so_at_once() {
+    let mut fleet = Fleet::start(REGISTRY).await;
+    let token = succeeded(&fleet.nodes[0].cli(&["cluster", "token", "create"]).await);
+    fleet.kill("n3").await;
+    fleet.wipe("n3");
+    let file = fleet.file("n3");
+    let written = fs::read_to_string(&file).unwrap();
+    let other = fleet.data_dir("other");
+    let other = other.to_str().unwrap();
+    succeeded(&lockgate(&["certs", "dev", "--dir", other, "n3"]).await);
+    let join = ["--json", "cluster", "join", "--config", &file];
+    let refused = async |args: &[&str], ca: &str| {
+        let ran = lockgate(&[&join[..], args].concat()).await;
+        assert_eq!(ran.status.code(), Some(1), "{ran:?}");
+        let told = String::from_utf8_lossy(&ran.stdout).into_owned();
+        assert!(
+            told.contains("of another CA than") && told.contains(ca),
+            "{told}"
+        );
+        let reason = String::from_utf8_lossy(&ran.stderr).into_owned();
+        assert!(reason.contains("not admitted yet"), "{reason}");
+    };
+    fs::write(&file, written.replace("certs/", "other/")).unwrap();
+    refused(&[], "`cluster.tls.ca`").await;
+
+    let token = token["token"].as_str().unwrap();
+    let (whole, ca) = token.rsplit_once('.').unwrap();
+    let wrong = format!("{whole}.{}", "A".repeat(ca.len()));
+    fs::write(&file, written.replace("n3.pem", "new.pem")).unwrap();
+    refused(&["--token", &wrong], "the join token names").await;
+}

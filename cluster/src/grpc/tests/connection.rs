@@ -83,7 +83,7 @@ async fn a_wrong_file_is_named_with_what_is_wrong() {
         cert: n1.clone(),
     };
     let check = |files: crate::tls::TlsFiles, name: &str, expected: &str| {
-        let error = crate::tls::Credentials::load(files, name, now).unwrap_err();
+        let error = Credentials::load(files, name, now).unwrap_err();
         let text = error.to_string();
         assert!(text.contains(expected), "`{expected}` is not in `{text}`");
     };
