@@ -62,6 +62,8 @@ impl Engine for raft::Engine {
         &self,
         requests: BoxStream<'static, AppendEntriesRequest<TypeConfig>>,
     ) -> BoxStream<'static, Result<StreamAppendResult<TypeConfig>, EngineStopped>> {
+        let engine = self.clone();
+        let requests = requests.inspect(move |_request| engine.hear_leader());
         let results = self.raft().stream_append(requests);
         Box::pin(results.map(|result| result.map_err(stopped)))
     }

@@ -16,7 +16,7 @@ use super::types::{RaftId, TypeConfig};
 /// A hand-over takes milliseconds; the other node may have to fetch what it lacks first.
 const TRANSFER_MAX: Duration = Duration::from_secs(5);
 
-/// A member that runs answers its leader many times in a second.
+/// A leader and a member that runs hear of each other many times in a second.
 const SILENT_AFTER: Duration = Duration::from_secs(5);
 
 /// What a node is for the engine right now.
@@ -144,12 +144,15 @@ impl Engine {
             matched: matched(id),
             is_silent: is_silent(id),
         });
+        // The engine keeps the one that it last voted for, also one that is gone or that led before it was started.
+        let leader = metrics.current_leader;
+        let leader = leader.filter(|id| *id == self.id() || self.has_heard_leader(SILENT_AFTER));
         let (log, machine) = (self.log_metrics(), self.machine_metrics());
         RaftStatus {
             id: self.id(),
             role: role(metrics.state),
             term: metrics.current_term,
-            leader: metrics.current_leader,
+            leader,
             last_log: metrics.last_log_index.unwrap_or_default(),
             committed: index(metrics.local_committed),
             applied: index(metrics.last_applied),

@@ -1,7 +1,8 @@
 //! The engine of this node, as the handle and the other nodes use it. Only here it is asked.
 
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver as _;
@@ -38,6 +39,8 @@ pub(super) struct EngineParts {
     pub(super) rounds: Rounds,
     pub(super) log_metrics: Arc<LogMetrics>,
     pub(super) machine_metrics: Arc<MachineMetrics>,
+    /// When a leader last sent something, by [`boot_time_us`]; 0 when none did in this life.
+    pub(super) heard_us: AtomicU64,
 }
 
 impl Engine {
@@ -54,6 +57,18 @@ impl Engine {
     /// Number of this node.
     pub(crate) fn id(&self) -> RaftId {
         self.parts.id
+    }
+
+    /// A leader has sent something.
+    pub(crate) fn hear_leader(&self) {
+        self.parts.heard_us.store(boot_time_us(), Ordering::Relaxed);
+    }
+
+    /// Whether a leader has sent something within this time.
+    pub(super) fn has_heard_leader(&self, within: Duration) -> bool {
+        let heard_us = self.parts.heard_us.load(Ordering::Relaxed);
+        let silent = Duration::from_micros(boot_time_us().saturating_sub(heard_us));
+        heard_us > 0 && silent <= within
     }
 
     /// Where a received snapshot is written to.

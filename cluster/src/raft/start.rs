@@ -3,6 +3,7 @@
 //! The runtime has one thread, which nothing but the cluster uses: a heartbeat must not wait for calls of the gateway.
 
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
@@ -269,6 +270,7 @@ async fn boot<N: Network>(
         rounds: Rounds::start().map_err(OpenError::engine)?,
         log_metrics,
         machine_metrics,
+        heard_us: AtomicU64::new(0),
     };
     let engine = Engine::new(raft, parts);
     let proposer = Proposer::new(engine.clone(), network.peers());

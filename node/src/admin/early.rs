@@ -63,17 +63,17 @@ impl Early {
     }
 
     fn unavailable(&self) -> ApiError {
-        let message = match self.word() {
-            "no_quorum" => {
-                "this node waits until more than half of its cluster's voters can be reached"
-            }
-            _ => "this node is starting, or waits for a cluster to admit it",
+        let (message, remedy) = match self.word() {
+            "no_quorum" => (
+                "this node waits until more than half of its cluster's voters can be reached",
+                "start the others; /readyz names the voters",
+            ),
+            _ => (
+                "this node is starting, or waits for a cluster to admit it",
+                "see /readyz and the node's log; `lockgate cluster init` makes a cluster where there is none",
+            ),
         };
-        ApiError::unavailable(
-            "starting",
-            message,
-            "see /readyz and the node's log; `lockgate cluster init` makes a cluster where there is none",
-        )
+        ApiError::unavailable("starting", message, remedy)
     }
 }
 

@@ -237,6 +237,9 @@ async fn a_dry_run_says_what_the_run_does() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_starts_without_a_quorum_says_so_and_waits_for_one() {
     let mut fleet = Fleet::start(&registry()).await;
+    // It remembers another one as the leader, which is gone.
+    let transfer = ["cluster", "transfer-leader", "n2"];
+    succeeded(&fleet.nodes[0].cli(&transfer).await);
     for name in ["n1", "n2", "n3"] {
         fleet.kill(name).await;
     }
@@ -251,8 +254,8 @@ async fn a_node_that_starts_without_a_quorum_says_so_and_waits_for_one() {
     assert_eq!(n1.get("/healthz").await.0, 200);
     let (_, health) = n1.get("/api/v1/cluster/health").await;
     assert_eq!(
-        (&health["healthy"], &health["node"]),
-        (&json!(false), &json!("n1"))
+        (&health["healthy"], &health["node"], &health["leader"]),
+        (&json!(false), &json!("n1"), &json!(null))
     );
     let (status, refused) = n1.get("/api/v1/keys").await;
     assert_eq!(

@@ -70,6 +70,8 @@ async fn it_says_what_the_node_waits_for() {
     );
     let (code, refused) = ask(&service, near, "/api/v1/keys").await;
     assert_eq!((code, &refused["error"]["code"]), (503, &json!("starting")));
+    let remedy = "start the others; /readyz names the voters";
+    assert_eq!(refused["error"]["remedy"], remedy);
     assert_eq!(ask(&service, near, "/nowhere").await.0, 404);
 
     // From elsewhere without the token: whether it lives and is ready, and no more.
