@@ -93,7 +93,7 @@ impl From<ProposeError> for ApiError {
                 StatusCode::GATEWAY_TIMEOUT,
                 "outcome_unknown",
                 ProposeError::Unknown.to_string(),
-                "look before you repeat it",
+                "list what is there, at another node if this one has no leader",
             ),
             ProposeError::NoLeader => Self::unavailable(
                 "no_leader",

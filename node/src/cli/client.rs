@@ -76,6 +76,11 @@ impl Client {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Answer, Failure> {
+        let names = path.split('?').next().unwrap_or_default();
+        if names.split('/').any(str::is_empty) {
+            let remedy = "name what is meant; the verb `list` shows what there is";
+            return Err(Failure::new("an empty name is nobody's", remedy));
+        }
         let prefix = self.base.to_string();
         let uri = address(&format!("{}/api/v1/{path}", prefix.trim_end_matches('/')))?;
         let mut request = Request::new(Full::new(

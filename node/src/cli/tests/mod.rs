@@ -379,6 +379,16 @@ fn a_server_that_does_not_answer_cannot_be_probed() {
 }
 
 #[test]
+fn an_empty_name_is_told_from_a_path_that_is_not_there() {
+    for verb in ["keys revoke", "servers remove", "cluster remove"] {
+        let verb: Vec<&str> = verb.split(' ').chain([""]).collect();
+        let ran = lockgate(&verb);
+        assert_eq!(ran.exit, Exit::Failed);
+        assert!(ran.err.contains("an empty name is nobody's"), "{}", ran.err);
+    }
+}
+
+#[test]
 fn a_gateway_that_is_not_there_is_named() {
     let ran = lockgate(&["keys", "list", "--admin", "http://127.0.0.1:1"]);
     assert_eq!(ran.exit, Exit::Failed);
