@@ -1,5 +1,6 @@
 //! `lockgate config`.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -12,7 +13,7 @@ use super::out::Out;
 use super::probe;
 use super::sessions::{items, text};
 use crate::config::{
-    Loaded, Options, import, load, read_written, redacted, reference, rooted, schema,
+    ImportError, Loaded, Options, import, load, read_written, redacted, reference, rooted, schema,
 };
 
 #[derive(Debug, clap::Subcommand)]
@@ -91,7 +92,8 @@ pub(super) struct RollbackArgs {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ImportArgs {
-    /// `claude_desktop_config.json`, `.mcp.json`, `mcp.json` of VS Code or Cursor.
+    /// `claude_desktop_config.json`, `.mcp.json`, `~/.claude.json`, `mcp.json` of VS Code or Cursor; `-` is the
+    /// standard input.
     file: PathBuf,
 }
 
@@ -309,20 +311,29 @@ fn shown_error(error: &Value) -> Option<String> {
 
 fn take(args: &ImportArgs, out: &mut Out) -> Result<Exit, Failure> {
     let file = args.file.display();
-    let text = std::fs::read_to_string(&args.file).map_err(|error| {
+    let bytes = if args.file.as_os_str() == "-" {
+        let mut bytes = Vec::new();
+        std::io::stdin().read_to_end(&mut bytes).map(|_| bytes)
+    } else {
+        std::fs::read(&args.file)
+    };
+    let bytes = bytes.map_err(|error| {
         Failure::new(
             format!("{file} cannot be read: {error}"),
             "check path and permissions",
         )
     })?;
-    let imported = import(&text).map_err(|error| {
+    let imported = import(&bytes).map_err(|error| {
         let cause = std::error::Error::source(&error)
             .map(|cause| format!(": {cause}"))
             .unwrap_or_default();
-        Failure::new(
-            format!("{file}: {error}{cause}"),
-            "name the file in which the client lists its MCP servers",
-        )
+        let remedy = match error {
+            ImportError::Encoding => "save it as UTF-8",
+            ImportError::Syntax(_) | ImportError::NoServers | ImportError::Yaml(_) => {
+                "name the file in which the client lists its MCP servers"
+            }
+        };
+        Failure::new(format!("{file}: {error}{cause}"), remedy)
     })?;
     if out.json {
         out.value(&json!({ "yaml": imported.yaml, "variables": imported.variables, "notes": imported.notes }));
@@ -340,6 +351,7 @@ fn take(args: &ImportArgs, out: &mut Out) -> Result<Exit, Failure> {
             out.note(&format!("  {name}  {about}"));
         }
     }
+    out.note("Secrets are found by name and look: read the file before you commit it");
     Ok(Exit::Done)
 }
 

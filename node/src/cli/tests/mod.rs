@@ -324,6 +324,11 @@ fn import_prints_yaml_and_names_the_variables() {
         ran.out
     );
     assert!(ran.err.contains("  A_TOKEN  "), "{}", ran.err);
+    assert!(ran.err.contains("before you commit"), "{}", ran.err);
+    std::fs::write(&file, b"\xe4").unwrap();
+    let ran = lockgate(&["config", "import", file.to_str().unwrap()]);
+    assert_eq!(ran.exit, Exit::Failed);
+    assert!(ran.err.contains("save it as UTF-8"), "{}", ran.err);
 }
 
 #[test]

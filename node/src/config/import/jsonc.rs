@@ -32,7 +32,7 @@ pub(super) fn strip(text: &str) -> String {
 }
 
 /// Bytes of the string literal at the start of `rest`, quotes included; all of `rest` if it does not end.
-fn text_length(rest: &str) -> usize {
+pub(super) fn text_length(rest: &str) -> usize {
     let mut escaped = false;
     for (index, byte) in rest.bytes().enumerate().skip(1) {
         match byte {

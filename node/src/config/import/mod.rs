@@ -1,9 +1,15 @@
 //! Takes over the MCP servers of a desktop client: `mcpServers` of Claude Desktop, Claude Code and Cursor, `servers` of
 //! VS Code. Secrets become references to variables, so that the file can be committed.
 
+mod encoding;
+mod hide;
 mod jsonc;
+mod object;
+mod place;
 mod secrets;
 mod server;
+mod url;
+mod variables;
 
 use std::collections::BTreeMap;
 
@@ -25,11 +31,14 @@ pub struct Imported {
 /// Why a client's file cannot be taken.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
+    /// It is no text.
+    #[error("the file is neither UTF-8 nor UTF-16")]
+    Encoding,
     /// It is no JSON.
     #[error("the file is not JSON")]
     Syntax(#[source] serde_json::Error),
     /// It has no servers.
-    #[error("the file has neither `mcpServers` nor `servers`")]
+    #[error("the file has neither `mcpServers` nor `servers`, nor projects that have")]
     NoServers,
     /// The result cannot be written as YAML.
     #[error("the servers cannot be written as YAML")]
@@ -44,25 +53,35 @@ const HEAD: &str = "\
 
 ";
 
-/// Reads a client's file: Claude Desktop, Claude Code (`.mcp.json`), Cursor, VS Code (`mcp.json`, or `mcp` in the
-/// settings). Comments and trailing commas are fine.
+/// Reads a client's file: Claude Desktop, Claude Code (`.mcp.json`, and `~/.claude.json` with the servers of all
+/// projects), Cursor, VS Code (`mcp.json`, or `mcp` in the settings). Comments and trailing commas are fine.
 ///
 /// # Errors
 ///
-/// Fails when the text is no JSON or holds no servers.
-pub fn import(text: &str) -> Result<Imported, ImportError> {
-    let json: Value = serde_json::from_str(&jsonc::strip(text)).map_err(ImportError::Syntax)?;
-    let servers = ["/mcpServers", "/servers", "/mcp/servers", "/mcp/mcpServers"]
-        .iter()
-        .find_map(|pointer| json.pointer(pointer).and_then(Value::as_object))
-        .ok_or(ImportError::NoServers)?;
+/// Fails when the bytes are no text, the text is no JSON or holds no servers.
+pub fn import(file: &[u8]) -> Result<Imported, ImportError> {
+    let text = encoding::decode(file).ok_or(ImportError::Encoding)?;
+    let (json, twice) = object::parse(&jsonc::strip(&text)).map_err(ImportError::Syntax)?;
+    let servers = servers(&json)?;
     let inputs = json.get("inputs").or_else(|| json.pointer("/mcp/inputs"));
-    let mut importer = Importer::new(inputs);
+    let all = servers.iter().map(|found| (found.name, found.server));
+    let mut importer = Importer::new(inputs, all);
+    for name in twice {
+        importer.note(format!(
+            "`{name}` stands twice in the file: the last is taken"
+        ));
+    }
     let mut taken = Map::new();
-    for (name, server) in servers {
-        if let Some((name, server)) = importer.server(name, server, &taken) {
-            taken.insert(name, server);
+    for found in servers {
+        let Some((fit, settings)) = importer.server(found.name, found.server, &taken) else {
+            continue;
+        };
+        if let Some(project) = found.project {
+            importer.note(format!(
+                "`{fit}` is a server of {project} alone; here it is for all callers, and starts elsewhere without `cwd`"
+            ));
         }
+        taken.insert(fit, settings);
     }
     let file = json!({
         "identity": { "anonymous": ["me"] },
@@ -76,6 +95,47 @@ pub fn import(text: &str) -> Result<Imported, ImportError> {
         variables,
         notes,
     })
+}
+
+/// A server of the file.
+struct Found<'a> {
+    name: &'a str,
+    server: &'a Value,
+    /// Directory whose servers it is one of. `None`: it is everywhere.
+    project: Option<&'a str>,
+}
+
+/// Servers of the file as a whole, then those of Claude Code's projects.
+fn servers(json: &Value) -> Result<Vec<Found<'_>>, ImportError> {
+    let whole = ["/mcpServers", "/servers", "/mcp/servers", "/mcp/mcpServers"]
+        .iter()
+        .find_map(|pointer| json.pointer(pointer).and_then(Value::as_object));
+    let mut list: Vec<_> = (whole.into_iter().flatten())
+        .map(|(name, server)| Found {
+            name,
+            server,
+            project: None,
+        })
+        .collect();
+    for (project, settings) in json["projects"].as_object().into_iter().flatten() {
+        for (name, server) in settings["mcpServers"].as_object().into_iter().flatten() {
+            // Many projects have the same one.
+            if !list
+                .iter()
+                .any(|known| known.name == name && known.server == server)
+            {
+                list.push(Found {
+                    name,
+                    server,
+                    project: Some(project),
+                });
+            }
+        }
+    }
+    if whole.is_none() && list.is_empty() {
+        return Err(ImportError::NoServers);
+    }
+    Ok(list)
 }
 
 #[cfg(test)]

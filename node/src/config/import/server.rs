@@ -1,11 +1,14 @@
 //! One server of a client's file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use super::secrets::{is_secret, looks_secret, split_scheme};
-use crate::config::interpolate::{escape, is_variable};
+use super::hide::{Hider, REFERENCE};
+use super::place::Place;
+use super::url::Parts;
+use super::variables::Variables;
+use crate::config::interpolate::escape;
 use crate::config::shape::is_name;
 
 /// Keys of clients that need no counterpart.
@@ -18,39 +21,81 @@ const IGNORED: &[&str] = &[
     "dev",
     "icon",
 ];
+/// Where clients write the address.
+const ADDRESSES: &[&str] = &["url", "serverUrl", "httpUrl"];
 
 pub(super) struct Importer {
-    /// VS Code's `${input:ID}` to what it asks for.
-    inputs: BTreeMap<String, String>,
-    /// Variable to what it is for.
-    variables: BTreeMap<String, String>,
-    /// Secret to the variable that stands for it: one secret, one variable.
-    known: BTreeMap<String, String>,
+    variables: Variables,
     notes: Vec<String>,
 }
 
-impl Importer {
-    pub(super) fn new(inputs: Option<&Value>) -> Self {
-        let inputs = inputs
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .filter_map(|input| {
-                let about = input["description"]
-                    .as_str()
-                    .unwrap_or("asked for by the client");
-                Some((input["id"].as_str()?.to_owned(), about.to_owned()))
-            });
+/// The server at hand.
+struct Source<'a> {
+    name: &'a str,
+    server: &'a Value,
+    /// Variables of its own environment, which a command reads itself.
+    own: BTreeSet<&'a str>,
+}
+
+impl<'a> Source<'a> {
+    fn new(name: &'a str, server: &'a Value) -> Self {
+        let env = server["env"].as_object().into_iter().flatten();
+        // `"A": "${A}"` hands a variable of the client on.
+        let own = env.filter(|(name, value)| {
+            !value
+                .as_str()
+                .is_some_and(|value| value.contains(&format!("${{{name}}}")))
+        });
         Self {
-            inputs: inputs.collect(),
-            variables: BTreeMap::new(),
-            known: BTreeMap::new(),
+            name,
+            server,
+            own: own.map(|(name, _)| name.as_str()).collect(),
+        }
+    }
+
+    fn text(&self, key: &str) -> Option<&'a str> {
+        self.server[key]
+            .as_str()
+            .filter(|text| !text.trim().is_empty())
+    }
+}
+
+impl Importer {
+    /// `servers` are all that will be taken: the names that they take from the environment are no secret's.
+    pub(super) fn new<'a>(
+        inputs: Option<&Value>,
+        servers: impl Iterator<Item = (&'a str, &'a Value)>,
+    ) -> Self {
+        let mut variables = Variables::new(inputs);
+        for (name, server) in servers {
+            let source = Source::new(name, server);
+            let args = server["args"].as_array().into_iter().flatten();
+            for arg in args.filter_map(Value::as_str) {
+                variables.reserve(arg, &source.own);
+            }
+            let named = ["env", "headers"]
+                .into_iter()
+                .flat_map(|key| server[key].as_object().into_iter().flatten())
+                .filter_map(|(_, value)| value.as_str());
+            let urls = ADDRESSES.iter().filter_map(|key| server[*key].as_str());
+            for text in named.chain(urls) {
+                variables.reserve(text, &BTreeSet::new());
+            }
+        }
+        Self {
+            variables,
             notes: Vec::new(),
         }
     }
 
     pub(super) fn finish(self) -> (BTreeMap<String, String>, Vec<String>) {
-        (self.variables, self.notes)
+        (self.variables.finish(), self.notes)
+    }
+
+    pub(super) fn note(&mut self, note: String) {
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
     }
 
     /// Name and settings. `None` for what cannot be taken over, which is noted.
@@ -61,240 +106,286 @@ impl Importer {
         taken: &Map<String, Value>,
     ) -> Option<(String, Value)> {
         if server["disabled"] == true || server["enabled"] == false {
-            self.notes
-                .push(format!("`{name}` is left out: it is disabled"));
+            self.note(format!("`{name}` is left out: it is disabled"));
             return None;
         }
-        let kind = server["type"]
-            .as_str()
-            .or_else(|| server["transport"].as_str())
-            .unwrap_or("");
+        let source = Source::new(name, server);
+        let kind = (source.text("type").or_else(|| source.text("transport"))).unwrap_or("");
         if matches!(kind, "ws" | "websocket") {
-            self.notes.push(format!(
+            self.note(format!(
                 "`{name}` is left out: it speaks {kind}; name its Streamable HTTP address instead"
             ));
             return None;
         }
-        let url = ["url", "serverUrl", "httpUrl"]
-            .iter()
-            .find_map(|key| server[*key].as_str());
-        let settings = match (url, server["command"].as_str()) {
-            (Some(url), _) => {
-                let mut settings = self.http(name, url, server);
+        let url = ADDRESSES.iter().find_map(|key| source.text(key));
+        let settings = match (url, source.text("command")) {
+            (Some(url), command) => {
+                if command.is_some() {
+                    self.note(format!(
+                        "`{name}` has an address and a `command`: the address is taken"
+                    ));
+                }
+                let mut settings = self.http(&source, url);
                 // Other words for it, or none, leave it to be found out.
                 if kind == "sse" {
                     settings.insert("transport".to_owned(), Value::from("sse"));
                 }
                 settings
             }
-            (None, Some(command)) => self.stdio(name, command, server),
+            (None, Some(command)) => self.stdio(&source, command),
             (None, None) => {
-                self.notes.push(format!(
+                self.note(format!(
                     "`{name}` is left out: it has neither `command` nor `url`"
                 ));
                 return None;
             }
         };
-        self.note_rest(name, server);
+        self.note_rest(&source, url.is_some());
         Some((self.fit_name(name, taken), Value::Object(settings)))
     }
 
-    fn http(&mut self, name: &str, url: &str, server: &Value) -> Map<String, Value> {
+    fn http(&mut self, source: &Source<'_>, url: &str) -> Map<String, Value> {
         let mut settings = Map::new();
-        settings.insert("url".to_owned(), Value::from(self.url(name, url)));
-        let headers: Map<String, Value> = members(&server["headers"])
-            .map(|(key, value)| (key.clone(), Value::from(self.text(name, key, &value))))
-            .collect();
+        let mut headers = Map::new();
+        let parts = Parts::new(url);
+        let bare = match parts.login {
+            Some(login) if !parts.scheme.contains("${") => {
+                self.login(source, login, &mut headers);
+                [parts.scheme, parts.host, parts.path, parts.query].concat()
+            }
+            _ => url.to_owned(),
+        };
+        let bare = self.hidden(source, &Place::url(), &bare);
+        settings.insert("url".to_owned(), Value::from(bare));
+        for (key, value) in self.members(source, "headers") {
+            let value = self.hidden(source, &Place::named(&key), &value);
+            headers.insert(key, Value::from(value));
+        }
         if !headers.is_empty() {
             settings.insert("headers".to_owned(), Value::Object(headers));
         }
         settings
     }
 
-    fn stdio(&mut self, name: &str, command: &str, server: &Value) -> Map<String, Value> {
+    /// User and password of an address, which ours has not: clients send them as a header.
+    fn login(&mut self, source: &Source<'_>, login: &str, headers: &mut Map<String, Value>) {
+        let name = source.name;
+        let other = source.server["headers"].as_object().is_some_and(|headers| {
+            headers
+                .keys()
+                .any(|key| key.eq_ignore_ascii_case("authorization"))
+        });
+        if other || login.contains("${") {
+            self.note(format!(
+                "`{name}`: user and password of the address are left out; write them as a header"
+            ));
+            return;
+        }
+        let place = "base64 of `USER:PASSWORD` in the address";
+        let variable = self.variables.secret(name, "Authorization", place, login);
+        self.variables
+            .hint(&variable, ", without `Basic`, which stands in the file");
+        headers.insert(
+            "Authorization".to_owned(),
+            Value::from(format!("Basic ${{{variable}}}")),
+        );
+    }
+
+    fn stdio(&mut self, source: &Source<'_>, command: &str) -> Map<String, Value> {
+        let name = source.name;
         let mut settings = Map::new();
         settings.insert("command".to_owned(), Value::from(command));
-        let mut args = Vec::new();
-        let mut option = "";
-        for arg in server["args"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-        {
-            args.push(Value::from(self.arg(name, option, arg)));
-            option = if arg.starts_with('-') { arg } else { "" };
+        if command.contains("${") {
+            self.note(format!(
+                "`{name}`: `command` takes no variables; write the program"
+            ));
+        } else if command.contains(char::is_whitespace) && !command.contains(['/', '\\']) {
+            self.note(format!(
+                "`{name}`: `command` is one program; write its arguments into `args`"
+            ));
         }
+        self.note_doubts_in_command(source, command);
+        let args = self.args(source);
         if !args.is_empty() {
             settings.insert("args".to_owned(), Value::from(args));
         }
-        let env: Map<String, Value> = members(&server["env"])
-            .map(|(key, value)| (key.clone(), Value::from(self.text(name, key, &value))))
-            .collect();
+        let mut env = Map::new();
+        for (key, value) in self.members(source, "env") {
+            let value = self.hidden(source, &Place::env(&key), &value);
+            env.insert(key, Value::from(value));
+        }
         if !env.is_empty() {
             settings.insert("env".to_owned(), Value::Object(env));
         }
-        if let Some(cwd) = server["cwd"].as_str().filter(|cwd| !cwd.contains("${")) {
+        if let Some(cwd) = source.text("cwd").filter(|cwd| !cwd.contains("${")) {
             settings.insert("cwd".to_owned(), Value::from(cwd));
         }
         settings
     }
 
-    /// `--api-key=abc`, `--token abc`, `API_KEY=abc` (behind Docker's `-e`) and `--header "Authorization: Bearer abc"`.
-    fn arg(&mut self, server: &str, option: &str, arg: &str) -> String {
-        if let Some((key, value)) = arg
-            .split_once('=')
-            .filter(|(key, _)| key.starts_with('-') || is_variable(key))
-        {
-            return format!("{}={}", escape(key), self.text(server, key, value));
-        }
-        if let Some((header, value)) = arg
-            .split_once(": ")
-            .filter(|(header, value)| is_secret(header, value))
-        {
-            return format!("{}: {}", escape(header), self.text(server, header, value));
-        }
-        if looks_secret(arg) || (!arg.starts_with('-') && !option.contains('=')) {
-            return self.text(server, option, arg);
-        }
-        self.references(arg)
-    }
-
-    /// The query is where keys hide.
-    fn url(&mut self, server: &str, url: &str) -> String {
-        let Some((before, query)) = url.split_once('?') else {
-            return self.references(url);
-        };
-        let pairs: Vec<String> = query
-            .split('&')
-            .map(|pair| match pair.split_once('=') {
-                Some((key, value)) => format!("{}={}", escape(key), self.text(server, key, value)),
-                None => self.references(pair),
-            })
-            .collect();
-        format!("{}?{}", self.references(before), pairs.join("&"))
-    }
-
-    /// A value under a name: a secret becomes a variable, references take our form, the rest stays.
-    fn text(&mut self, server: &str, name: &str, value: &str) -> String {
-        if value.contains("${") || !is_secret(name, value) {
-            return self.references(value);
-        }
-        let (scheme, secret) = split_scheme(value);
-        let variable = self.variable(server, name, secret);
-        if let (false, Some(about)) = (scheme.is_empty(), self.variables.get_mut(&variable)) {
-            // Whoever copied the whole value would send the scheme twice.
-            let hint = format!(
-                ", without `{}`, which stands in the file",
-                scheme.trim_end()
-            );
-            if !about.ends_with(&hint) {
-                about.push_str(&hint);
+    fn args(&mut self, source: &Source<'_>) -> Vec<Value> {
+        let name = source.name;
+        let list = match &source.server["args"] {
+            Value::Array(list) => list.as_slice(),
+            Value::Null => return Vec::new(),
+            _ => {
+                self.note(format!(
+                    "`{name}`: `args` is no list and is not taken over; write one text for each argument"
+                ));
+                return Vec::new();
             }
-        }
-        format!("{scheme}${{{variable}}}")
-    }
-
-    fn variable(&mut self, server: &str, name: &str, secret: &str) -> String {
-        if let Some(variable) = self.known.get(secret) {
-            return variable.clone();
-        }
-        let own = upper(name.trim_start_matches('-'));
-        let full = upper(&format!("{server}_{own}"));
-        // A variable of an environment is known by its own name; a header's or option's name alone says little.
-        let is_env = own == name && own.contains('_');
-        let mut variable = if is_env && !self.variables.contains_key(&own) {
-            own
-        } else {
-            full
         };
-        while self.variables.contains_key(&variable) {
-            variable.push('_');
-        }
-        self.variables
-            .insert(variable.clone(), format!("`{name}` of `{server}`"));
-        self.known.insert(secret.to_owned(), variable.clone());
-        variable
-    }
-
-    /// `${input:ID}`, `${env:NAME}` and `${NAME:-default}` become `${NAME}`; what is no reference is escaped.
-    fn references(&mut self, text: &str) -> String {
-        let mut ours = String::with_capacity(text.len());
-        let mut rest = text;
-        while let Some((before, after)) = rest.split_once("${") {
-            ours.push_str(before);
-            let Some((inside, after)) = after.split_once('}') else {
-                return ours + &escape(&format!("${{{after}"));
+        let mut args = Vec::new();
+        let mut option = String::new();
+        for (index, arg) in list.iter().enumerate() {
+            let Some(arg) = scalar(arg) else {
+                let number = index + 1;
+                self.note(format!(
+                    "`{name}`: argument {number} is left out: it is neither text nor number"
+                ));
+                continue;
             };
-            match self.reference(inside) {
-                Some(name) => ours.push_str(&format!("${{{name}}}")),
-                None => ours.push_str(&format!("$${{{inside}}}")),
+            // An option is no secret by the option before it.
+            let before = if arg.starts_with('-') { "" } else { &option };
+            let place = Place::argument(index, before);
+            args.push(Value::from(self.hidden(source, &place, &arg)));
+            option = if arg.starts_with('-') && !arg.contains('=') {
+                arg
+            } else {
+                String::new()
+            };
+        }
+        args
+    }
+
+    /// Members of a mapping with values as text; clients accept numbers and booleans there.
+    fn members(&mut self, source: &Source<'_>, key: &str) -> Vec<(String, String)> {
+        let name = source.name;
+        let members = match &source.server[key] {
+            Value::Object(members) => members,
+            Value::Null => return Vec::new(),
+            _ => {
+                self.note(format!(
+                    "`{name}`: `{key}` is no object and is not taken over"
+                ));
+                return Vec::new();
             }
+        };
+        let mut texts = Vec::new();
+        for (member, value) in members {
+            match scalar(value) {
+                Some(text) => texts.push((member.clone(), text)),
+                None => self.note(format!(
+                    "`{name}`: `{member}` of `{key}` is left out: it is neither text nor number"
+                )),
+            }
+        }
+        texts
+    }
+
+    /// A text with its secrets hidden and its references in our form; what is no reference is escaped.
+    fn hidden(&mut self, source: &Source<'_>, place: &Place, text: &str) -> String {
+        let text = text.replace(REFERENCE, "\u{fffd}");
+        let mut plain = String::with_capacity(text.len());
+        let mut references = Vec::new();
+        let mut rest = text.as_str();
+        while let Some((before, after)) = rest.split_once("${") {
+            let Some((inside, after)) = after.split_once('}') else {
+                break;
+            };
+            plain.push_str(before);
+            plain.push(REFERENCE);
+            // A variable behind a `$` cannot be written in our form.
+            let is_literal = before.ends_with('$');
+            references.push(self.reference(source, place, inside, is_literal));
             rest = after;
         }
-        ours + rest
+        plain.push_str(rest);
+        let mut hider = Hider {
+            variables: &mut self.variables,
+            server: source.name,
+            doubts: Vec::new(),
+        };
+        let hidden = hider.hide(place, &plain);
+        let doubts = hider.doubts;
+        for doubt in doubts {
+            self.note_doubt(source.name, &doubt);
+        }
+        let mut pieces = hidden.split(REFERENCE);
+        let mut ours = pieces.next().unwrap_or("").to_owned();
+        for (piece, reference) in pieces.zip(references) {
+            ours.push_str(&reference);
+            ours.push_str(piece);
+        }
+        ours
     }
 
-    fn reference(&mut self, inside: &str) -> Option<String> {
-        let (name, about) = if let Some(id) = inside.strip_prefix("input:") {
-            (
-                upper(id),
-                self.inputs
-                    .get(id)
-                    .cloned()
-                    .unwrap_or_else(|| format!("input `{id}` of the client")),
-            )
-        } else if let Some(name) = inside.strip_prefix("env:") {
-            (name.to_owned(), "taken from the environment".to_owned())
-        } else if let Some((name, default)) = inside.split_once(":-") {
-            (
-                name.to_owned(),
-                format!("taken from the environment; the client falls back to {default:?}"),
-            )
-        } else if inside == "userHome" {
-            return Some("HOME".to_owned());
-        } else if inside.starts_with("workspaceFolder") {
-            (
-                upper(inside),
-                "directory that the client calls its workspace".to_owned(),
-            )
+    /// Our form of the client's `${inside}`.
+    fn reference(
+        &mut self,
+        source: &Source<'_>,
+        place: &Place,
+        inside: &str,
+        is_literal: bool,
+    ) -> String {
+        if place.is_argument() && source.own.contains(inside) {
+            // `mcp-remote` completes `Authorization:${AUTH_HEADER}` itself.
+            let name = source.name;
+            self.note(format!(
+                "`{name}`: `${{{inside}}}` in `args` stays as text, for the command to read from its `env`"
+            ));
+        } else if !is_literal && let Some(name) = self.variables.reference(inside) {
+            return format!("${{{name}}}");
         } else {
-            (inside.to_owned(), "taken from the environment".to_owned())
-        };
-        if !is_variable(&name) {
-            self.notes.push(format!(
+            self.note(format!(
                 "`${{{inside}}}` has no counterpart and stays as text; write the value"
             ));
-            return None;
         }
-        self.variables.entry(name.clone()).or_insert(about);
-        Some(name)
+        format!("$${{{inside}}}")
     }
 
-    fn note_rest(&mut self, name: &str, server: &Value) {
-        const TAKEN: &[&str] = &[
-            "command",
-            "args",
-            "env",
-            "url",
-            "serverUrl",
-            "httpUrl",
-            "headers",
-            "cwd",
-            "disabled",
-            "enabled",
-        ];
-        let rest = server.as_object().into_iter().flat_map(Map::keys);
+    /// A command takes no variables, so what is secret in it cannot be taken out.
+    fn note_doubts_in_command(&mut self, source: &Source<'_>, command: &str) {
+        let mut variables = self.variables.clone();
+        let mut hider = Hider {
+            variables: &mut variables,
+            server: source.name,
+            doubts: Vec::new(),
+        };
+        let place = Place::named("command");
+        if hider.hide(&place, command) != escape(command) || !hider.doubts.is_empty() {
+            self.note_doubt(source.name, place.label());
+        }
+    }
+
+    fn note_doubt(&mut self, server: &str, place: &str) {
+        self.note(format!(
+            "`{server}`: {place} may hold a secret and stays in the file; look before you commit it"
+        ));
+    }
+
+    fn note_rest(&mut self, source: &Source<'_>, is_http: bool) {
+        const TAKEN: &[&str] = &["disabled", "enabled", "command"];
+        let of_kind: &[&str] = if is_http {
+            &["headers"]
+        } else {
+            &["args", "env", "cwd"]
+        };
+        let name = source.name;
+        let rest = source.server.as_object().into_iter().flat_map(Map::keys);
         let rest: Vec<&str> = rest
             .map(String::as_str)
-            .filter(|key| !TAKEN.contains(key) && !IGNORED.contains(key))
+            .filter(|key| {
+                ![TAKEN, of_kind, ADDRESSES, IGNORED]
+                    .iter()
+                    .any(|known| known.contains(key))
+            })
             .collect();
         if !rest.is_empty() {
-            self.notes
-                .push(format!("`{name}`: not taken over: {}", rest.join(", ")));
+            self.note(format!("`{name}`: not taken over: {}", rest.join(", ")));
         }
-        if server["cwd"].as_str().is_some_and(|cwd| cwd.contains("${")) {
-            self.notes.push(format!(
+        if source.text("cwd").is_some_and(|cwd| cwd.contains("${")) {
+            self.note(format!(
                 "`{name}`: `cwd` takes no variables; write the directory"
             ));
         }
@@ -315,45 +406,34 @@ impl Importer {
         if !fit.starts_with(|c: char| c.is_ascii_alphanumeric()) {
             fit.insert(0, 's');
         }
-        while taken.contains_key(&fit) {
-            fit.push('x');
-        }
-        debug_assert!(is_name(&fit), "made of fit characters");
         if fit != name {
-            self.notes.push(format!(
+            self.note(format!(
                 "`{name}` is called `{fit}`: names go into URLs and tool names"
             ));
         }
+        let first = fit.clone();
+        for number in 2_u64.. {
+            if !taken.contains_key(&fit) {
+                break;
+            }
+            fit = format!("{first}-{number}");
+        }
+        if fit != first {
+            self.note(format!(
+                "another `{first}` is called `{fit}`: two servers have that name"
+            ));
+        }
+        debug_assert!(is_name(&fit), "made of fit characters");
         fit
     }
 }
 
-/// Members of a mapping with values as text; clients accept numbers and booleans there.
-fn members(value: &Value) -> impl Iterator<Item = (&String, String)> {
-    value.as_object().into_iter().flatten().map(|(key, value)| {
-        (
-            key,
-            value
-                .as_str()
-                .map_or_else(|| value.to_string(), ToOwned::to_owned),
-        )
-    })
-}
-
-/// A variable's name in the usual form.
-fn upper(text: &str) -> String {
-    let mut name: String = text
-        .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() {
-                c.to_ascii_uppercase()
-            } else {
-                '_'
-            }
-        })
-        .collect();
-    if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
-        name.insert(0, 'V');
+/// Numbers and booleans as text.
+fn scalar(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(on) => Some(on.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
-    name
 }

@@ -1,10 +1,13 @@
+mod forms;
+mod secrets;
+
 use super::*;
 use crate::config::parse;
 
 /// The YAML (without its head), the variables and the notes; the YAML passes the checks.
 #[track_caller]
 fn taken(text: &str) -> String {
-    let imported = import(text).unwrap();
+    let imported = import(text.as_bytes()).unwrap();
     let mut options = crate::config::tests::options();
     options.env = std::sync::Arc::new(|_| Some("https://value.example".to_owned()));
     parse(&imported.yaml, None, std::path::Path::new("/"), &options)
@@ -91,7 +94,7 @@ fn claude_code() {
         - --token
         - ${PROXY_TOKEN}
     variables: {
-        "API_APIKEY": "`apiKey` of `api`, without `Bearer`, which stands in the file",
+        "API_APIKEY": "`apiKey` in `url` of `api`, `Authorization` of `api`, without `Bearer`, which stands in the file",
         "API_BASE": "taken from the environment; the client falls back to \"https://api.example\"",
         "PROXY_API_KEY": "`--api-key` of `proxy`",
         "PROXY_AUTHORIZATION": "`Authorization` of `proxy`, without `Bearer`, which stands in the file",
@@ -168,7 +171,7 @@ fn cursor() {
           OTHER_KEY: ${B_API_KEY}
     variables: {
         "API_KEY": "`API_KEY` of `a`",
-        "B_API_KEY": "`API_KEY` of `b`",
+        "B_API_KEY": "`API_KEY` of `b`, `OTHER_KEY` of `c`",
         "C_API_KEY": "`API_KEY` of `c`",
     }
     notes: [
@@ -179,14 +182,14 @@ fn cursor() {
 
 #[test]
 fn what_is_no_client_file_is_refused() {
-    let error = |text: &str| import(text).unwrap_err().to_string();
+    let error = |text: &str| import(text.as_bytes()).unwrap_err().to_string();
     assert_eq!(error("{"), "the file is not JSON");
     assert_eq!(
         error("{}"),
-        "the file has neither `mcpServers` nor `servers`"
+        "the file has neither `mcpServers` nor `servers`, nor projects that have"
     );
     assert_eq!(
         error(r#"{"servers": []}"#),
-        "the file has neither `mcpServers` nor `servers`"
+        "the file has neither `mcpServers` nor `servers`, nor projects that have"
     );
 }
