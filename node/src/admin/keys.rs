@@ -14,11 +14,11 @@ use super::body;
 use super::error::ApiError;
 use super::parts::Parts;
 use super::status::timestamp_ms;
-use crate::config::Registry;
+use crate::config::{NAME_REMEDY, Registry, is_name};
 use crate::identity::{KeyHasher, generate_key};
 
-/// Longest id and principal, in bytes.
-const NAME_BYTES_MAX: usize = 128;
+/// Longest principal, in bytes.
+const PRINCIPAL_BYTES_MAX: usize = 128;
 
 /// One key in the list; its value is nowhere.
 #[derive(Debug, Serialize)]
@@ -80,12 +80,18 @@ pub(super) async fn create(acting: &Acting<'_>, body: &[u8]) -> Result<Answer, A
     };
     refuse_written_key(acting.parts, &id, "key_exists", "choose another id")?;
     let (value, mac) = draw(acting.parts)?;
+    let mut roles = Vec::new();
+    for role in wanted.roles.into_iter().map(RoleName::new) {
+        if !roles.contains(&role) {
+            roles.push(role);
+        }
+    }
     let key = NewKey {
         id: id.clone(),
         mac,
         principal: Principal::new(wanted.principal),
         tenant: wanted.tenant.map(Tenant::new),
-        roles: wanted.roles.into_iter().map(RoleName::new).collect(),
+        roles,
     };
     acting.record("keys.create", &id)?;
     acting
@@ -136,9 +142,11 @@ fn shown_once(status: StatusCode, id: &str, value: &SecretString) -> Answer {
 
 /// A key that names what the configuration does not have grants nothing, so it is a mistake.
 fn check(wanted: &Wanted, registry: &Registry) -> Result<(), ApiError> {
-    check_name("principal", &wanted.principal)?;
-    if let Some(id) = &wanted.id {
-        check_name("id", id)?;
+    check_principal(&wanted.principal)?;
+    // The file takes no other ids, and a path of this API holds them.
+    if let Some(id) = wanted.id.as_ref().filter(|id| !is_name(id)) {
+        let message = format!("{id:?} is not a name");
+        return Err(ApiError::invalid("invalid_name", message, NAME_REMEDY));
     }
     if wanted.roles.is_empty() {
         let message = "a key without roles may do nothing";
@@ -173,14 +181,14 @@ fn check(wanted: &Wanted, registry: &Registry) -> Result<(), ApiError> {
     }
 }
 
-/// Names stand in log lines, audit lines and tables.
-fn check_name(what: &str, text: &str) -> Result<(), ApiError> {
-    let fits = !text.trim().is_empty() && text.len() <= NAME_BYTES_MAX;
+/// Principals stand in log lines, audit lines and tables.
+fn check_principal(text: &str) -> Result<(), ApiError> {
+    let fits = !text.trim().is_empty() && text.len() <= PRINCIPAL_BYTES_MAX;
     if fits && !text.chars().any(char::is_control) {
         return Ok(());
     }
-    let message = format!("`{what}` is not a name");
-    let remedy = format!("use 1 to {NAME_BYTES_MAX} visible bytes");
+    let message = "`principal` is not a name";
+    let remedy = format!("use 1 to {PRINCIPAL_BYTES_MAX} visible bytes");
     Err(ApiError::invalid("invalid_name", message, remedy))
 }
 

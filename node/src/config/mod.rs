@@ -35,6 +35,7 @@ pub use self::redact::{HIDDEN, Redact, fold};
 pub use self::reference::reference;
 pub use self::reload::{ReloadError, ReloadHandle, Reloader, Status, Versioned};
 pub use self::schema::schema;
+pub(crate) use self::shape::{NAME_REMEDY, is_name};
 pub use self::show::{redacted, redacted_server};
 
 #[cfg(test)]

@@ -102,6 +102,18 @@ async fn mistakes_in_a_key_are_named() {
             r#"{"principal":"b","roles":["engineer"],"id":"a\nb"}"#,
             (422, "invalid_name"),
         ),
+        (
+            r#"{"principal":"b","roles":["engineer"],"id":"bad id"}"#,
+            (422, "invalid_name"),
+        ),
+        (
+            r#"{"principal":"b","roles":["engineer"],"id":"a/b?c#d"}"#,
+            (422, "invalid_name"),
+        ),
+        (
+            r#"{"principal":"b","roles":["engineer"],"id":".."}"#,
+            (422, "invalid_name"),
+        ),
     ];
     for (body, expected) in cases {
         assert_eq!(

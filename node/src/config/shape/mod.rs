@@ -4,7 +4,7 @@
 mod scalar;
 mod wrong;
 
-pub(super) use self::scalar::{NAME_REMEDY, is_name};
+pub(crate) use self::scalar::{NAME_REMEDY, is_name};
 
 use self::scalar::{fits, scalar};
 use self::wrong::{Wrong, first_sentence, mistyped, no_choice, unknown};

@@ -11,7 +11,7 @@ use crate::config::unit::{Size, Time};
 const NAME_LEN_MAX: usize = 64;
 
 /// Whether `name` is fit for a server, role, tenant or key: it goes into URLs, labels and tool names.
-pub(in crate::config) fn is_name(name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
     name.len() <= NAME_LEN_MAX
         && name.starts_with(|c: char| c.is_ascii_alphanumeric())
         && name
@@ -20,7 +20,7 @@ pub(in crate::config) fn is_name(name: &str) -> bool {
 }
 
 /// What to do about a name that is none.
-pub(in crate::config) const NAME_REMEDY: &str =
+pub(crate) const NAME_REMEDY: &str =
     "use letters, digits, `_`, `-` and `.`, at most 64, starting with a letter or digit";
 
 /// Whether a value has the form (not yet the content) of `kind`.
