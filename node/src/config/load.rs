@@ -105,8 +105,24 @@ fn read(path: &Path) -> Result<String, Problems> {
             "check path and permissions",
         )
     })?;
-    String::from_utf8(bytes)
-        .map_err(|_| refused("the file is not UTF-8".to_owned(), "save it as UTF-8"))
+    let text = String::from_utf8(bytes)
+        .map_err(|_| refused("the file is not UTF-8".to_owned(), "save it as UTF-8"))?;
+    // Whoever writes with `>` empties the file first: that takes nothing away.
+    if says_nothing(&text) {
+        return Err(refused(
+            "the file is empty".to_owned(),
+            "write what it should say; `{}` alone stands for the defaults",
+        ));
+    }
+    Ok(text)
+}
+
+/// Whether a text has no content; `{}` is some.
+fn says_nothing(text: &str) -> bool {
+    text.trim_start_matches('\u{feff}').lines().all(|line| {
+        let line = line.split('#').next().unwrap_or("").trim();
+        matches!(line, "" | "---" | "..." | "~" | "null")
+    })
 }
 
 /// Checks a text as [`load`] does. `file` is for messages; relative paths start at `dir`.
@@ -276,4 +292,26 @@ fn hash(text: &str) -> String {
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_without_content_says_nothing() {
+        for text in [
+            "",
+            "\n",
+            "# only a comment\n",
+            "---\n",
+            "~ # none",
+            "\u{feff}null\n...\n",
+        ] {
+            assert!(says_nothing(text), "{text:?}");
+        }
+        for text in ["{}", "listen: 127.0.0.1:0", "# a\nservers:\n", "[]"] {
+            assert!(!says_nothing(text), "{text:?}");
+        }
+    }
 }

@@ -18,8 +18,8 @@ start, each with file, line, key and remedy; `lockgate config check` says the sa
 - **Paths** that are relative start at the directory of the file.
 - **Templates** take `${VAR}` from the gateway's environment; a variable that is not set is an error. `$${` stands for
   `${` itself. Other values are taken as they are.
-- `identity`, `servers`, `separator`, `roles` and `tenants` follow the file while the gateway runs; the other keys need a
-  restart, and a change to them is reported. A bad file changes nothing.
+- `identity`, `servers`, `separator`, `roles`, `tenants` and `quotas` follow the file while the gateway runs; the other
+  keys need a restart, and a change to them is reported. A bad file changes nothing, and so does an empty one.
 ";
 
 const TAIL_HEAD: &str = "

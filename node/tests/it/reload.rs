@@ -41,6 +41,7 @@ async fn a_bad_file_changes_nothing_and_is_reported() {
     let client = gateway.client().open().await;
     for (bad, named) in [
         ("servers: [", "unclosed bracket"),
+        ("", "the file is empty"),
         (
             &*config("\"demo_add\"", "  demo: { command: x }\n"),
             "twice",

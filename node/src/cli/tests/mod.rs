@@ -332,6 +332,25 @@ fn import_prints_yaml_and_names_the_variables() {
 }
 
 #[test]
+fn a_file_without_content_or_command_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("a.yaml");
+    for (text, named) in [
+        ("", "the file is empty"),
+        ("~\n", "the file is empty"),
+        (
+            "servers: { a: { command: ' ' } }\n",
+            "servers.a.command: the text is empty",
+        ),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let ran = lockgate(&["config", "check", file.to_str().unwrap()]);
+        assert_eq!(ran.exit, Exit::Failed);
+        assert!(ran.out.contains(named), "{}", ran.out);
+    }
+}
+
+#[test]
 fn doctor_names_each_fault_with_its_remedy() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("a.yaml");

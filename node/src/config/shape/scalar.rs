@@ -91,7 +91,7 @@ fn text_of(text: &str, kind: Kind) -> Result<(), Wrong> {
         Kind::Name if !is_name(text) => {
             Err(Wrong::new(format!("{text:?} is not a name"), NAME_REMEDY))
         }
-        Kind::Text | Kind::File if text.is_empty() => Err(Wrong::new(
+        Kind::Text | Kind::File if text.trim().is_empty() => Err(Wrong::new(
             "the text is empty",
             "write a value, or remove the key",
         )),
