@@ -109,7 +109,7 @@ impl App {
         let sealer = Self::sealer(&view)?;
         let telemetry = Arc::new(telemetry);
         let audit = Audit::open(&config.node.audit, view.node(), view.boot(), clock);
-        let audit = audit.context("the audit log cannot be opened")?;
+        let audit = audit.with_context(|| unopened(&config.node.audit))?;
         let ledger = Self::open_ledger(config, &view)?;
         let audit = Arc::new(audit.with_ledger(ledger, config.node.redact.clone()));
         let metrics = Arc::new(Metrics::default());
@@ -228,5 +228,16 @@ impl App {
         if let Err(error) = self.audit.close(FLUSH_MAX) {
             tracing::error!(%error, "the last audit lines were not written");
         }
+    }
+}
+
+/// What is said of an audit file, or another sink of its lines, that does not open.
+fn unopened(audit: &config::Audit) -> String {
+    match audit {
+        config::Audit::File(file) => format!(
+            "`audit.file` {} cannot be opened, name a file in a directory that is there",
+            file.display()
+        ),
+        _ => "the audit log cannot be opened".to_owned(),
     }
 }

@@ -13,7 +13,8 @@ use super::out::Out;
 use super::probe;
 use super::sessions::{items, text};
 use crate::config::{
-    ImportError, Loaded, Options, import, load, read_written, redacted, reference, rooted, schema,
+    ImportError, Loaded, Options, Problems, import, load, read_written, redacted, reference,
+    rooted, schema,
 };
 
 #[derive(Debug, clap::Subcommand)]
@@ -120,7 +121,8 @@ pub(super) async fn run(verb: Verb, client: &Client, out: &mut Out) -> Result<Ex
 async fn check(args: &CheckArgs, out: &mut Out) -> Result<Exit, Failure> {
     let path = args.config.path();
     let file = path.display();
-    let loaded = match load(path, &Options::from_process(args.unsafe_no_auth)) {
+    let loaded = load(path, &Options::from_process(args.unsafe_no_auth));
+    let loaded = match loaded.and_then(|loaded| with_tls(loaded, path)) {
         Ok(loaded) => loaded,
         Err(problems) => {
             let count = problems.list.len();
@@ -158,6 +160,18 @@ async fn check(args: &CheckArgs, out: &mut Out) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     }
     probed(&loaded, out).await
+}
+
+/// Refuses what the start would: files of the listener that cannot be used.
+fn with_tls(loaded: Loaded, path: &Path) -> Result<Loaded, Problems> {
+    let tls = loaded.config.node.tls.as_ref();
+    match tls.and_then(doctor::tls_refusal) {
+        None => Ok(loaded),
+        Some(problem) => Err(Problems {
+            file: Some(path.to_owned()),
+            list: vec![problem],
+        }),
+    }
 }
 
 async fn probed(loaded: &Loaded, out: &mut Out) -> Result<Exit, Failure> {

@@ -3,6 +3,8 @@
 mod cluster;
 mod reach;
 
+use std::error::Error as _;
+use std::fs::TryLockError;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
@@ -16,7 +18,8 @@ use super::client::Client;
 use super::config_file::ConfigFile;
 use super::exit::{Exit, Failure};
 use super::out::Out;
-use crate::config::{Audit, Config, Options, Tls, load};
+use crate::config::{Audit, Config, Options, Problem, Tls, load};
+use crate::ingress::tls::{Acceptor, TlsError};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -123,7 +126,7 @@ async fn all(args: &Args, client: &Client, starts: &dyn Starts) -> Vec<Check> {
     let loaded = match load(args.config.path(), &options) {
         Ok(loaded) => loaded,
         Err(problems) => {
-            let failed = |problem: &crate::config::Problem| {
+            let failed = |problem: &Problem| {
                 let line = problem
                     .line
                     .map(|line| format!(":{line}"))
@@ -154,6 +157,7 @@ async fn all(args: &Args, client: &Client, starts: &dyn Starts) -> Vec<Check> {
     let config = &loaded.config;
     // A gateway that runs from this file holds the ports and the directory rightly.
     let running = client.get("info").await.ok();
+    let running = running.filter(|_| is_held(&config.node.data_dir));
     checks.push(port(
         "listen",
         config.node.listen,
@@ -218,14 +222,15 @@ fn port(name: &str, address: SocketAddr, ours: Option<&str>) -> Check {
 fn files(config: &Config) -> Vec<Check> {
     let mut checks = vec![directory("data_dir", &config.node.data_dir)];
     if let Audit::File(file) = &config.node.audit {
-        checks.push(directory(
-            "audit.file",
-            file.parent().unwrap_or_else(|| Path::new(".")),
-        ));
+        checks.push(audit_file(file));
     }
     if let Some(tls) = &config.node.tls {
-        checks.push(certificate(tls));
-        checks.push(key(tls));
+        let files = [certificate(tls), key(tls)];
+        let are_good = files.iter().all(|check| check.result == Verdict::Good);
+        checks.extend(files);
+        if are_good {
+            checks.push(pair(tls));
+        }
     }
     checks
 }
@@ -261,6 +266,37 @@ fn directory(name: &str, dir: &Path) -> Check {
     }
 }
 
+/// The start makes the file, and no directory for it.
+fn audit_file(file: &Path) -> Check {
+    const NAME: &str = "audit.file";
+    let shown = file.display();
+    if file.is_dir() {
+        return Check::failed(NAME, format!("{shown} is a directory"), "name a file in it");
+    }
+    let dir = file.parent().unwrap_or_else(|| Path::new("."));
+    if !dir.exists() {
+        let detail = format!("there is no directory {}", dir.display());
+        return Check::failed(NAME, detail, "make it, or name a file in another");
+    }
+    if !file.exists() {
+        return directory(NAME, dir);
+    }
+    match std::fs::OpenOptions::new().append(true).open(file) {
+        Ok(_) => Check::good(NAME, format!("{shown} is writable")),
+        Err(error) => Check::failed(
+            NAME,
+            format!("{shown} is not writable: {error}"),
+            "change its owner or permissions, or name another file",
+        ),
+    }
+}
+
+/// Whether a gateway runs with this directory: it holds the lock there.
+fn is_held(data_dir: &Path) -> bool {
+    std::fs::File::open(data_dir.join("lock"))
+        .is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
 fn certificate(tls: &Tls) -> Check {
     let file = tls.cert.display();
     let certificates =
@@ -290,6 +326,29 @@ fn key(tls: &Tls) -> Check {
             "name a PEM file with the private key, readable by the gateway",
         ),
     }
+}
+
+fn pair(tls: &Tls) -> Check {
+    match tls_refusal(tls) {
+        None => Check::good("tls", "certificate and key belong together"),
+        Some(problem) => Check::failed("tls", problem.what, problem.remedy),
+    }
+}
+
+/// Why the start would refuse certificate and key.
+pub(super) fn tls_refusal(tls: &Tls) -> Option<Problem> {
+    let error = Acceptor::load(tls.clone()).err()?;
+    let remedy = match error {
+        TlsError::Read { .. } => "name a PEM file that the gateway may read",
+        TlsError::Pair(_) => "name the private key that belongs to the certificate",
+    };
+    let cause = error.source().map(|cause| format!(": {cause}"));
+    Some(Problem {
+        line: None,
+        key: "tls".to_owned(),
+        what: format!("{error}{}", cause.unwrap_or_default()),
+        remedy: remedy.to_owned(),
+    })
 }
 
 #[cfg(test)]

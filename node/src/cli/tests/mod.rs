@@ -351,6 +351,53 @@ fn a_file_without_content_or_command_is_refused() {
 }
 
 #[test]
+fn an_audit_file_that_cannot_be_opened_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    for (file, named) in [
+        ("a.jsonl", "is writable"),
+        ("none/a.jsonl", "there is no directory"),
+        (".", "is a directory"),
+    ] {
+        let text = format!(
+            "listen: 127.0.0.1:0\nadmin: {{ listen: '127.0.0.1:0' }}\ndata_dir: data\naudit: {{ file: {file} }}\n"
+        );
+        std::fs::write(path("a.yaml"), text).unwrap();
+        let ran = lockgate(&["doctor", "--admin", "http://127.0.0.1:1", &path("a.yaml")]);
+        assert_eq!(ran.exit == Exit::Done, file == "a.jsonl", "{}", ran.out);
+        assert!(ran.out.contains(named), "{}", ran.out);
+    }
+}
+
+#[test]
+fn a_certificate_with_another_key_is_found_before_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let other = rcgen::KeyPair::generate().unwrap();
+    std::fs::write(path("cert.pem"), pair.cert.pem()).unwrap();
+    std::fs::write(path("own.key"), pair.signing_key.serialize_pem()).unwrap();
+    std::fs::write(path("other.key"), other.serialize_pem()).unwrap();
+    for (key, named) in [
+        ("own.key", ""),
+        ("other.key", "cannot be used together"),
+        ("none.key", "none.key"),
+    ] {
+        let text = format!(
+            "listen: 127.0.0.1:0\nadmin: {{ listen: '127.0.0.1:0' }}\ndata_dir: data\ntls: {{ cert: cert.pem, key: {key} }}\n"
+        );
+        std::fs::write(path("a.yaml"), text).unwrap();
+        let check = lockgate(&["config", "check", &path("a.yaml")]);
+        let doctor = lockgate(&["doctor", "--admin", "http://127.0.0.1:1", &path("a.yaml")]);
+        let is_good = named.is_empty();
+        assert_eq!(check.exit == Exit::Done, is_good, "{}", check.out);
+        assert_eq!(doctor.exit == Exit::Done, is_good, "{}", doctor.out);
+        assert!(check.out.contains(named), "{}", check.out);
+        assert!(doctor.out.contains(named), "{}", doctor.out);
+    }
+}
+
+#[test]
 fn doctor_names_each_fault_with_its_remedy() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("a.yaml");
