@@ -303,11 +303,15 @@ fn stdio_caller(app: &App, key: Option<&str>) -> anyhow::Result<Arc<Authenticate
         );
     }
     let identities = app.gateway.identities.load();
-    identities.authenticate(&headers).with_context(|| {
-        let known = format!("set {STDIO_KEY} to a key of the configuration");
-        match (key, identities.anonymous()) {
-            (Some(_), Some(_)) => format!("{known}, or unset it to be the anonymous caller"),
-            _ => format!("{known}, or allow `identity.anonymous`"),
+    let caller = identities.authenticate(&headers);
+    caller.with_context(|| match (key, identities.anonymous()) {
+        (Some(_), Some(_)) => {
+            format!(
+                "unset {STDIO_KEY} to be the anonymous caller, or set it to a key of this gateway"
+            )
+        }
+        _ => {
+            format!("set {STDIO_KEY} to a key of the configuration, or allow `identity.anonymous`")
         }
     })
 }

@@ -19,6 +19,11 @@ struct Piped {
 
 impl Piped {
     fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// With these variables in its environment.
+    fn start_with(variables: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
         let config = format!(
@@ -29,6 +34,7 @@ impl Piped {
         std::fs::write(path("lockgate.yaml"), config).unwrap();
         let mut child = Command::new(BINARY)
             .args(["stdio", "--config", &path("lockgate.yaml")])
+            .envs(variables.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(path("log")).unwrap())
@@ -321,4 +327,13 @@ async fn a_client_that_reads_no_more_is_gone() {
     let call = format!("{}\n", countdown(3, 600));
     input.write_all(call.as_bytes()).await.unwrap();
     assert!(within("end", child.wait()).await.unwrap().success());
+}
+
+#[tokio::test]
+async fn a_key_that_an_anonymous_caller_does_not_need_is_told_to_be_unset() {
+    let mut piped = Piped::start_with(&[("LOCKGATE_API_KEY", "lg_of_another_gateway")]);
+    let status = within("end", piped.child.wait()).await.unwrap();
+    assert!(!status.success());
+    let log = std::fs::read_to_string(piped.dir.path().join("log")).unwrap();
+    assert!(log.contains("unset LOCKGATE_API_KEY"), "{log}");
 }
