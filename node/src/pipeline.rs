@@ -178,8 +178,16 @@ impl Pipeline {
         self.calls.load(Ordering::Relaxed)
     }
 
+    /// Lets the other nodes see, before this one leaves, how much is not finished.
+    pub fn report_unfinished(self: &Arc<Self>) {
+        // What is held by `serving` must not hold it.
+        let counted = Arc::downgrade(self);
+        let unfinished = move || counted.upgrade().map_or(0, |counted| counted.unfinished());
+        self.serving.report_unfinished(unfinished);
+    }
+
     /// Calls in flight, and records of others that the log does not have yet.
-    pub fn unfinished(&self) -> u64 {
+    fn unfinished(&self) -> u64 {
         let waiting = self.audit.ledger().map_or(0, |ledger| {
             let status = ledger.status();
             status.last.saturating_sub(status.committed)

@@ -30,36 +30,16 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Answers other nodes.
 #[derive(Clone)]
 pub(super) struct EngineHandler {
-    engine: Engine,
-    peers: Peers,
-    admission: Admission,
-    leases: Leases,
-    spends: Spends,
-    serving: Serving,
-    clock: Clock,
+    pub(super) engine: Engine,
+    pub(super) peers: Peers,
+    pub(super) admission: Admission,
+    pub(super) leases: Leases,
+    pub(super) spends: Spends,
+    pub(super) serving: Serving,
+    pub(super) clock: Clock,
 }
 
 impl EngineHandler {
-    pub(super) fn new(
-        engine: Engine,
-        peers: Peers,
-        admission: Admission,
-        leases: Leases,
-        spends: Spends,
-        serving: Serving,
-        clock: Clock,
-    ) -> Self {
-        Self {
-            engine,
-            peers,
-            admission,
-            leases,
-            spends,
-            serving,
-            clock,
-        }
-    }
-
     /// Commits a join, here or at the leader. It names the joining life by its nonce, so it may be sent as often as it
     /// takes.
     async fn commit(&self, command: NodesCommand) -> Result<Result<NodeId, Refusal>, PeerError> {

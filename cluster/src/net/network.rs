@@ -13,8 +13,9 @@ use super::files::Files;
 use super::handler::EngineHandler;
 use super::leases::{self, Leases};
 use super::others::Others;
+use super::removal::Asker;
 use super::spends::Spends;
-use super::{comparer, keeper, removal, roster, segments, shard_keeper};
+use super::{comparer, keeper, roster, segments, shard_keeper};
 use crate::agreement::Agreed;
 use crate::grpc::{Guard, Links, Listener, Members, NetworkFactory, Peers, Roster};
 use crate::join::{Admission, Record};
@@ -105,6 +106,7 @@ impl raft::Network for Net {
             links,
             plane: opened,
         } = self;
+        let asker = Asker::new(&parts, &roster, engine.id());
         let credentials = parts.credentials;
         let guard = Arc::new(Guard::new(engine.id(), roster.subscribe()));
         let peers = Peers::new(links.clone());
@@ -115,15 +117,15 @@ impl raft::Network for Net {
             key: parts.key,
         };
         let leases = Leases::new(engine.clone());
-        let handler = EngineHandler::new(
-            engine.clone(),
-            peers.clone(),
+        let handler = EngineHandler {
+            engine: engine.clone(),
+            peers: peers.clone(),
             admission,
-            leases.clone(),
-            parts.spends.clone(),
-            parts.serving.clone(),
-            credentials.clock(),
-        );
+            leases: leases.clone(),
+            spends: parts.spends.clone(),
+            serving: parts.serving.clone(),
+            clock: credentials.clock(),
+        };
         let (stop, stopped) = watch::channel(false);
         let listener = Listener::from_std(parts.tcp)?;
         // The tasks below all end with the runtime of the cluster, and these two with `stop`.
@@ -137,10 +139,8 @@ impl raft::Network for Net {
         let plane = plane.map_err(io::Error::other)?;
         // Only this sets it, and only once: it has consumed the network.
         let _first = opened.set(plane.clone());
-        let files: Arc<dyn FileSource> = Arc::new(Files {
-            snapshots: engine.snapshots().clone(),
-            audit: parts.dir.join("audit"),
-        });
+        let (snapshots, audit) = (engine.snapshots().clone(), parts.dir.join("audit"));
+        let files: Arc<dyn FileSource> = Arc::new(Files { snapshots, audit });
         let _answering = plane.serve(&credentials, Arc::clone(&guard), files);
         let acknowledged = links.acknowledged().clone();
         let following = roster::follow(engine.clone(), roster.clone(), links);
@@ -149,24 +149,14 @@ impl raft::Network for Net {
             plane.close().await;
             drop(stop);
         });
-        parts
-            .others
-            .serve(engine.clone(), leases.clone(), peers.clone());
+        let others = parts.others;
+        others.serve(engine.clone(), leases.clone(), peers.clone());
         parts.spends.serve(engine.clone(), peers.clone());
         let keeping = shard_keeper::keep(engine.clone(), leases.clone());
         let _keeping_shards = spawn_named("peer-shards", keeping);
         let comparing = comparer::follow(engine.clone(), peers.clone(), parts.agreed);
         let _comparing = spawn_named("peer-comparer", comparing);
-        let me = (credentials.identity().name().into(), engine.id());
-        let asking = removal::ask(
-            me,
-            parts.dir.into(),
-            roster.subscribe(),
-            peers.clone(),
-            parts.serving.clone(),
-            parts.removal,
-        );
-        let _asking = spawn_named("peer-removal", asking);
+        let _asking = spawn_named("peer-removal", asker.run(peers.clone()));
         let renewing = leases::renew(engine.clone(), leases.clone(), peers.clone(), parts.serving);
         let _leasing = spawn_named("peer-lease", renewing);
         let vouching = roster::ask_about_newcomers(guard, roster, peers, engine.id());

@@ -60,7 +60,8 @@ impl<'a> Acting<'a> {
     }
 
     fn close(&self, status: &str) {
-        for open in mem::take(&mut *self.open.lock()) {
+        let open = mem::take(&mut *self.open.lock());
+        for open in open {
             let deed = Deed {
                 who: &self.operator.to_string(),
                 action: open.action,

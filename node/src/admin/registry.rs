@@ -58,7 +58,10 @@ pub(super) async fn apply(acting: &Acting<'_>, body: &[u8]) -> Result<Answer, Ap
     let before = current(&view, version_of(&view))?;
     let (mut changes, mut at) = (Vec::new(), Vec::new());
     differences(&before, &document, &mut at, &mut changes);
-    let beside = wanted.prune.then(|| Beside::of(&view)).unwrap_or_default();
+    let beside = match wanted.prune {
+        true => Beside::of(&view),
+        false => Beside::default(),
+    };
     let bytes = serde_json::to_vec(&document).map_err(|error| {
         ApiError::invalid("invalid_document", error.to_string(), "correct the file")
     })?;

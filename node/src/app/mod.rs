@@ -108,10 +108,7 @@ impl App {
         };
         let sealer = Self::sealer(&view)?;
         let telemetry = Arc::new(telemetry);
-        let audit = Audit::open(&config.node.audit, view.node(), view.boot(), clock);
-        let audit = audit.with_context(|| unopened(&config.node.audit))?;
-        let ledger = Self::open_ledger(config, &view)?;
-        let audit = Arc::new(audit.with_ledger(ledger, config.node.redact.clone()));
+        let audit = Self::open_audit(config, &view)?;
         let metrics = Arc::new(Metrics::default());
         let limits = config.node.limits;
         let identities = Arc::new(Identities::new(Identity::new(&base, &view)?));
@@ -125,13 +122,7 @@ impl App {
             limits.calls_max,
         );
         let pipeline = Arc::new(pipeline.while_serving(cluster.serving().clone()));
-        let counted = Arc::downgrade(&pipeline);
-        let unfinished = move || {
-            counted
-                .upgrade()
-                .map_or(0, |pipeline| pipeline.unfinished())
-        };
-        cluster.serving().report_unfinished(unfinished);
+        pipeline.report_unfinished();
         let room = WaitingRoom::new(Arc::clone(&sealer), config.node.bridge, clock_ms());
         let room = Some(Arc::new(room));
         let upstreams = Upstreams::new(view.node(), limits.answer_bytes_max, room)
@@ -183,11 +174,14 @@ impl App {
     }
 
     /// Begins the records of this life of the node.
-    fn open_ledger(config: &Config, view: &View) -> anyhow::Result<Arc<Ledger>> {
-        let dir = config.node.data_dir.join("audit-spool");
-        let life = (view.node(), view.boot());
-        let ledger = Ledger::open(config.node.ledger, &dir, life, clock);
-        Ok(Arc::new(ledger.context("audit spool")?))
+    fn open_audit(config: &Config, view: &View) -> anyhow::Result<Arc<Audit>> {
+        let node = &config.node;
+        let audit = Audit::open(&node.audit, view.node(), view.boot(), clock);
+        let audit = audit.with_context(|| unopened(&node.audit))?;
+        let dir = node.data_dir.join("audit-spool");
+        let ledger = Ledger::open(node.ledger, &dir, (view.node(), view.boot()), clock);
+        let ledger = Arc::new(ledger.context("audit spool")?);
+        Ok(Arc::new(audit.with_ledger(ledger, node.redact.clone())))
     }
 
     /// Brings the last records into the log, for so long as that may take.

@@ -73,6 +73,10 @@ pub(super) fn render(out: &mut Exposition, raft: &RaftGauges) {
         out.family(name, Kind::Gauge, help);
         out.sample(&[], value);
     }
+    latencies(out, raft);
+}
+
+fn latencies(out: &mut Exposition, raft: &RaftGauges) {
     let append = "Time from handing entries to the log until they are on the disk.";
     out.family(names::RAFT_APPEND, Kind::Histogram, append);
     latency(out, &raft.append, raft.bounds_us);

@@ -166,8 +166,15 @@ async fn a_registry_applied_at_one_node_is_served_by_all() {
     let refused = n1.cli(&["servers", "remove", "demo"]).await;
     let told = String::from_utf8_lossy(&refused.stdout);
     assert!(told.contains("lockgate config apply FILE"), "{told}");
+}
 
-    // How long until a change at one node is served by another.
+/// How long until a change at one node is served by another.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_at_one_node_is_soon_served_by_the_others() {
+    let fleet = Fleet::start(&registry()).await;
+    let [n1, _n2, n3] = &fleet.nodes[..] else {
+        panic!("three nodes")
+    };
     let mut took = Vec::new();
     for round in 0..9 {
         let name = format!("added{round}");

@@ -126,23 +126,8 @@ async fn all(args: &Args, client: &Client, starts: &dyn Starts) -> Vec<Check> {
     let loaded = match load(args.config.path(), &options) {
         Ok(loaded) => loaded,
         Err(problems) => {
-            let failed = |problem: &Problem| {
-                let line = problem
-                    .line
-                    .map(|line| format!(":{line}"))
-                    .unwrap_or_default();
-                let key = if problem.key.is_empty() {
-                    String::new()
-                } else {
-                    format!("{}: ", problem.key)
-                };
-                Check::failed(
-                    format!("{file}{line}"),
-                    format!("{key}{}", problem.what),
-                    &*problem.remedy,
-                )
-            };
-            return problems.list.iter().map(failed).collect();
+            let problems = problems.list.iter();
+            return problems.map(|problem| in_file(&file, problem)).collect();
         }
     };
     let mut checks = vec![Check::good("config", format!("{file} is good"))];
@@ -192,6 +177,20 @@ async fn all(args: &Args, client: &Client, starts: &dyn Starts) -> Vec<Check> {
         ));
     }
     checks
+}
+
+/// What is wrong with the file itself.
+fn in_file(file: &dyn std::fmt::Display, problem: &Problem) -> Check {
+    let line = problem.line.map(|line| format!(":{line}"));
+    let key = match &*problem.key {
+        "" => String::new(),
+        key => format!("{key}: "),
+    };
+    Check::failed(
+        format!("{file}{}", line.unwrap_or_default()),
+        format!("{key}{}", problem.what),
+        &*problem.remedy,
+    )
 }
 
 fn port(name: &str, address: SocketAddr, ours: Option<&str>) -> Check {
