@@ -9,11 +9,9 @@
 //! Up      --[nobody at any endpoint]-----> Down   until a check passes
 //! ```
 //!
-//! To try is to find out the eras, and then to fetch the catalog of each; where the configuration decrees the era, it is
-//! to fetch alone.
-//!
-//! Beside that, for each era, its catalog is kept current, and for each endpoint, its health. A timer is named by what
-//! it is for; arming it again replaces it.
+//! To try is to probe for the eras and to fetch the catalog of each; a decreed era is fetched alone. Beside that, for
+//! each era, its catalog is kept current, and for each endpoint, its health. A timer is named by what it is for; arming
+//! it again replaces it.
 
 use std::time::Duration;
 
@@ -179,19 +177,6 @@ pub(super) enum Event {
     TimerOver { timer: Timer, silent: u64 },
 }
 
-impl Event {
-    /// A catalog could not be fetched.
-    pub(super) fn unfetched(era: Era, shut_for: Duration) -> Self {
-        Self::Fetched {
-            era,
-            done: false,
-            ttl: None,
-            has_untold: false,
-            shut_for,
-        }
-    }
-}
-
 /// What the actor has to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Effect {
@@ -289,7 +274,7 @@ impl Machine {
                 } else {
                     keeper.on_unfetched(shut_for, effects);
                 }
-                self.on_fetched(era, shut_for, effects);
+                self.on_fetched(era, shut_for, now, effects);
             }
             // Of an era that it has lost meanwhile, a late word.
             Event::ListChanged(era) if self.eras.speaks(era) == Some(false) => {}
@@ -390,7 +375,13 @@ impl Machine {
     }
 
     /// One catalog is enough to be up; when none of them can be had the server is down.
-    fn on_fetched(&mut self, era: Era, shut_for: Duration, effects: &mut Vec<Effect>) {
+    fn on_fetched(
+        &mut self,
+        era: Era,
+        shut_for: Duration,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) {
         let is_reached = |era| {
             let keeper = self.keeper(era);
             // What was fetched before it went down says nothing of now.
@@ -400,8 +391,14 @@ impl Machine {
         // Of an era that it has lost meanwhile, a late word.
         let counts = self.eras.speaks(era) == Some(true);
         if reached {
-            self.phase = Phase::Up;
+            let was_down = std::mem::replace(&mut self.phase, Phase::Up) == Phase::Down;
             self.failures = 0;
+            // What a timer of probes meant to do while it was down is still to be done.
+            if was_down && self.answered {
+                effects.push(Effect::Arm(Timer::Reprobe, self.settings.probe_interval));
+            } else if was_down {
+                self.on_eras_doubted(now, effects);
+            }
         } else if counts && !self.is_fetching() {
             self.go_down(shut_for, effects);
         }
@@ -462,7 +459,7 @@ impl Machine {
             Timer::Probe if self.phase == Phase::Up => {}
             Timer::Probe => self.retry(effects),
             // One that is down is probed until it is up, and then this begins anew.
-            Timer::Reprobe if self.phase != Phase::Up => {}
+            Timer::Reprobe if self.phase == Phase::Down => {}
             Timer::Reprobe => self.probe(effects),
             Timer::Fetch(era) if self.eras.speaks(era) == Some(false) => {}
             // The next probe decides whether there is anybody to fetch it from.

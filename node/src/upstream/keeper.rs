@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lockgate_proto::mcp::Era;
 
-use super::core::{Effect, Timer, backoff};
+use super::core::{Effect, Event, Timer, backoff};
 
 /// Changes within this time lead to one fetch.
 const DEBOUNCE: Duration = Duration::from_millis(100);
@@ -155,5 +155,18 @@ impl Keeper {
 
     fn arm(&self, after: Duration, effects: &mut Vec<Effect>) {
         effects.push(Effect::Arm(Timer::Fetch(self.era), after));
+    }
+}
+
+impl Event {
+    /// A catalog could not be fetched.
+    pub(super) fn unfetched(era: Era, shut_for: Duration) -> Self {
+        Self::Fetched {
+            era,
+            done: false,
+            ttl: None,
+            has_untold: false,
+            shut_for,
+        }
     }
 }

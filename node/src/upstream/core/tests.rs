@@ -275,7 +275,7 @@ fn a_server_that_answers_and_gives_no_catalog_is_tried_again_with_back_off() {
     check(
         "start probed:s unfetched:s due:probe probed:s fetched:s changed:s due:s unfetched:s",
         "health@10000 probe | fetch:s! again@3600000 news | s@500 probe@500 news | probe \
-         | fetch:s! again@3600000 news | listen:s news | s@100 | fetch:s | s@500 probe@500 news",
+         | fetch:s! again@3600000 news | listen:s again@3600000 news | s@100 | fetch:s | s@500 probe@500 news",
     );
 }
 
@@ -289,6 +289,21 @@ fn a_server_is_tried_again_when_its_breakers_let_it_be_asked() {
         EraChoice::Session,
         "start shut:s",
         "health@10000 fetch:s! | s@48000 news",
+    );
+}
+
+#[test]
+fn a_server_that_came_back_by_itself_is_probed_again() {
+    // It was down when the timer ran out, and its probe found nobody, but the fetch that was under way did.
+    check(
+        "start probed:s fetched:s changed:s due:s refused:0 refused:1 due:again probed:none fetched:s due:again",
+        "health@10000 probe | fetch:s! again@3600000 news | listen:s news | s@100 | fetch:s | 0- 0@500 | 1- 1@500 |  \
+         | news | again@5000 news | probe",
+    );
+    // Nor is a look forgotten that was due before the first catalog was there.
+    check(
+        "start probed:s due:again",
+        "health@10000 probe | fetch:s! again@3600000 news | probe",
     );
 }
 
