@@ -150,7 +150,11 @@ const ROOMS: &[(&str, &[&str])] = &[
             "upstream",
         ],
     ),
-    ("cli", &["config", "error", "route", "task", "upstream"]),
+    // `doctor` reads the listener's files as `ingress` does.
+    (
+        "cli",
+        &["config", "error", "ingress", "route", "task", "upstream"],
+    ),
     ("demo", &["task"]),
     // Puts the parts together; nobody imports it but the binary.
     (

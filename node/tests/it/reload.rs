@@ -41,7 +41,6 @@ async fn a_bad_file_changes_nothing_and_is_reported() {
     let client = gateway.client().open().await;
     for (bad, named) in [
         ("servers: [", "unclosed bracket"),
-        ("", "the file is empty"),
         (
             &*config("\"demo_add\"", "  demo: { command: x }\n"),
             "twice",
@@ -68,6 +67,21 @@ async fn a_bad_file_changes_nothing_and_is_reported() {
     gateway.reconfigure(&config("\"demo_add\"", ""));
     let echo = async || client.call("demo_echo", json!({"message": "x"})).await;
     eventually("the good file holds", async || is_denied(&echo().await)).await;
+    gateway.stop().await;
+}
+
+/// Whoever writes with `>` empties the file first.
+#[tokio::test]
+async fn an_emptied_file_takes_nothing_away() {
+    let gateway = Gateway::start(&config("\"demo_*\"", "")).await;
+    let client = gateway.client().open().await;
+    gateway.empty_configuration();
+    eventually("the problem is reported", async || {
+        gateway.log().contains("the file is empty")
+    })
+    .await;
+    let answer = client.call("demo_echo", json!({"message": "x"})).await;
+    assert!(answer.get("result").is_some(), "{answer}");
     gateway.stop().await;
 }
 

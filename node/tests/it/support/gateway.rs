@@ -112,6 +112,10 @@ impl Gateway {
         write_config(self.dir.path(), rest);
     }
 
+    pub(crate) fn empty_configuration(&self) {
+        fs::write(self.dir.path().join("lockgate.yaml"), "").unwrap();
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         self.process().signal(signal);
     }
