@@ -129,6 +129,15 @@ impl Client {
     }
 }
 
+/// Whether the server has closed an idle connection, which must not block. Bytes that nobody asked for are found with
+/// the next answer.
+pub(super) fn has_ended(stream: &TcpStream) -> bool {
+    match stream.peek(&mut [0]) {
+        Ok(read) => read == 0,
+        Err(error) => error.kind() != std::io::ErrorKind::WouldBlock,
+    }
+}
+
 /// Opens a connection as every part of the load uses it.
 pub(super) fn connect(target: &Target) -> Result<TcpStream> {
     let stream = TcpStream::connect(target.endpoint.address).map_err(|source| Error::Connect {
@@ -141,4 +150,24 @@ pub(super) fn connect(target: &Target) -> Result<TcpStream> {
         .and_then(|()| stream.set_read_timeout(Some(ANSWER_WAIT)))
         .map_err(Error::io("prepare a connection"))?;
     Ok(stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn an_idle_connection_that_its_server_closes_is_seen() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        assert!(!has_ended(&stream));
+        drop(server);
+        // Blocks until the end is there.
+        stream.set_nonblocking(false).unwrap();
+        assert!(has_ended(&stream));
+    }
 }

@@ -15,7 +15,7 @@ use rustix::event::{
 use tokio::time::Instant;
 
 use super::{
-    client::{ANSWER_WAIT, Client, connect},
+    client::{ANSWER_WAIT, Client, connect, has_ended},
     job::{Job, Step},
     lane::Lane,
     pacer::Pacer,
@@ -32,6 +32,8 @@ use crate::{
 const TIMER: u64 = u64::MAX;
 /// Events taken from the kernel at once.
 const EVENTS: usize = 256;
+/// A connection that was idle for longer may be about to be ended by its server.
+const IDLE_MAX: Duration = Duration::from_secs(5);
 /// How often it is looked at whether a target's processes have come to rest.
 const IDLE_POLL: Duration = Duration::from_millis(100);
 /// They have when they use less than this part of one core.
@@ -86,6 +88,8 @@ pub(crate) struct Engine {
     epoll: std::os::fd::OwnedFd,
     connections: Vec<Connection>,
     id_last: u64,
+    /// When its last window ended.
+    used: Instant,
 }
 
 impl std::fmt::Debug for Engine {
@@ -108,6 +112,7 @@ impl Engine {
                 .map_err(Error::io("create an epoll"))?,
             connections: Vec::new(),
             id_last: ID_FIRST,
+            used: Instant::now(),
         })
     }
 
@@ -150,12 +155,27 @@ impl Engine {
 
     /// Puts load on the target for one window. Every call that was sent is answered when it returns.
     pub(crate) fn run(&mut self, pace: Pace, window: Window) -> Result<Sample> {
+        self.renew()?;
         let mut run = Run::new(self, pace, window)?;
         run.fill_connections()?;
         while run.in_window()? {
             run.turn()?;
         }
-        run.drain()
+        let sample = run.drain()?;
+        self.used = Instant::now();
+        Ok(sample)
+    }
+
+    /// Replaces connections that their servers have ended while others had their windows, or may end before the first
+    /// request is there.
+    fn renew(&mut self) -> Result<()> {
+        let is_old = self.used.elapsed() > IDLE_MAX;
+        for index in 0..self.connections.len() {
+            if is_old || has_ended(&self.connections[index].stream) {
+                self.reconnect(index)?;
+            }
+        }
+        Ok(())
     }
 
     fn register(&self, stream: &TcpStream, index: usize) -> Result<()> {
