@@ -329,8 +329,14 @@ impl Purse {
         if answer.tokens < want.tokens {
             let wait_us = answer.wait_us.unwrap_or(u64::MAX);
             let until_us = now_us + wait_us.clamp(REFUSED_US.0, REFUSED_US.1);
+            // It counts what was granted with it as what may come back. What is left when that is spent the next answer
+            // says.
+            let told_us = match answer.tokens {
+                0 => wait_us,
+                _ => wait_us.min(REFUSED_US.1),
+            };
             self.available_us
-                .store(now_us.saturating_add(wait_us), Ordering::Release);
+                .store(now_us.saturating_add(told_us), Ordering::Release);
             self.refused_until_us.store(until_us, Ordering::Release);
         }
         drop(book);

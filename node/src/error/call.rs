@@ -280,7 +280,7 @@ impl CallError {
             Self::UnsupportedMedia => (415, 415, code::INVALID_REQUEST, "invalid"),
             Self::UnknownSession => (404, 404, own_code::SESSION, "no_session"),
             Self::QuotaExceeded { .. } | Self::QuotaUnavailable { .. } => {
-                (429, 429, own_code::QUOTA, "rate_limited")
+                (429, 200, own_code::QUOTA, "rate_limited")
             }
             Self::Overloaded { .. } | Self::Draining => {
                 (503, 503, own_code::OVERLOADED, "overloaded")

@@ -72,6 +72,11 @@ impl Quota {
         self.nodes.remove(&node);
     }
 
+    /// Latest wall clock that a command was stamped with, in milliseconds since 1970.
+    pub(crate) fn wall_ms(&self) -> u64 {
+        self.time.wall_ms
+    }
+
     /// Version of the limits in force; 0 before there were any.
     pub fn version(&self) -> u64 {
         self.version

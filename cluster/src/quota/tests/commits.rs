@@ -448,3 +448,32 @@ async fn who_is_refused_while_others_hold_tokens_is_told_to_come_back_soon() {
     charge.add(second.purse(&"r".into(), "a", limit, 0).unwrap(), 90);
     charge.pay(&second).await.unwrap();
 }
+
+/// What a node has been granted itself, and has spent, does not come back. That there is no more it knows a moment later.
+#[tokio::test(start_paused = true)]
+async fn who_has_used_a_window_up_alone_is_told_when_the_next_one_begins() {
+    let window_ms = 12 * 3_600_000;
+    let limit = Limit::Budget {
+        amount: 5,
+        window_ms,
+    };
+    let shared = Shared::new(&[("r", limit)], 1);
+    let node = shared.node(1);
+    for _call in 0..5 {
+        pay(&node, "r", "a", limit).await.unwrap();
+        sleep(Duration::from_millis(100)).await;
+    }
+    let mut waits = Vec::new();
+    for _call in 0..20 {
+        let denial = pay(&node, "r", "a", limit).await.unwrap_err();
+        waits.push(denial.retry_after().unwrap());
+        sleep(Duration::from_millis(100)).await;
+    }
+    let knows = waits
+        .iter()
+        .position(|wait| *wait > Duration::from_secs(3600));
+    let (before, after) = waits.split_at(knows.unwrap());
+    let second = Duration::from_secs(1);
+    assert!(before.len() <= 10 && before.iter().all(|wait| *wait <= second));
+    assert!(after.iter().all(|wait| *wait > Duration::from_secs(3600)));
+}
