@@ -204,6 +204,13 @@ impl Parts {
         &self.quota
     }
 
+    /// Latest time that stands in the log, as far as time matters to a part, in milliseconds since 1970.
+    pub(crate) fn latest_ms(&self) -> u64 {
+        self.quota
+            .wall_ms()
+            .max(self.audit.ts_ms().unwrap_or_default())
+    }
+
     /// The audit log: what its next record needs.
     pub(crate) fn audit(&self) -> &Arc<AuditLog> {
         &self.audit

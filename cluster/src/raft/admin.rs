@@ -82,6 +82,8 @@ pub struct RaftStatus {
     pub sync: Latency,
     /// Entries written since the start.
     pub entries_written: u64,
+    /// How far the latest time in the log is ahead of this node's clock.
+    pub clock_behind: Duration,
 }
 
 /// Why the engine did not do what an operator asked for.
@@ -163,6 +165,7 @@ impl Engine {
             append: log.append.read(),
             sync: log.sync.read(),
             entries_written: log.n_entries(),
+            clock_behind: self.clock_behind(),
         }
     }
 

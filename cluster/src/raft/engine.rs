@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver as _;
@@ -11,6 +11,7 @@ use openraft::{Raft, ReadPolicy};
 use tokio::sync::watch;
 
 use super::audit_files::AuditFiles;
+use super::log_clock::LogClock;
 use super::machine_store::MachineStore;
 use super::metrics::{LogMetrics, MachineMetrics};
 use super::network::PeerError;
@@ -18,7 +19,6 @@ use super::publish::Applied;
 use super::rounds::{Pass, Rounds};
 use super::snapshot::Snapshots;
 use super::types::{Payload, RaftId, TypeConfig};
-use crate::Clock;
 use crate::audit::AuditCommand;
 use crate::command::{Command, Entry, wire};
 
@@ -32,7 +32,7 @@ pub(crate) struct Engine {
 /// What an engine is made of beside the engine itself.
 pub(super) struct EngineParts {
     pub(super) id: RaftId,
-    pub(super) clock: Clock,
+    pub(super) clock: LogClock,
     pub(super) applied: watch::Receiver<Arc<Applied>>,
     pub(super) snapshots: Snapshots,
     pub(super) audit: AuditFiles,
@@ -102,10 +102,7 @@ impl Engine {
         // What is read below of clocks and members is that of the moment when it is written.
         let _pass = self.await_round(&entry).await;
         self.check_format(&entry)?;
-        let since_epoch = (self.parts.clock)()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        entry.at_ms = u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX);
+        entry.at_ms = self.parts.clock.stamp_ms(self.latest_ms());
         // The term before the clock, so that a stamp under a term is never older than its election.
         entry.leader_term = self.term_led();
         entry.leader_us = boot_time_us();
@@ -114,6 +111,16 @@ impl Engine {
             Ok(response) => Ok(response.data.0),
             Err(error) => Err(self.refused(error)),
         }
+    }
+
+    /// Latest stamp that this node has applied, in milliseconds since 1970.
+    fn latest_ms(&self) -> u64 {
+        self.parts.applied.borrow().parts.latest_ms()
+    }
+
+    /// How far the log's time is ahead of this node's clock.
+    pub(super) fn clock_behind(&self) -> Duration {
+        self.parts.clock.behind(self.latest_ms())
     }
 
     /// Audit records come from every node all the time, and calls wait for them, so they go together. Anything else is

@@ -6,6 +6,7 @@ mod audit_aside;
 mod audit_files;
 mod config;
 mod engine;
+mod log_clock;
 mod log_store;
 mod machine_store;
 mod metrics;

@@ -19,6 +19,7 @@ use tracing::{error, info, warn};
 use super::audit_files::{AuditFiles, AuditWriter};
 use super::config::Timing;
 use super::engine::{Engine, EngineParts};
+use super::log_clock::LogClock;
 use super::log_store::{Identity, LogStore};
 use super::machine_store::MachineStore;
 use super::network::Network;
@@ -263,7 +264,7 @@ async fn boot<N: Network>(
     let raft: Raft<TypeConfig, MachineStore> = raft.map_err(OpenError::engine)?;
     let parts = EngineParts {
         id,
-        clock: options.clock,
+        clock: LogClock::new(options.clock),
         applied,
         snapshots,
         audit: files,

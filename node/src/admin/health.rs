@@ -148,6 +148,7 @@ fn raft_gauges(parts: &Parts) -> RaftGauges {
         divergence: parts.cluster.agreement().differing,
         snapshot: status.snapshot,
         snapshot_bytes: status.snapshot_bytes,
+        clock_behind: status.clock_behind,
         bounds_us: &LATENCY_BOUNDS_US,
         append: latency(status.append),
         sync: latency(status.sync),

@@ -1,6 +1,6 @@
 //! What is read at the time of a scrape instead of being counted.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// State of the node at one moment. Whoever answers a scrape fills it from the handles.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,6 +110,8 @@ pub struct RaftGauges {
     pub snapshot: u64,
     /// Bytes of that.
     pub snapshot_bytes: u64,
+    /// How far the log's time is ahead of this node's clock.
+    pub clock_behind: Duration,
     /// Upper bounds of the buckets of the two below, in microseconds.
     pub bounds_us: &'static [u64],
     /// From handing entries to the log until they are on the disk.

@@ -74,6 +74,8 @@ pub const RAFT_DIVERGENCE: &str = "lockgate_raft_state_divergence";
 pub const RAFT_SNAPSHOT: &str = "lockgate_raft_snapshot_index";
 /// Size of the newest snapshot. Bytes.
 pub const RAFT_SNAPSHOT_BYTES: &str = "lockgate_raft_snapshot_bytes";
+/// How far the latest time in the log is ahead of this node's clock. Seconds.
+pub const RAFT_CLOCK_BEHIND: &str = "lockgate_raft_clock_behind_seconds";
 /// Records in the audit log of the cluster. Gauge.
 pub const AUDIT_RECORDS: &str = "lockgate_audit_records";
 /// Records of this node that the log does not have yet. Gauge.

@@ -73,7 +73,15 @@ pub(super) fn render(out: &mut Exposition, raft: &RaftGauges) {
         out.family(name, Kind::Gauge, help);
         out.sample(&[], value);
     }
+    clock(out, raft);
     latencies(out, raft);
+}
+
+fn clock(out: &mut Exposition, raft: &RaftGauges) {
+    let behind = "How far the latest time in the log is ahead of this node's clock.";
+    out.family(names::RAFT_CLOCK_BEHIND, Kind::Gauge, behind);
+    let us = u64::try_from(raft.clock_behind.as_micros()).unwrap_or(u64::MAX);
+    out.sample(&[], seconds(us));
 }
 
 fn latencies(out: &mut Exposition, raft: &RaftGauges) {
@@ -115,6 +123,8 @@ pub(super) fn seconds(us: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -137,12 +147,14 @@ mod tests {
                 counts: vec![1, 2, 3],
                 sum_us: 1_500,
             },
+            clock_behind: Duration::from_millis(2_500),
             ..RaftGauges::default()
         };
         let mut out = Exposition::default();
         render(&mut out, &raft);
         let text = out.finish();
         for line in [
+            "lockgate_raft_clock_behind_seconds 2.5",
             "lockgate_raft_fsync_seconds_bucket{le=\"0.0001\"} 3",
             "lockgate_raft_fsync_seconds_bucket{le=\"+Inf\"} 6",
             "lockgate_raft_fsync_seconds_sum 0.0015",

@@ -1,6 +1,7 @@
 //! The admin plane before the node is put together.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
@@ -35,6 +36,7 @@ fn status(leader: Option<u64>) -> RaftStatus {
         append: Latency::default(),
         sync: Latency::default(),
         entries_written: 0,
+        clock_behind: Duration::ZERO,
     }
 }
 
