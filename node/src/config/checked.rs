@@ -352,6 +352,8 @@ pub enum Transport {
 pub struct Endpoint {
     /// `http` or `https`.
     pub url: Uri,
+    /// That for people, metrics and logs: without query, variables of the path by their names.
+    pub address: Box<str>,
     /// Share under `Weighted`. Default 1.
     pub weight: u32,
 }

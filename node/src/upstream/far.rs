@@ -56,6 +56,7 @@ impl Far {
                         HttpEndpoint::new(EndpointSettings {
                             server: server.name.clone(),
                             url: endpoint.url.clone(),
+                            address: endpoint.address.clone(),
                             headers: Arc::clone(&headers),
                             connect_timeout: *connect_timeout,
                             timeout: server.timeout,

@@ -28,7 +28,6 @@ use super::session_key::{Owner, SessionKey};
 use super::shared::Shared;
 use super::status::{EndpointStatus, ErasStatus, Status};
 use super::supervision::SupervisorHandle;
-use super::transport::http::without_credentials;
 
 /// One configured server. Cheap to clone. Calls and reads never wait on its actor.
 #[derive(Clone, Debug)]
@@ -232,7 +231,7 @@ fn label_and_weight(server: &config::Server, index: usize) -> (String, u32) {
     match &server.transport {
         config::Transport::Http { endpoints, .. } => {
             let endpoint = &endpoints[index];
-            (without_credentials(&endpoint.url), endpoint.weight)
+            (endpoint.address.to_string(), endpoint.weight)
         }
         config::Transport::Stdio { command, .. } => (command.clone(), 1),
     }

@@ -128,7 +128,11 @@ mod tests {
         let port = Port::reserve();
         let holder = port.listen();
         let url: http::Uri = format!("http://{}/mcp", port.address).parse().unwrap();
-        let at = Endpoint { url, weight: 1 };
+        let at = Endpoint {
+            address: url.to_string().into(),
+            url,
+            weight: 1,
+        };
         let limit = Duration::from_secs(5);
         assert_eq!(endpoint("a", &at, limit).await.result, Verdict::Good);
         drop(holder);

@@ -1,6 +1,7 @@
 //! From what the file says to what the code may rely on. Collects everything that is wrong instead of stopping at the
 //! first problem.
 
+mod address;
 mod cluster;
 mod identity;
 mod node;

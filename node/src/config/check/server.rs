@@ -9,7 +9,7 @@ use lockgate_proto::id::ServerName;
 use secrecy::SecretString;
 
 use super::node::{not_above, time};
-use super::{Context, Findings};
+use super::{Context, Findings, address};
 use crate::config::checked::{
     Balance, Breaker, Endpoint, EraChoice, Health, HttpTransport, Retry, Scope, Server, ToolRule,
     Transport,
@@ -222,6 +222,7 @@ fn http(
             );
         }
         endpoints.push(Endpoint {
+            address: address::shown(&text, &url).into(),
             url,
             weight: weight.unwrap_or(1),
         });

@@ -38,6 +38,7 @@ pub(super) fn server(name: &str, urls: &[http::Uri]) -> config::Server {
                 .iter()
                 .map(|url| config::Endpoint {
                     url: url.clone(),
+                    address: url.to_string().into(),
                     weight: 1,
                 })
                 .collect(),

@@ -48,6 +48,6 @@ pub use self::probe::Verdict;
 pub(super) use self::replay::Note;
 pub use self::replay::Replay;
 pub use self::session::HttpSession;
-pub use self::settings::{EndpointSettings, without_credentials};
+pub use self::settings::EndpointSettings;
 pub use self::stream::HttpStream;
 pub(super) use self::template::{PROTOCOL_VERSION, Template};

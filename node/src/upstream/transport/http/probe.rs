@@ -13,7 +13,6 @@ use super::endpoint::HttpEndpoint;
 use super::handshake::OWN_ID;
 use super::heard::turns_away;
 use super::session::HttpSession;
-use super::settings::without_credentials;
 use super::template::MCP_METHOD;
 use crate::error::UpstreamError;
 use crate::upstream::link::{Outgoing, Reply, SessionInit};
@@ -67,8 +66,8 @@ fn verdict(
         }),
         (Finding::Unclear(error), _) | (_, Finding::Unclear(error)) => Err(error),
         (Finding::Silent(_), Finding::Silent(status)) => {
-            let address = without_credentials(&endpoint.settings().url);
-            Err(endpoint.blame().no_mcp(stranger(&address, status)))
+            let address = &endpoint.settings().address;
+            Err(endpoint.blame().no_mcp(stranger(address, status)))
         }
     }
 }

@@ -14,6 +14,8 @@ pub struct EndpointSettings {
     pub server: ServerName,
     /// `http` or `https`.
     pub url: Uri,
+    /// That for people and logs.
+    pub address: Box<str>,
     /// Injected credentials.
     pub headers: Arc<[(HeaderName, SecretString)]>,
     /// Longest time to connect.
@@ -22,15 +24,4 @@ pub struct EndpointSettings {
     pub timeout: Duration,
     /// Largest body or SSE event.
     pub answer_bytes_max: usize,
-}
-
-/// The URL without user, password and query, which may hold secrets.
-pub fn without_credentials(url: &Uri) -> String {
-    let scheme = url.scheme_str().unwrap_or("http");
-    let host = url.host().unwrap_or_default();
-    let port = url
-        .port()
-        .map(|port| format!(":{port}"))
-        .unwrap_or_default();
-    format!("{scheme}://{host}{port}{}", url.path())
 }

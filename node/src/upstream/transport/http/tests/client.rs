@@ -15,6 +15,7 @@ pub(in crate::upstream::transport) fn settings(url: &str) -> EndpointSettings {
     EndpointSettings {
         server: "fake".into(),
         url: url.parse().unwrap(),
+        address: url.into(),
         headers: Arc::new([]),
         connect_timeout: Duration::from_secs(5),
         timeout: Duration::from_secs(30),
