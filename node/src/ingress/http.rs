@@ -14,6 +14,7 @@ use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::coalesce::Socket;
@@ -39,6 +40,8 @@ const UNACKNOWLEDGED_MAX_MS: u32 = 60_000;
 const H2_PING_EVERY: Duration = Duration::from_secs(30);
 /// A ping that is not answered by then ends the connection.
 const H2_PING_MAX: Duration = Duration::from_secs(10);
+/// Between two lines of the log about connections that found no place.
+const TURNED_AWAY_EVERY: Duration = Duration::from_secs(10);
 /// Streams of one HTTP/2 connection.
 const H2_STREAMS_MAX: u32 = 256;
 
@@ -93,6 +96,7 @@ impl Listener {
     pub async fn serve(self, service: Service, stop: CancellationToken, grace: Duration) {
         let drain = Drain::default();
         let server = Server::new(&self.limits);
+        let mut turned_away = TurnedAway::default();
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -109,7 +113,8 @@ impl Listener {
             };
             // Beyond the bound a connection is closed at once: the balancer goes elsewhere.
             let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() else {
-                tracing::debug!("too many connections");
+                service.gateway.metrics.limited("connections");
+                turned_away.tell(self.limits.connections_max);
                 continue;
             };
             let connection = Connection {
@@ -134,6 +139,31 @@ impl Listener {
                 ?grace,
                 "connections were cut at the end of the grace period"
             );
+        }
+    }
+}
+
+/// Connections that found no place: named in the log at once, and then at most every [`TURNED_AWAY_EVERY`].
+#[derive(Debug, Default)]
+struct TurnedAway {
+    count: u64,
+    told: Option<Instant>,
+}
+
+impl TurnedAway {
+    fn tell(&mut self, connections_max: usize) {
+        self.count += 1;
+        if self
+            .told
+            .is_none_or(|told| told.elapsed() >= TURNED_AWAY_EVERY)
+        {
+            let count = std::mem::take(&mut self.count);
+            tracing::warn!(
+                count,
+                connections_max,
+                "connections beyond `limits.connections_max` were closed"
+            );
+            self.told = Some(Instant::now());
         }
     }
 }

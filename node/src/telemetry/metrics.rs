@@ -55,7 +55,7 @@ impl Metrics {
         self.auth_failed.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts a call refused by `limit` (`session`, `node`, `connections`, `sessions`).
+    /// Counts what a limit has refused; the labels are those of [`names::RATE_LIMITED`].
     pub fn limited(&self, limit: &'static str) {
         let limited = self.limited.pin();
         limited

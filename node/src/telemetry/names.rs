@@ -12,8 +12,8 @@ pub const SERVER_UP: &str = "mcp_server_up";
 pub const HIDDEN_ITEMS: &str = "mcp_gateway_hidden_items";
 /// Time a server took, by `server`. Seconds.
 pub const SERVER_LATENCY: &str = "mcp_server_latency_seconds";
-/// Calls refused by a limit, by `limit`: `node`, or what the quota counts apart (`tenant`, `principal`, `server`,
-/// `tool`). Count.
+/// What was refused by a limit, by `limit`: calls at `session`, `node` and `waiting`, and at quotas by what they count
+/// apart (`tenant`, `principal`, `server`, `tool`); new `sessions`; `connections`. Count.
 pub const RATE_LIMITED: &str = "mcp_gateway_rate_limited_total";
 /// Accounts of quotas that are in use on this node. Gauge.
 pub const QUOTA_ACCOUNTS: &str = "lockgate_quota_accounts";

@@ -132,6 +132,29 @@ async fn a_connection_that_asks_for_nothing_is_closed() {
 }
 
 #[tokio::test]
+async fn connections_beyond_the_bound_are_closed_and_counted() {
+    let gateway = Gateway::start(&format!("limits: {{ connections_max: 2 }}\n{DEMO}")).await;
+    let mut open = Vec::new();
+    for _ in 0..2 {
+        open.push(TcpStream::connect(gateway.address).await.unwrap());
+    }
+    for _ in 0..3 {
+        let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+        let mut answer = Vec::new();
+        let _reset = within("end of a connection", stream.read_to_end(&mut answer)).await;
+        assert_eq!(answer, b"");
+    }
+    let metrics = gateway.metrics().await;
+    let counted = "mcp_gateway_rate_limited_total{limit=\"connections\"} 3";
+    assert!(metrics.contains(counted), "{metrics}");
+    // Not once for each of them.
+    let told = gateway.log().matches("limits.connections_max").count();
+    assert_eq!(told, 1);
+    drop(open);
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn a_body_above_the_bound_is_refused_unread() {
     let gateway = Gateway::start(&format!("limits: {{ body_max: 1KiB }}\n{DEMO}")).await;
     for length in [1025_u64, 1 << 40] {
