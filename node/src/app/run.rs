@@ -154,6 +154,7 @@ where
             () = &mut terminated => Ok(()),
             removed = app.cluster.removed() => Err(removed.into()),
             () = failed(&app.cluster) => Err(StoreFailed.into()),
+            () = app.audit.unread() => Err(Unread.into()),
         };
         tracing::info!("shutting down; calls in flight finish");
         readiness.send_replace(Readiness::Draining);
@@ -176,6 +177,14 @@ where
      what was acknowledged is kept"
 )]
 struct StoreFailed;
+
+/// Nobody reads the audit lines any more, without which no call is let through.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "whoever read the audit lines on standard output (`audit.output: stdout`) has gone, so no call can be let through; \
+     start the node again together with what reads them"
+)]
+struct Unread;
 
 /// Returns when the node takes no changes any more. Without them it can serve no call: it has to end, so that whatever
 /// keeps it running sees it and begins it again.

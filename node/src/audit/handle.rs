@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use lockgate_cluster::audit::{Hash, Kind};
 use parking_lot::{Condvar, Mutex};
+use tokio_util::sync::CancellationToken;
 
 use super::event::{
     ArgsHash, Completed, Deed, Received, WORD_BYTES_MAX, fill_caller, write_caller,
@@ -55,6 +56,8 @@ pub(super) struct Shared {
     pub(super) wake: Condvar,
     /// Wakes those who wait for the writer.
     pub(super) drained: Condvar,
+    /// Fires when nothing can ever be written again.
+    pub(super) over: CancellationToken,
     clock: fn() -> SystemTime,
     /// The member `at`: `node/boot`, which with the time and the id names a record for ever.
     at: Box<[u8]>,
@@ -145,6 +148,7 @@ impl Audit {
             state: Mutex::new(state),
             wake: Condvar::new(),
             drained: Condvar::new(),
+            over: CancellationToken::new(),
             clock,
             at: Line::fragment(|line| line.text(key!("at"), at, WORD_BYTES_MAX)),
         });
@@ -335,6 +339,15 @@ impl Audit {
             && shared.is_none_or(|shared| shared.state.lock().has_room(0))
     }
 
+    /// Returns when whoever read the lines on standard output has gone: no line can be written any more, and so no call
+    /// be let through.
+    pub async fn unread(&self) {
+        match &self.shared {
+            Some(shared) => shared.over.cancelled().await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// Asks for the file to be opened anew, after it was moved away (log rotation). Lines that wait go into the new
     /// file; a failure shows as any failure to write does.
     pub fn reopen(&self) {
@@ -357,11 +370,12 @@ impl Audit {
         state.flush_wanted += 1;
         let ours = state.flush_wanted;
         shared.wake.notify_one();
-        let waited =
-            shared
-                .drained
-                .wait_while_for(&mut state, |state| state.flush_done < ours, limit);
-        if waited.timed_out() {
+        let waited = shared.drained.wait_while_for(
+            &mut state,
+            |state| state.flush_done < ours && !shared.over.is_cancelled(),
+            limit,
+        );
+        if waited.timed_out() || state.flush_done < ours {
             return Err(FlushError {
                 bytes: state.appended - state.written,
             });

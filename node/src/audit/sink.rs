@@ -16,6 +16,10 @@ pub(super) trait Sink: Send {
     fn reopen(&mut self) -> io::Result<()>;
     /// Returns when what was written will survive a power loss.
     fn sync(&mut self) -> io::Result<()>;
+    /// Whether nothing can ever be written again, if a write fails like this.
+    fn is_over(&self, _error: &io::Error) -> bool {
+        false
+    }
 }
 
 /// Opens what the configuration names, if it names something.
@@ -47,6 +51,11 @@ impl Sink for Stdout {
     /// Whoever reads our output keeps it; a pipe has nothing to sync.
     fn sync(&mut self) -> io::Result<()> {
         Ok(())
+    }
+
+    /// Nobody can become its reader any more.
+    fn is_over(&self, error: &io::Error) -> bool {
+        error.kind() == io::ErrorKind::BrokenPipe
     }
 }
 

@@ -144,7 +144,12 @@ impl Writer {
 
     fn note_failure(&self, error: &io::Error) {
         let already = std::mem::replace(&mut self.shared.state.lock().failed, true);
-        if !already {
+        if self.sink.is_over(error) {
+            self.shared.over.cancel();
+            // Whoever has just looked has begun to wait by now.
+            drop(self.shared.state.lock());
+            self.shared.drained.notify_all();
+        } else if !already {
             error!(%error, "audit log cannot be written, calls are refused until it can");
         }
     }

@@ -137,3 +137,15 @@ async fn a_log_is_gone_through_backwards_in_pieces() {
     );
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn a_node_whose_audit_lines_nobody_reads_any_more_ends() {
+    let rest = format!("audit: {{ output: stdout }}\n{DEMO}");
+    let mut gateway = Gateway::start(&rest).await;
+    gateway.stop_reading();
+    // What has begun finishes.
+    call(&gateway, "demo_add").await;
+    assert_eq!(gateway.ended().await.code(), Some(1));
+    let log = gateway.log();
+    assert!(log.contains("audit.output: stdout"), "{log}");
+}

@@ -35,7 +35,7 @@ pub(crate) struct Gateway {
     child: Child,
     pid: u32,
     dir: TempDir,
-    _stdout: Lines<BufReader<ChildStdout>>,
+    stdout: Option<Lines<BufReader<ChildStdout>>>,
 }
 
 impl Gateway {
@@ -55,7 +55,7 @@ impl Gateway {
             pid: child.id().unwrap(),
             child,
             dir,
-            _stdout: stdout,
+            stdout: Some(stdout),
         }
     }
 
@@ -65,7 +65,7 @@ impl Gateway {
         self.address = ready["listen"].as_str().unwrap().parse().unwrap();
         self.admin = ready["admin"].as_str().unwrap().parse().unwrap();
         self.pid = child.id().unwrap();
-        (self.child, self._stdout) = (child, stdout);
+        (self.child, self.stdout) = (child, Some(stdout));
     }
 
     /// Where it keeps its state.
@@ -101,6 +101,11 @@ impl Gateway {
         let client = Client::new(self.admin).at(path);
         let answer = client.send(Method::DELETE, &[], "").await;
         assert!(answer.status < 300, "{path}: {}", answer.status);
+    }
+
+    /// Closes the far end of its standard output.
+    pub(crate) fn stop_reading(&mut self) {
+        self.stdout = None;
     }
 
     pub(crate) fn process(&self) -> Process {
