@@ -97,8 +97,8 @@ impl Cluster {
     ///
     /// # Errors
     ///
-    /// [`ProposeError`]; with [`Refusal::HoldsShards`] when its shards did not move in time. The node drains then, and
-    /// the removal may be tried again.
+    /// [`ProposeError`]; with [`Refusal::HoldsShards`] when its shards did not move in time. The node drains then: the
+    /// removal may be tried again, or called off with [`Cluster::keep_member`].
     pub async fn remove_member(&self, node: NodeId, lost: bool) -> Result<(), ProposeError> {
         let votes = |view: &View| {
             let mut others = view.members().values().filter(|member| member.id != node);
@@ -129,6 +129,16 @@ impl Cluster {
             }
             sleep(PAUSE).await;
         }
+    }
+
+    /// Calls off a removal that was not completed: the node begins calls again. One that is just being completed goes on.
+    ///
+    /// # Errors
+    ///
+    /// [`ProposeError`].
+    pub async fn keep_member(&self, node: NodeId) -> Result<(), ProposeError> {
+        let command = NodesCommand::Drain { node, on: false };
+        self.propose(command.into()).await.map(drop)
     }
 
     /// Waits until a node that was told to begin nothing new has nothing left that the log lacks. Not for one that does

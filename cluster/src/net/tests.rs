@@ -350,6 +350,31 @@ fn a_removed_node_is_told_so_while_it_runs_and_when_it_starts_again() {
 }
 
 #[test]
+fn a_removal_that_was_not_completed_is_called_off() {
+    let (world, nodes) = World::cluster(&["n1", "n2", "n3"]);
+    let id = nodes[2].view().member(&NodeName::from("n3")).unwrap().id;
+    let drains = |view: &View| {
+        let n3 = view.member(&NodeName::from("n3"));
+        n3.is_some_and(|member| member.draining_since_ms.is_some())
+    };
+    // Its calls don't end.
+    nodes[2].serving().report_unfinished(|| 1);
+    let interrupted = async {
+        let mut views = nodes[2].watch();
+        tokio::select! {
+            done = nodes[0].remove_member(id, false) => panic!("{done:?}"),
+            seen = views.wait_for(|view| drains(view)) => drop(seen),
+        }
+    };
+    world.runtime.block_on(interrupted);
+    let kept = nodes[1].keep_member(id);
+    world.runtime.block_on(kept).unwrap();
+    world.until(&nodes[2], |view| !drains(view));
+    assert_eq!(n_voters(&nodes[0].view()), 3);
+    world.close(nodes);
+}
+
+#[test]
 fn a_removed_node_is_out_and_its_name_may_return_under_another_number() {
     let (mut world, mut nodes) = World::cluster(&["n1", "n2", "n3"]);
     let old = nodes[2].view().member(&NodeName::from("n3")).unwrap().id;

@@ -140,8 +140,15 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 /// The live member of that name.
 fn find(parts: &Parts, name: &str) -> Result<Member, ApiError> {
     let view = parts.cluster.view();
-    view.member(&NodeName::from(name)).cloned().ok_or_else(|| {
-        let message = format!("no member is called `{name}`");
+    let name = NodeName::from(name);
+    view.member(&name).cloned().ok_or_else(|| {
+        let mut members = view.members().values().rev();
+        let removed_at =
+            members.find_map(|member| member.removed_at_ms.filter(|_| member.name == name));
+        let message = match removed_at {
+            Some(at_ms) => format!("`{name}` was removed at {}", timestamp_ms(at_ms)),
+            None => format!("no member is called `{name}`"),
+        };
         ApiError::not_found("unknown_node", message, "see `lockgate cluster members`")
     })
 }
@@ -151,9 +158,10 @@ fn find(parts: &Parts, name: &str) -> Result<Member, ApiError> {
 #[serde(deny_unknown_fields, default)]
 struct Removal {
     lost: bool,
+    cancel: bool,
 }
 
-/// Ends a membership.
+/// Ends a membership, or calls off an end that was not completed.
 pub(super) async fn remove(
     acting: &Acting<'_>,
     name: &str,
@@ -165,9 +173,14 @@ pub(super) async fn remove(
         body::parse(body)?
     };
     let member = find(acting.parts, name)?;
-    acting.record("cluster.remove", name)?;
     let cluster = &acting.parts.cluster;
-    cluster.remove_member(member.id, removal.lost).await?;
+    if removal.cancel {
+        acting.record("cluster.keep", name)?;
+        cluster.keep_member(member.id).await?;
+    } else {
+        acting.record("cluster.remove", name)?;
+        cluster.remove_member(member.id, removal.lost).await?;
+    }
     Ok(answer::done())
 }
 

@@ -44,6 +44,9 @@ pub(super) enum Ask {
         /// Its disk is gone: what it alone held is lost.
         #[arg(long)]
         lost: bool,
+        /// Call off a removal that was not completed: the node takes calls again.
+        #[arg(long, conflicts_with = "lost")]
+        cancel: bool,
     },
     /// Hand the leadership over.
     TransferLeader {
@@ -143,13 +146,18 @@ pub(super) async fn run(verb: Ask, client: &Client, out: &mut Out) -> Result<Exi
             out.table(heads, &rows, &answer);
         }
         Ask::Health => return health(client, out).await,
-        Ask::Remove { node, lost } => {
+        Ask::Remove { node, lost, cancel } => {
             let path = format!("cluster/members/{}/remove", segment(&node));
-            client.post(&path, Some(&json!({ "lost": lost }))).await?;
-            out.done(
-                &format!("{node} is removed"),
-                &json!({ "node": node, "removed": true }),
-            );
+            let how = match cancel {
+                true => json!({ "cancel": true }),
+                false => json!({ "lost": lost }),
+            };
+            client.post(&path, Some(&how)).await?;
+            let line = match cancel {
+                true => format!("{node} stays"),
+                false => format!("{node} is removed"),
+            };
+            out.done(&line, &json!({ "node": node, "removed": !cancel }));
         }
         Ask::TransferLeader { node } => {
             let body = node.map_or_else(|| json!({}), |node| json!({ "to": node }));

@@ -65,6 +65,10 @@ async fn members_shards_and_the_leader_are_the_same_at_every_node() {
     let answer = succeeded(&n1.cli(&["cluster", "transfer-leader"]).await);
     assert_ne!(answer["leader"], "n2");
 
+    let kept = succeeded(&n1.cli(&["cluster", "remove", "n3", "--cancel"]).await);
+    assert_eq!(kept["removed"], false);
+    assert_eq!(member(n1, "n3").await["draining"], false);
+
     // One that is taken out while it runs is told so, and ends.
     succeeded(&n1.cli(&["cluster", "remove", "n3"]).await);
     assert_eq!(fleet.nodes[2].ended().await, Some(1));
@@ -96,6 +100,8 @@ async fn a_dead_node_loses_its_shards_and_its_place_and_returns_as_a_learner() {
     eventually("two members", async || node.health().await["members"] == 2).await;
     let again = node.cli(&["cluster", "remove", "n3"]).await;
     assert_eq!(again.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&again.stdout);
+    assert!(told.contains("`n3` was removed at 20"), "{told}");
 
     // With what it had it is no newcomer.
     let file = fleet.file("n3");
