@@ -176,8 +176,14 @@ impl Pipeline {
     where
         L: AsyncFnOnce(usize) -> Result<Link<'l>, CallError>,
     {
-        let planned = plan::planned(&incoming, tasks);
-        let plan = planned.inspect_err(|error| self.refused(&incoming, error))?;
+        let plan = match plan::planned(&incoming, tasks) {
+            Ok(plan) => plan,
+            Err(error) => {
+                self.permit_method(&incoming)?;
+                self.refused(&incoming, &error);
+                return Err(error);
+            }
+        };
         let entry = &incoming.table.servers[plan.server];
         let question = Question::new(&incoming, entry, &plan);
         let (rule, passed) = self.pass(&incoming, question, entry).await;

@@ -22,17 +22,7 @@ impl Pipeline {
         kind: ListKind,
         sealer: &Sealer,
     ) -> Result<Answer, CallError> {
-        let (access, called) = (&incoming.who.access, kind.method());
-        let denial = deniable(called).and_then(|called| access.method_denial(called));
-        if let Some(denial) = denial {
-            let subject = Subject {
-                shown: called,
-                object: Object::Method,
-                entry: None,
-                known: false,
-            };
-            return Err(self.denied(incoming, &subject, denial));
-        }
+        self.permit_method(incoming)?;
         let trail = self.received_here(incoming, "")?;
         let page = route::page(sealer, incoming.table, kind, incoming.frame, incoming.who);
         match &page {
@@ -40,6 +30,26 @@ impl Pipeline {
             Err(error) => trail.failed(error),
         }
         page
+    }
+
+    /// Refuses a method that a role denies by its name. For what never becomes a call.
+    ///
+    /// # Errors
+    ///
+    /// Fails when a role denies it.
+    pub fn permit_method(&self, incoming: &Incoming<'_>) -> Result<(), CallError> {
+        let called = incoming.frame.method();
+        let access = &incoming.who.access;
+        let Some(denial) = deniable(&called).and_then(|called| access.method_denial(called)) else {
+            return Ok(());
+        };
+        let subject = Subject {
+            shown: &called,
+            object: Object::Method,
+            entry: None,
+            known: false,
+        };
+        Err(self.denied(incoming, &subject, denial))
     }
 
     /// Refuses a request that goes to a server and carries what this cluster has sealed, whatever it was and whoever it

@@ -13,12 +13,28 @@ use crate::route::{Entry, Plan};
 
 use super::{Incoming, denied};
 
-/// The methods of skills ask for no grant of their own: who may read a skill may list and get it. Who denies them by name
-/// means it all the same.
+/// Methods that ask for no grant of their own: policy decides on the tool, the prompt or the resource, and lists show what
+/// may be used. Who denies them by name means it all the same.
+const DENIABLE: [&str; 14] = [
+    method::TOOLS_CALL,
+    method::TOOLS_LIST,
+    method::PROMPTS_GET,
+    method::PROMPTS_LIST,
+    method::RESOURCES_READ,
+    method::RESOURCES_LIST,
+    method::TEMPLATES_LIST,
+    method::DIRECTORY_READ,
+    method::SUBSCRIBE,
+    method::LISTEN,
+    method::COMPLETE,
+    method::SET_LEVEL,
+    method::SKILLS_LIST,
+    method::SKILLS_GET,
+];
+
+/// `called`, if a role may deny it by its name.
 pub(super) fn deniable(called: &str) -> Option<&'static str> {
-    [method::SKILLS_LIST, method::SKILLS_GET]
-        .into_iter()
-        .find(|name| *name == called)
+    DENIABLE.into_iter().find(|name| *name == called)
 }
 
 /// What policy decides on for one call.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lockgate_proto::id::{RoleName, ServerName, Tenant};
+use lockgate_proto::mcp::method;
 
 use super::ToolRules;
 use super::pattern::{KINDS, Pattern, PatternError, Shape};
@@ -41,6 +42,8 @@ pub struct Verdict<'a> {
 pub struct Access {
     allow: [PatternSet; KINDS.len()],
     deny: [PatternSet; KINDS.len()],
+    /// Those of `deny` that say `method:`.
+    deny_methods: PatternSet,
     /// Sorted. `None`: all servers.
     servers: Option<Vec<ServerName>>,
     tool_rules: Arc<ToolRules>,
@@ -59,8 +62,10 @@ impl Access {
         roles: &[RoleName],
         tenant: Option<&Tenant>,
     ) -> Result<Self, PatternError> {
-        let allow = compile(&registry.roles, roles, "allow", |role| &role.allow)?;
-        let deny = compile(&registry.roles, roles, "deny", |role| &role.deny)?;
+        let allow = by_kind(&read(&registry.roles, roles, "allow", |role| &role.allow)?);
+        let deny = read(&registry.roles, roles, "deny", |role| &role.deny)?;
+        let deny_methods = set(&deny, |kind| kind == Some(Object::Method));
+        let deny = by_kind(&deny);
         let servers = tenant.and_then(|tenant| match registry.tenants.get(tenant) {
             Some(settings) => settings.servers.clone(),
             None => Some(Vec::new()),
@@ -72,6 +77,7 @@ impl Access {
         Ok(Self {
             allow,
             deny,
+            deny_methods,
             servers,
             tool_rules,
         })
@@ -114,9 +120,14 @@ impl Access {
         verdict
     }
 
-    /// The refusal of `method`, where a pattern denies it by its name.
+    /// The refusal of `method`, where a pattern denies it by its name. Where policy decides on something else, the name of
+    /// a tool for one, only a pattern that says `method:` means the method.
     pub fn method_denial(&self, method: &str) -> Option<Verdict<'_>> {
-        let rule = self.deny[METHOD].find(method)?;
+        let patterns = match method {
+            method::SKILLS_LIST | method::SKILLS_GET => &self.deny[METHOD],
+            _ => &self.deny_methods,
+        };
+        let rule = patterns.find(method)?;
         Some(Verdict {
             allowed: false,
             rule,
@@ -170,12 +181,13 @@ impl Access {
     }
 }
 
-fn compile(
+/// Patterns of roles, each with the rule that it makes.
+fn read(
     table: &BTreeMap<RoleName, Role>,
     roles: &[RoleName],
     word: &str,
     patterns: impl Fn(&Role) -> &[String],
-) -> Result<[PatternSet; KINDS.len()], PatternError> {
+) -> Result<Vec<(Pattern, Arc<str>)>, PatternError> {
     let mut parsed = Vec::new();
     for name in roles {
         let Some(role) = table.get(name) else {
@@ -191,12 +203,18 @@ fn compile(
             parsed.push((pattern, rule));
         }
     }
-    Ok(KINDS.map(|kind| {
-        let of_kind = parsed
-            .iter()
-            .filter(|(pattern, _)| pattern.kind.is_none_or(|only| only == kind));
-        PatternSet::new(of_kind.map(|(pattern, rule)| -> (Shape, Arc<str>) {
+    Ok(parsed)
+}
+
+fn by_kind(patterns: &[(Pattern, Arc<str>)]) -> [PatternSet; KINDS.len()] {
+    KINDS.map(|kind| set(patterns, |only| only.is_none_or(|only| only == kind)))
+}
+
+fn set(patterns: &[(Pattern, Arc<str>)], wanted: impl Fn(Option<Object>) -> bool) -> PatternSet {
+    let wanted = patterns.iter().filter(|(pattern, _)| wanted(pattern.kind));
+    PatternSet::new(
+        wanted.map(|(pattern, rule)| -> (Shape, Arc<str>) {
             (pattern.shape.clone(), Arc::clone(rule))
-        }))
-    }))
+        }),
+    )
 }

@@ -360,6 +360,7 @@ impl Door {
             }
             if frame.method() == method::SET_LEVEL {
                 let asked = incoming(cell, &frame, &shared, &who, trace.as_ref());
+                inner.pipeline.permit_method(&asked)?;
                 inner.pipeline.local(&asked, "")?;
                 return Box::pin(inner.set_level(cell, &frame)).await;
             }

@@ -230,3 +230,48 @@ async fn a_refused_key_is_audited() {
     );
     gateway.stop().await;
 }
+
+/// Of what a role denies by the name of its method nothing is done, whatever policy would say of the tool or the resource.
+#[tokio::test]
+async fn a_method_that_a_role_denies_by_its_name_is_refused() {
+    let upstream = Upstream::start().await;
+    let entry = upstream.entry("up", "");
+    let config = format!(
+        "identity: {{ anonymous: [r] }}\nroles:\n  r: {{ allow: [\"*\"], deny: [\"method:*\"] }}\nservers:\n{entry}"
+    );
+    let gateway = Gateway::start(&config).await;
+    let uri = json!({"uri": "up://one"});
+    let asked = [
+        ("tools/list", json!({})),
+        ("tools/call", json!({"name": "up_work", "arguments": {}})),
+        ("prompts/list", json!({})),
+        ("prompts/get", json!({"name": "up_prompt"})),
+        ("resources/list", json!({})),
+        ("resources/templates/list", json!({})),
+        ("resources/read", uri.clone()),
+        ("resources/subscribe", uri),
+        ("logging/setLevel", json!({"level": "info"})),
+        (
+            "completion/complete",
+            json!({"ref": {"type": "ref/prompt", "name": "up_prompt"}, "argument": {"name": "a", "value": "b"}}),
+        ),
+    ];
+    for path in ["/mcp", "/s/up/mcp"] {
+        let client = gateway.client().at(path).open().await;
+        assert_eq!(client.request("ping", json!({})).await["result"], json!({}));
+        for (method, params) in &asked {
+            let answer = client.request(method, params.clone()).await;
+            assert_eq!(answer["error"]["code"], -31403, "{path} {method}: {answer}");
+        }
+        for (method, params) in &asked[..2] {
+            let client = gateway.client().at(path);
+            let answer = client.stateless(method, params.clone()).await;
+            let answer = answer.message().await;
+            assert_eq!(answer["error"]["code"], -31403, "{path} {method}: {answer}");
+        }
+    }
+    for method in ["tools/call", "resources/read", "resources/subscribe"] {
+        assert_eq!(upstream.received(method), 0);
+    }
+    gateway.stop().await;
+}
