@@ -157,7 +157,8 @@ impl Rule {
             return None;
         }
         match self.per {
-            QuotaPer::Tenant => tenant.map(|tenant| tenant.as_str().into()),
+            // Those without one together, so that nobody is without a limit.
+            QuotaPer::Tenant => Some(tenant.map_or("", Tenant::as_str).into()),
             QuotaPer::Principal => {
                 let principal = draw.caller.principal.as_str();
                 // Principals of two tenants may have one name.
@@ -254,6 +255,12 @@ mod tests {
         check(&of_tools, None, Some("github_get"), Some("github_get"));
         check(&of_tools, None, None, None);
         check(&rule(None, QuotaPer::Server), None, None, Some("github"));
-        check(&rule(None, QuotaPer::Tenant), None, None, None);
+    }
+
+    #[test]
+    fn callers_without_a_tenant_are_counted_as_one() {
+        let of_tenants = rule(None, QuotaPer::Tenant);
+        check(&of_tenants, Some("acme"), None, Some("acme"));
+        check(&of_tenants, None, None, Some(""));
     }
 }

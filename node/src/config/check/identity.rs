@@ -55,6 +55,8 @@ fn pattern(text: &str, at: &KeyPath, found: &mut Findings) {
             format!("{text:?} matches nothing"),
             "write a glob, for example github_list_*",
         );
+    } else if let Some((what, remedy)) = slip(text, glob) {
+        found.refuse(at, format!("{text:?} {what}"), remedy);
     } else if let Err(error) = Glob::new(glob) {
         found.refuse(
             at,
@@ -62,6 +64,35 @@ fn pattern(text: &str, at: &KeyPath, found: &mut Findings) {
             "put special characters in brackets, for example [*]",
         );
     }
+}
+
+/// What is wrong with a pattern that is a glob, but hardly the one that was meant: in `deny` it would deny nothing.
+fn slip(text: &str, glob: &str) -> Option<(&'static str, String)> {
+    if glob.trim() != glob {
+        return Some((
+            "begins or ends with a blank, which no name does",
+            "remove it".to_owned(),
+        ));
+    }
+    if glob.starts_with('!') {
+        return Some((
+            "begins with `!`, which negates nothing",
+            "put the glob without it into the other list".to_owned(),
+        ));
+    }
+    let (mark, rest) = text.split_once(':')?;
+    let word = mark.trim().to_ascii_lowercase();
+    let kind = KINDS
+        .iter()
+        .find(|kind| word.strip_suffix('s').unwrap_or(&word) == **kind)?;
+    // Not the scheme of a URI, nor a kind as it has to be.
+    let is_slip = mark != *kind && !rest.starts_with("//");
+    is_slip.then(|| {
+        (
+            "begins with no kind of object",
+            format!("write `{kind}:`; put `resource:` before a URI that begins so"),
+        )
+    })
 }
 
 pub(super) fn tenants(

@@ -35,12 +35,12 @@ pub(super) fn node(
     let root = KeyPath::root();
     let allowed_hosts = raw.allowed_hosts.unwrap_or_default();
     for (index, host) in allowed_hosts.iter().enumerate() {
-        if host.contains("://") || host.parse::<http::uri::Authority>().is_err() {
+        if host.contains("://") || !is_authority(host) {
             let at = root.key("allowed_hosts").index(index);
             found.refuse(
                 &at,
                 format!("{host:?} is not a host name"),
-                "write a name or name:port, without scheme and path",
+                "write a name or name:port, without scheme, path and wildcards",
             );
         }
     }
@@ -51,7 +51,7 @@ pub(super) fn node(
             found.refuse(
                 &at,
                 format!("{origin:?} is not an origin"),
-                "write scheme://host or scheme://host:port, without path",
+                "write scheme://host or scheme://host:port, without path and wildcards",
             );
         }
     }
@@ -156,9 +156,22 @@ fn is_origin(text: &str) -> bool {
             && scheme
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
-            && !authority.contains('@')
-            && authority.parse::<http::uri::Authority>().is_ok()
+            && is_authority(authority)
     })
+}
+
+/// Whether this is a host, with a port or without.
+fn is_authority(text: &str) -> bool {
+    let authority = text.parse::<http::uri::Authority>();
+    !text.contains(['@', '*']) && authority.is_ok_and(|authority| has_port_or_none(&authority))
+}
+
+/// Whether what stands behind the host, if anything does, is a port that can be connected to.
+pub(super) fn has_port_or_none(authority: &http::uri::Authority) -> bool {
+    let text = authority.as_str();
+    let behind_user = text.rsplit_once('@').map_or(text, |(_, rest)| rest);
+    let port = behind_user.strip_prefix(authority.host()).unwrap_or(text);
+    port.is_empty() || authority.port_u16().is_some_and(|port| port > 0)
 }
 
 pub(super) fn separator(raw: Option<String>, found: &mut Findings) -> String {
@@ -326,9 +339,17 @@ fn audit(raw: &raw::Audit, context: &Context<'_>, found: &mut Findings) -> Audit
     }
 }
 
+/// Whether a part of a log filter is a lone word that is no level. It would be a target: all others would be silenced.
+fn is_no_level(part: &str) -> bool {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let part = part.trim();
+    let is_word = !part.is_empty() && !part.contains(['=', '[', '{', ']', '}']);
+    is_word && !LEVELS.iter().any(|level| level.eq_ignore_ascii_case(part))
+}
+
 fn telemetry(raw: raw::Telemetry, found: &mut Findings) -> Telemetry {
     let log_filter = raw.filter.unwrap_or_else(|| "info".to_owned());
-    if EnvFilter::try_new(&log_filter).is_err() {
+    if EnvFilter::try_new(&log_filter).is_err() || log_filter.split(',').any(is_no_level) {
         found.refuse(
             &KeyPath::root().key("telemetry").key("filter"),
             format!("{log_filter:?} is not a log filter"),

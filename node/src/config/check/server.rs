@@ -8,7 +8,7 @@ use http::{HeaderName, HeaderValue, Uri};
 use lockgate_proto::id::ServerName;
 use secrecy::SecretString;
 
-use super::node::{not_above, time};
+use super::node::{has_port_or_none, not_above, time};
 use super::{Context, Findings, address};
 use crate::config::checked::{
     Balance, Breaker, Endpoint, EraChoice, Health, HttpTransport, Retry, Scope, Server, ToolRule,
@@ -276,6 +276,14 @@ fn url(text: &str, at: &KeyPath, context: &Context<'_>, found: &mut Findings) ->
         );
         return None;
     };
+    if !has_port_or_none(authority) {
+        found.refuse(
+            at,
+            format!("{text:?} has no port behind its colon"),
+            "write a number from 1 to 65535 there, or leave the colon out for that of the scheme",
+        );
+        return None;
+    }
     if authority.as_str().contains('@') {
         found.refuse(
             at,

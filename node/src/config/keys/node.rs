@@ -400,13 +400,13 @@ const ROLE: &[Key] = &[
         "allow",
         List(&Text),
         "[]",
-        "Globs over tool and prompt names (with prefix), resource URIs and method names. `tool:`, `prompt:`, `resource:` or `method:` in front narrows a glob to that kind.",
+        "Globs over tool and prompt names (with prefix), resource URIs and method names. `tool:`, `prompt:`, `resource:` or `method:` in front narrows a glob to that kind. The methods of MCP ask for no grant of their own.",
     ),
     with(
         "deny",
         List(&Text),
         "[]",
-        "Same form. `deny` wins over `allow`.",
+        "Same form. `deny` wins over `allow`. `method:` in front denies a method of MCP, too, whatever it is about: `method:completion/complete`, `method:*/list`; but not `initialize`, `server/discover` and `ping`.",
     ),
 ];
 
@@ -428,7 +428,7 @@ const QUOTA: &[Key] = &[
     required(
         "per",
         Choice(&["tenant", "principal", "server", "tool"]),
-        "What is counted apart. `tool` counts `tools/call` by the name that clients see, the others every request that goes to a server.",
+        "What is counted apart. `tool` counts `tools/call` by the name that clients see, the others every request that goes to a server. Callers without a tenant count as one.",
     ),
     key(
         "requests",

@@ -187,7 +187,12 @@ impl Shape {
                 entry.value.value = Value::Map(Vec::new());
                 self.value(&mut entry.value, kind, here)
             }
-            (Value::Null, _) => Ok(()),
+            (Value::Null, Kind::Named(_) | Kind::Free(_)) => Ok(()),
+            // It would be as if the key were not there, which may be the widest of all values.
+            (Value::Null, _) => Err(Wrong::new(
+                "there is no value behind this key",
+                "write one, or remove the key",
+            )),
             _ => self.value(&mut entry.value, kind, here),
         }
     }

@@ -199,10 +199,37 @@ fn ports_and_audit_targets_differ() {
     ), @r#"
     lockgate.yaml:2: admin.listen: port 80 is taken by `listen`; give one of the two another port
     lockgate.yaml:3: audit.output: `output` and `file` are both there; keep one of them
-    lockgate.yaml:4: allowed_hosts[0]: "http://x" is not a host name; write a name or name:port, without scheme and path
-    lockgate.yaml:5: allowed_origins[0]: "x.example" is not an origin; write scheme://host or scheme://host:port, without path
-    lockgate.yaml:5: allowed_origins[1]: "https://x.example/path" is not an origin; write scheme://host or scheme://host:port, without path
+    lockgate.yaml:4: allowed_hosts[0]: "http://x" is not a host name; write a name or name:port, without scheme, path and wildcards
+    lockgate.yaml:5: allowed_origins[0]: "x.example" is not an origin; write scheme://host or scheme://host:port, without path and wildcards
+    lockgate.yaml:5: allowed_origins[1]: "https://x.example/path" is not an origin; write scheme://host or scheme://host:port, without path and wildcards
     lockgate.yaml:6: telemetry.filter: "a=b=c" is not a log filter; write a level, or target=level pairs with commas, for example info,lockgate_node::upstream=debug
+    "#);
+}
+
+#[test]
+fn what_would_widen_or_silence_without_a_word_is_refused() {
+    insta::assert_snapshot!(refused(
+        "allowed_hosts: ['*', 'a:99999']\nallowed_origins: ['https://*.a']\ntelemetry: { filter: infoo }\n\
+         servers:\n  a: { url: 'http://a:99999/mcp' }\n  b: { url: 'http://a:/mcp' }\n  c: { url: 'http://a/mcp', timeout: }\n\
+         tenants:\n  t:\n    servers:\n"
+    ), @r#"
+    lockgate.yaml:1: allowed_hosts[0]: "*" is not a host name; write a name or name:port, without scheme, path and wildcards
+    lockgate.yaml:1: allowed_hosts[1]: "a:99999" is not a host name; write a name or name:port, without scheme, path and wildcards
+    lockgate.yaml:2: allowed_origins[0]: "https://*.a" is not an origin; write scheme://host or scheme://host:port, without path and wildcards
+    lockgate.yaml:3: telemetry.filter: "infoo" is not a log filter; write a level, or target=level pairs with commas, for example info,lockgate_node::upstream=debug
+    lockgate.yaml:5: servers.a.url: "http://a:99999/mcp" has no port behind its colon; write a number from 1 to 65535 there, or leave the colon out for that of the scheme
+    lockgate.yaml:6: servers.b.url: "http://a:/mcp" has no port behind its colon; write a number from 1 to 65535 there, or leave the colon out for that of the scheme
+    lockgate.yaml:7: servers.c.timeout: there is no value behind this key; write one, or remove the key
+    lockgate.yaml:10: tenants.t.servers: there is no value behind this key; write one, or remove the key
+    "#);
+    insta::assert_snapshot!(refused(
+        "roles: { r: { deny: ['tools:a', 'Tool:a', ' a', 'tool: a', '!a', 'tools://a', 'resource:tools:a'] } }\n"
+    ), @r#"
+    lockgate.yaml:1: roles.r.deny[0]: "tools:a" begins with no kind of object; write `tool:`; put `resource:` before a URI that begins so
+    lockgate.yaml:1: roles.r.deny[1]: "Tool:a" begins with no kind of object; write `tool:`; put `resource:` before a URI that begins so
+    lockgate.yaml:1: roles.r.deny[2]: " a" begins or ends with a blank, which no name does; remove it
+    lockgate.yaml:1: roles.r.deny[3]: "tool: a" begins or ends with a blank, which no name does; remove it
+    lockgate.yaml:1: roles.r.deny[4]: "!a" begins with `!`, which negates nothing; put the glob without it into the other list
     "#);
 }
 
