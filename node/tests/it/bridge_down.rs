@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::Sender;
 
 use crate::audit_tail::metric;
-use crate::support::{ANN, Answer, BOB, Client, Gateway, Push, Upstream, eventually};
+use crate::support::{ANN, Answer, BOB, Client, DEMO, Gateway, Push, Upstream, eventually};
 
 pub(crate) const SESSION_ONLY: &str = ", era: session";
 pub(crate) const ELICIT: &str = r#"{"jsonrpc":"2.0","id":1,"method":"elicitation/create","params":{"_meta":{"k":1},"mode":"form","message":"who?","requestedSchema":{"type":"object","properties":{}}}}"#;
@@ -398,5 +398,42 @@ async fn lists_follow_the_capabilities_that_a_request_declares() {
     assert_eq!(known.message().await["result"]["resultType"], "complete");
     let unknown = client.ask(json!({}), "tools/call", params).await;
     assert_eq!(code(unknown).await, (400, -32602));
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn calls_of_a_caller_who_can_be_asked_run_at_once() {
+    const CHILDREN_MAX: usize = 16;
+    let session_only = "args: [demo-server], era: session, timeout: 3s }";
+    let servers = DEMO.replace("args: [demo-server] }", session_only);
+    let gateway = Gateway::start(&servers).await;
+    let client = gateway.client();
+    // Each says so often that it goes on that the server is never silent for too long.
+    let params = json!({"name": "demo_countdown", "arguments": {"steps": 100_000, "pause_ms": 100},
+        "_meta": {"progressToken": "p"}});
+    let mut running = Vec::new();
+    while running.len() < CHILDREN_MAX {
+        let answer = client.ask(forms(), "tools/call", params.clone()).await;
+        let mut events = answer.events();
+        let first = events.message().await.unwrap().json();
+        assert_eq!(first["params"]["progress"], 1, "{first}");
+        running.push(events);
+    }
+    let echo = json!({"name": "demo_echo", "arguments": {"message": "here"}});
+    let full = client.ask(forms(), "tools/call", echo.clone()).await;
+    let full = full.message().await;
+    assert_eq!(
+        full["error"]["message"], "server `demo` has 16 sessions of this caller, its limit",
+        "{full}"
+    );
+    assert_eq!(full["error"]["data"]["outcome"], "not_sent");
+    running.pop();
+    let next = client
+        .ask(forms(), "tools/call", echo)
+        .await
+        .message()
+        .await;
+    assert_eq!(next["result"]["content"][0]["text"], "here", "{next}");
+    drop(running);
     gateway.stop().await;
 }

@@ -1,11 +1,13 @@
 //! The session for a request, and the request's turn there.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::future::select_all;
 use lockgate_proto::mcp::Revision;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::config::{Scope, Transport};
 use crate::error::UpstreamError;
@@ -19,15 +21,20 @@ use super::bridge::Bridge;
 use super::hold::Hold;
 use super::key::Key;
 use super::owned::{Manner, Owned, Turned};
-use super::registry::NoSlot;
+use super::registry::{Bound, Found, LANES_MAX, NoSlot};
 use super::sweep::{close_all, give_up};
 use super::turn::Envelope;
 
-/// Sessions that one caller has at a server which can put one question at a time: one for each call that waits for
-/// its client, and one for the calls that run.
-const LANES_MAX: u8 = 16;
 /// Longest wait for the stream on which a new session is asked.
 const FOLLOW_WAIT: Duration = Duration::from_secs(1);
+/// How long a call waits for one that runs before it gets a session beside it: short calls share one, which costs a
+/// stdio server no other child.
+const SHARE_WAIT: Duration = Duration::from_millis(100);
+/// How often a call that waits for others looks for sessions that were opened meanwhile.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// All that a caller can have are in use.
+const LANES_FULL: Bound = (LANES_MAX as usize, "sessions of this caller");
 
 impl Bridge {
     /// The session for a request, and the request's turn there.
@@ -40,27 +47,75 @@ impl Bridge {
     ) -> Result<Hold, UpstreamError> {
         let capabilities = self.registry.spelling(envelope.capabilities);
         let key = Key::new(owner, capabilities);
-        for lane in 0..LANES_MAX {
-            let owned = self
-                .owned(shared, key.in_lane(lane), envelope.client_info)
-                .await?;
+        let owned = self.owned(shared, &key, envelope.client_info).await?;
+        if !takes_turn {
             owned.touch();
-            if !takes_turn {
-                return Ok(Hold::new(owned, None));
+            return Ok(Hold::new(owned, None));
+        }
+        match hold_of(&owned) {
+            Some(hold) => Ok(hold),
+            None => self.hold_beside(shared, &key, envelope.client_info).await,
+        }
+    }
+
+    /// The session of whichever call ends first, or one beside them, where each can do one call at a time.
+    async fn hold_beside(
+        &self,
+        shared: &Arc<Shared>,
+        key: &Key,
+        client_info: Option<&str>,
+    ) -> Result<Hold, UpstreamError> {
+        let until = Instant::now() + shared.settings.timeout;
+        let mut may_share = true;
+        // Why there is no session beside those that there are.
+        let mut refused = None;
+        loop {
+            let lanes = self.registry.lanes(key);
+            // Before the look, so that no call can begin to wait for its client in between unseen.
+            let news: Vec<_> = lanes.iter().map(|owned| owned.news()).collect();
+            let held = lanes.iter().find_map(hold_of);
+            if let Some(hold) = held {
+                return Ok(hold);
             }
-            let limit = shared.settings.timeout;
-            let turned = match owned.has_turns() {
-                false => Turned::Go(None),
-                true => timeout(limit, owned.turn())
-                    .await
-                    .map_err(|_elapsed| at_limit(shared))?,
+            let all_parked = lanes.iter().all(|owned| owned.is_parked());
+            if all_parked && lanes.len() == usize::from(LANES_MAX) {
+                return self.hold_in_place_of_oldest(shared, key).await;
+            }
+            let is_to_open = refused.is_none() && (all_parked || !may_share);
+            let free = is_to_open.then(|| self.registry.free_lane(key)).flatten();
+            if let Some(free) = free {
+                match self.owned_in(shared, free, client_info).await {
+                    Ok(owned) => match hold_of(&owned) {
+                        Some(hold) => return Ok(hold),
+                        None => continue,
+                    },
+                    // The caller's other sessions are well, and one of their calls may end in time.
+                    Err(why) if !all_parked => refused = Some(why),
+                    Err(why) => return Err(why),
+                }
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(refused.unwrap_or_else(|| at_limit(shared, LANES_FULL)));
+            }
+            let longest = if may_share { SHARE_WAIT } else { LOOK_INTERVAL };
+            let turn = lanes.iter().zip(news);
+            let turn = turn.map(|(owned, news)| Box::pin(owned.turn_or(news)));
+            let turn = async {
+                match lanes.is_empty() {
+                    // All are being opened.
+                    true => pending().await,
+                    false => select_all(turn).await,
+                }
             };
-            match turned {
-                Turned::Go(turn) => return Ok(Hold::new(owned, turn)),
-                Turned::Parked => {}
+            match timeout(longest.min(left), turn).await {
+                Ok((Some(turn), at, _)) => {
+                    return Ok(Hold::new(Arc::clone(&lanes[at]), Some(turn)));
+                }
+                Ok((None, ..)) => {}
+                Err(_elapsed) => may_share = false,
             }
         }
-        self.hold_in_place_of_oldest(shared, &key).await
     }
 
     /// Every session of the caller waits for an answer: the question that was asked first is given up.
@@ -69,12 +124,13 @@ impl Bridge {
         shared: &Arc<Shared>,
         key: &Key,
     ) -> Result<Hold, UpstreamError> {
-        let oldest = self.shelf.oldest_of(key).ok_or_else(|| at_limit(shared))?;
+        let oldest = self.shelf.oldest_of(key);
+        let oldest = oldest.ok_or_else(|| at_limit(shared, LANES_FULL))?;
         let owned = Arc::clone(&oldest.line.hold.owned);
         give_up(vec![oldest], "the client went on to other calls");
         match timeout(shared.settings.timeout, owned.turn()).await {
             Ok(Turned::Go(turn)) => Ok(Hold::new(owned, turn)),
-            Ok(Turned::Parked) | Err(_) => Err(at_limit(shared)),
+            Ok(Turned::Parked) | Err(_) => Err(at_limit(shared, LANES_FULL)),
         }
     }
 
@@ -82,12 +138,23 @@ impl Bridge {
     async fn owned(
         &self,
         shared: &Arc<Shared>,
-        key: Key,
+        key: &Key,
         client_info: Option<&str>,
     ) -> Result<Arc<Owned>, UpstreamError> {
-        let found = self.registry.slot(&key);
-        let (slot, evicted) = found.map_err(|why| match why {
-            NoSlot::Full => at_limit(shared),
+        let found = self.registry.slot(key);
+        self.owned_in(shared, found.map(|found| (key.clone(), found)), client_info)
+            .await
+    }
+
+    /// The session of a place that was found for it.
+    async fn owned_in(
+        &self,
+        shared: &Arc<Shared>,
+        found: Result<(Key, Found), NoSlot>,
+        client_info: Option<&str>,
+    ) -> Result<Arc<Owned>, UpstreamError> {
+        let (key, (slot, evicted)) = found.map_err(|why| match why {
+            NoSlot::Full(bound) => at_limit(shared, bound),
             NoSlot::Ended => dispatch::gone(shared),
         })?;
         close_all(evicted);
@@ -153,10 +220,20 @@ impl Bridge {
     }
 }
 
-fn at_limit(shared: &Shared) -> UpstreamError {
+/// The session, if its turn is free, or it takes none.
+fn hold_of(owned: &Arc<Owned>) -> Option<Hold> {
+    let turn = match owned.has_turns() {
+        true => Some(owned.try_turn()?),
+        false => None,
+    };
+    owned.touch();
+    Some(Hold::new(Arc::clone(owned), turn))
+}
+
+fn at_limit(shared: &Shared, (limit, what): Bound) -> UpstreamError {
     UpstreamError::AtLimit {
         server: shared.settings.name.clone(),
-        limit: usize::from(LANES_MAX),
-        what: "sessions of this caller",
+        limit,
+        what,
     }
 }

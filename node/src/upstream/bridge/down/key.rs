@@ -39,6 +39,11 @@ impl Key {
         }
     }
 
+    /// Whether it is of the first lane.
+    pub(super) fn is_first(&self) -> bool {
+        self.lane == 0
+    }
+
     /// Who owns it.
     pub(super) fn owner(&self) -> Owner<'_> {
         Owner {

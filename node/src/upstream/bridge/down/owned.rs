@@ -7,6 +7,7 @@ use std::time::Duration;
 use lockgate_proto::jsonrpc::{Frame, Kind, encode_str, find, find_path};
 use lockgate_proto::mcp::method;
 use parking_lot::Mutex;
+use tokio::sync::futures::Notified;
 use tokio::sync::{Mutex as AsyncMutex, Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::DropGuard;
@@ -143,6 +144,33 @@ impl Owned {
         self.account.lock().asks_in_place
     }
 
+    /// The call's turn, if it is free.
+    pub(super) fn try_turn(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.turns.free).try_acquire_owned().ok()
+    }
+
+    /// Whether the call that has the turn waits for its client.
+    pub(super) fn is_parked(&self) -> bool {
+        self.turns.parked.load(Ordering::Acquire)
+    }
+
+    /// Tells that the call that has the turn has come to wait for its client, or does so no more.
+    pub(super) fn news(&self) -> Notified<'_> {
+        self.turns.news.notified()
+    }
+
+    /// Waits for the call's turn, or until there is `news`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub(super) async fn turn_or(&self, news: Notified<'_>) -> Option<OwnedSemaphorePermit> {
+        tokio::select! {
+            permit = Arc::clone(&self.turns.free).acquire_owned() => permit.ok(),
+            () = news => None,
+        }
+    }
+
     /// Waits for the call's turn.
     ///
     /// # Cancel safety
@@ -154,10 +182,10 @@ impl Owned {
             let mut news = std::pin::pin!(turns.news.notified());
             // Registered before the look, so that a call cannot park in between unseen.
             news.as_mut().enable();
-            if let Ok(permit) = Arc::clone(&turns.free).try_acquire_owned() {
+            if let Some(permit) = self.try_turn() {
                 return Turned::Go(Some(permit));
             }
-            if turns.parked.load(Ordering::Acquire) {
+            if self.is_parked() {
                 return Turned::Parked;
             }
             tokio::select! {

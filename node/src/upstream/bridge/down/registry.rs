@@ -22,6 +22,12 @@ const IDLE_MS_MAX: u64 = 1_800_000;
 const SESSIONS_MAX: usize = 4_096;
 /// Owned sessions of one caller at one server: as many sets of capabilities, or of lanes, are in use.
 const SESSIONS_OWNER_MAX: usize = 64;
+/// Sessions that one caller has at a server which can put one question at a time: one for each call that runs, or that
+/// waits for its client.
+pub(super) const LANES_MAX: u8 = 16;
+/// One beside a caller's first that nobody uses is kept this long: it was opened for calls at once, and what a call leaves
+/// in it the next one does not find. In milliseconds.
+const IDLE_BESIDE_MS_MAX: u64 = 60_000;
 /// Spellings of capabilities that are remembered.
 const SPELLINGS_MAX: usize = 1_024;
 
@@ -38,11 +44,17 @@ pub(super) struct Registry {
     pub(super) has_asked_apart: Arc<AtomicBool>,
 }
 
+/// How many there may be, and of what.
+pub(super) type Bound = (usize, &'static str);
+
+/// A place, and the session that has to be closed for it.
+pub(super) type Found = (Arc<Slot>, Option<Arc<Owned>>);
+
 /// Why there is no place for a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NoSlot {
     /// All are in use.
-    Full,
+    Full(Bound),
     /// The server has ended.
     Ended,
 }
@@ -85,9 +97,38 @@ impl Registry {
     /// # Errors
     ///
     /// See [`NoSlot`].
-    pub(super) fn slot(&self, key: &Key) -> Result<(Arc<Slot>, Option<Arc<Owned>>), NoSlot> {
+    pub(super) fn slot(&self, key: &Key) -> Result<Found, NoSlot> {
         let mut slots = self.slots.lock();
-        let slots = slots.as_mut().ok_or(NoSlot::Ended)?;
+        self.place(slots.as_mut().ok_or(NoSlot::Ended)?, key)
+    }
+
+    /// A place beside the sessions that the caller of `key` has, which nobody opens yet. `None` where there are as many as
+    /// there may be.
+    pub(super) fn free_lane(&self, key: &Key) -> Option<Result<(Key, Found), NoSlot>> {
+        let mut slots = self.slots.lock();
+        let Some(slots) = slots.as_mut() else {
+            return Some(Err(NoSlot::Ended));
+        };
+        let mut lanes = (0..LANES_MAX).map(|lane| key.in_lane(lane));
+        let free = lanes.find(|key| match slots.get(key) {
+            // One that could not be opened is free for the next attempt.
+            Some(slot) => slot.cell.get().is_none() && Arc::strong_count(slot) == 1,
+            None => true,
+        })?;
+        let found = self.place(slots, &free);
+        Some(found.map(|found| (free, found)))
+    }
+
+    /// The sessions that the caller of `key` has, as far as they are open.
+    pub(super) fn lanes(&self, key: &Key) -> Vec<Arc<Owned>> {
+        let slots = self.slots.lock();
+        let lanes = (0..LANES_MAX).map(|lane| key.in_lane(lane));
+        lanes
+            .filter_map(|key| slots.as_ref()?.get(&key)?.cell.get().cloned())
+            .collect()
+    }
+
+    fn place(&self, slots: &mut HashMap<Key, Arc<Slot>>, key: &Key) -> Result<Found, NoSlot> {
         if let Some(slot) = slots.get(key) {
             return Ok((Arc::clone(slot), None));
         }
@@ -99,7 +140,12 @@ impl Registry {
                 (n_mine < SESSIONS_OWNER_MAX || is_mine(other)) && slot.is_unused()
             });
             let oldest = candidates.min_by_key(|(_, slot)| slot.used_ms());
-            let oldest = oldest.map(|(key, _)| key.clone()).ok_or(NoSlot::Full)?;
+            let full = match n_mine < SESSIONS_OWNER_MAX {
+                true => (SESSIONS_MAX, "sessions of callers"),
+                false => (SESSIONS_OWNER_MAX, "sessions of this caller"),
+            };
+            let oldest = oldest.map(|(key, _)| key.clone());
+            let oldest = oldest.ok_or(NoSlot::Full(full))?;
             evicted = slots
                 .remove(&oldest)
                 .and_then(|slot| slot.cell.get().cloned());
@@ -126,12 +172,17 @@ impl Registry {
     pub(super) fn idle(&self) -> Vec<Arc<Owned>> {
         let now_ms = self.clock.now_ms();
         let idle_ms = |slot: &Slot| now_ms.saturating_sub(slot.used_ms());
-        let is_over = |slot: &Arc<Slot>| slot.is_unused() && idle_ms(slot) >= IDLE_MS_MAX;
+        let kept_ms = |key: &Key| match key.is_first() {
+            true => IDLE_MS_MAX,
+            false => IDLE_BESIDE_MS_MAX,
+        };
+        let is_over =
+            |key: &Key, slot: &Arc<Slot>| slot.is_unused() && idle_ms(slot) >= kept_ms(key);
         let mut slots = self.slots.lock();
         let Some(slots) = slots.as_mut() else {
             return Vec::new();
         };
-        let over = slots.extract_if(|_, slot| is_over(slot));
+        let over = slots.extract_if(|key, slot| is_over(key, slot));
         over.filter_map(|(_, slot)| slot.cell.get().cloned())
             .collect()
     }
@@ -258,6 +309,30 @@ mod tests {
         assert_eq!(registry.slot(&key).err(), Some(NoSlot::Ended));
         assert!(registry.has_ended());
         assert!(registry.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_free_lane_is_one_that_nobody_opens() {
+        let registry = Registry::new(Clock::set_to(0));
+        let principal = Principal::new("ann");
+        let owner = Owner {
+            tenant: None,
+            principal: &principal,
+            scoped: false,
+        };
+        let key = Key::new(&owner, registry.spelling("{}"));
+        let free = || registry.free_lane(&key).map(Result::unwrap);
+        let mut opening = Vec::new();
+        for lane in 0..LANES_MAX {
+            let found = free().unwrap();
+            assert!(found.0 == key.in_lane(lane), "{lane}");
+            opening.push(found);
+        }
+        assert!(free().is_none());
+        // Whoever opened it has failed.
+        drop(opening.remove(3));
+        assert!(free().unwrap().0 == key.in_lane(3));
+        assert!(registry.lanes(&key).is_empty(), "none is open");
     }
 
     #[tokio::test]
