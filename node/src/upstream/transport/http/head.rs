@@ -15,6 +15,9 @@ pub(super) const HEAD_BYTES_MAX: usize = 64 << 10;
 /// Most headers of a response, as in hyper.
 const HEADERS_MAX: usize = 100;
 
+/// As much of a `Content-Encoding` is shown. Its registered names are shorter.
+const CODING_BYTES_MAX: usize = 32;
+
 /// Kind of body by `Content-Type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Media {
@@ -35,6 +38,8 @@ pub(super) struct Head {
     pub(super) media: Media,
     /// `Mcp-Session-Id`, with memory of its own: a session would keep the connection's read buffer alive.
     pub(super) session_id: Option<HeaderValue>,
+    /// `Content-Encoding`, if the body is not plain.
+    pub(super) coding: Option<Box<str>>,
     /// How long the server keeps the connection, if it says so.
     pub(super) keep_alive: Option<Duration>,
     /// Whether the connection takes another request after this one.
@@ -90,6 +95,7 @@ pub(super) fn parse(text: &[u8]) -> Result<Parsed, &'static str> {
         status,
         media: notes.media.unwrap_or(Media::Unnamed),
         session_id: notes.session_id,
+        coding: notes.coding,
         keep_alive: notes.keep_alive,
         is_last: notes.closes || (is_http_10 && !notes.stays) || body.is_until_close(),
     };
@@ -109,6 +115,7 @@ fn describe(error: httparse::Error) -> &'static str {
 struct Notes {
     media: Option<Media>,
     session_id: Option<HeaderValue>,
+    coding: Option<Box<str>>,
     keep_alive: Option<Duration>,
     length: Option<u64>,
     encoding: Option<Encoding>,
@@ -151,6 +158,7 @@ impl Notes {
                 let id = HeaderValue::from_bytes(value);
                 self.session_id = Some(id.map_err(|_| "the session id is no header value")?);
             }
+            16 if is("content-encoding") => self.coding = coding(value),
             17 if is("transfer-encoding") => {
                 let last = value
                     .rsplit(|&byte| byte == b',')
@@ -209,6 +217,16 @@ fn media(value: &[u8]) -> Media {
     } else {
         Media::Other
     }
+}
+
+/// A `Content-Encoding` that changes the body, as far as it is shown to people.
+fn coding(value: &[u8]) -> Option<Box<str>> {
+    let value = value.trim_ascii();
+    if value.is_empty() || value.eq_ignore_ascii_case(b"identity") {
+        return None;
+    }
+    let value = value.get(..CODING_BYTES_MAX).unwrap_or(value);
+    Some(String::from_utf8_lossy(value).into())
 }
 
 /// `timeout` of a `Keep-Alive` value such as `timeout=5, max=100`.
@@ -368,6 +386,11 @@ mod tests {
         assert_eq!(head.session_id.unwrap(), "s1");
         assert_eq!(head.keep_alive, Some(Duration::from_secs(5)));
         assert_eq!(whole("").0.media, Media::Unnamed);
+        assert_eq!(head.coding, None);
+        let coding = |value: &str| whole(&format!("Content-Encoding: {value}\r\n")).0.coding;
+        assert_eq!(coding("gzip").as_deref(), Some("gzip"));
+        assert_eq!(coding("Identity"), None);
+        assert_eq!(coding(&"x".repeat(99)).unwrap().len(), CODING_BYTES_MAX);
         assert_eq!(
             whole("content-type: APPLICATION/json\r\n").0.media,
             Media::Json

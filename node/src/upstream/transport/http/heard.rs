@@ -47,12 +47,19 @@ impl Heard {
         limits: &Limits,
         blame: &Blame,
     ) -> Result<Self, UpstreamError> {
+        let is_accepted = matches!(head.status.as_u16(), 202 | 204);
+        if let Some(coding) = head
+            .coding
+            .filter(|_| head.status.is_success() && !is_accepted)
+        {
+            return Err(blame.garbage(format_args!(
+                "its answer is compressed ({coding}), which it was asked not to do"
+            )));
+        }
         let body = match (head.status.is_success(), head.media) {
             (true, Media::Events) => Content::Events(exchange),
             // Accepted, with nothing to say: a body, such as a framework's "Accepted", is no message.
-            (true, _) if matches!(head.status.as_u16(), 202 | 204) => {
-                Box::pin(discard(exchange)).await
-            }
+            (true, _) if is_accepted => Box::pin(discard(exchange)).await,
             (true, media) => promised(exchange, media, limits, blame).await?,
             (false, Media::Json) => Box::pin(refusal(exchange, limits)).await,
             (false, _) => Box::pin(discard(exchange)).await,

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::Uri;
 use http::header::{
-    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, HeaderValue,
-    TRANSFER_ENCODING, USER_AGENT,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST,
+    HeaderName, HeaderValue, TRANSFER_ENCODING, USER_AGENT,
 };
 use http::uri::PathAndQuery;
 use lockgate_proto::mcp::headers;
@@ -51,6 +51,9 @@ impl Template {
         let own = [
             (HOST, host(url)?),
             (ACCEPT, ACCEPT_BOTH),
+            // Without it a server may take any coding for welcome (RFC 9110, section 12.5.3). Plain text needs neither
+            // time nor a bound of its own, and its bytes are passed on as they are.
+            (ACCEPT_ENCODING, HeaderValue::from_static("identity")),
             (CONTENT_TYPE, HeaderValue::from_static("application/json")),
             (USER_AGENT, agent),
         ];
@@ -241,7 +244,7 @@ mod tests {
         ];
         let request = template(&[]).post(&more, &Bytes::from_static(b"{}"));
         let expected = format!(
-            "POST /a?b=c HTTP/1.1\r\nhost: h:1\r\naccept: application/json, text/event-stream\r\ncontent-type: application/json\r\n{AGENT}mcp-method: x\r\ncontent-length: 2\r\n\r\n{{}}"
+            "POST /a?b=c HTTP/1.1\r\nhost: h:1\r\naccept: application/json, text/event-stream\r\naccept-encoding: identity\r\ncontent-type: application/json\r\n{AGENT}mcp-method: x\r\ncontent-length: 2\r\n\r\n{{}}"
         );
         assert_eq!(text(&request), expected);
     }
@@ -250,13 +253,15 @@ mod tests {
     fn requests_without_a_body_name_no_type() {
         let template = template(&[("accept", "x"), ("x-key", "s")]);
         let template = template.with(SESSION_ID, HeaderValue::from_static("1"));
-        let tail = format!("{AGENT}x-key: s\r\nmcp-session-id: 1\r\n");
+        let tail = format!("accept-encoding: identity\r\n{AGENT}x-key: s\r\nmcp-session-id: 1\r\n");
         let id = HeaderValue::from_static("e7");
         let expected = format!(
             "GET /a?b=c HTTP/1.1\r\nhost: h:1\r\n{tail}accept: text/event-stream\r\nlast-event-id: e7\r\n\r\n"
         );
         assert_eq!(text(&template.get(Some(&id))), expected);
-        let tail = format!("{AGENT}accept: x\r\nx-key: s\r\nmcp-session-id: 1\r\n");
+        let tail = format!(
+            "accept-encoding: identity\r\n{AGENT}accept: x\r\nx-key: s\r\nmcp-session-id: 1\r\n"
+        );
         let expected = format!("DELETE /a?b=c HTTP/1.1\r\nhost: h:1\r\n{tail}\r\n");
         assert_eq!(text(&template.delete()), expected);
     }

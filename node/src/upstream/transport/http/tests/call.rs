@@ -123,6 +123,30 @@ async fn html_is_garbage() {
 }
 
 #[tokio::test]
+async fn a_compressed_answer_is_refused_by_its_name() {
+    for media in ["application/json", "text/event-stream"] {
+        let server = Server::start(move |_| async move {
+            let mut answer = json(200, "\u{1f}\u{8b}\u{8}");
+            let headers = answer.headers_mut();
+            headers.insert("content-type", HeaderValue::from_static(media));
+            headers.insert("content-encoding", HeaderValue::from_static("gzip"));
+            answer
+        })
+        .await;
+        let error = endpoint(&server.url())
+            .call(&tool_call(1))
+            .await
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "server `fake` sent something that is not MCP: its answer is compressed (gzip), which it was asked not to do"
+        );
+        let seen = server.log.lock()[0].clone();
+        assert_eq!(seen.header("accept-encoding"), Some("identity"));
+    }
+}
+
+#[tokio::test]
 async fn broken_json_is_garbage() {
     let error = error_of(200, "application/json", r#"{"jsonrpc":"2.0","id":1,"#).await;
     assert!(matches!(error, UpstreamError::Garbage { .. }), "{error:?}");
