@@ -62,6 +62,7 @@ fn unusable(parts: &Parts, server: &DynamicServer) -> Status {
         last_error_secs_ago: None,
         session_catalog: None,
         stateless_catalog: None,
+        flaws: Vec::new(),
     }
 }
 

@@ -58,7 +58,13 @@ fn check(status: &Status) -> Check {
         counted(catalog.templates, "template"),
     ];
     let detail = detail.join(", ");
-    Check::new(name, Verdict::Good, detail, "")
+    if status.flaws.is_empty() {
+        return Check::new(name, Verdict::Good, detail, "");
+    }
+    let flaws = status.flaws.join("; ");
+    let remedy =
+        "tell whoever wrote the server: clients that reach it directly may refuse its whole list";
+    Check::new(name, Verdict::Warning, format!("{detail}; {flaws}"), remedy)
 }
 
 fn remedy(status: &Status) -> &'static str {

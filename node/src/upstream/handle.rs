@@ -1,5 +1,6 @@
 //! Typed handle: all that other modules see of a server.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -97,6 +98,10 @@ impl UpstreamHandle {
         });
         let last_error = published.last_error.as_ref();
         let catalog = |era| published.catalog(era).map(|catalog| (&**catalog).into());
+        let native = published.session.iter().chain(&published.stateless);
+        let flaws = native.flat_map(|catalog| catalog.flaws()).map(str::to_owned);
+        // A server of both eras lists the same in both.
+        let flaws: BTreeSet<String> = flaws.collect();
         Arc::new(Status {
             name: shared.settings.name.clone(),
             up,
@@ -118,6 +123,7 @@ impl UpstreamHandle {
             last_error_secs_ago: last_error.map(|error| error.at.elapsed().as_secs()),
             session_catalog: catalog(Era::Session),
             stateless_catalog: catalog(Era::Stateless),
+            flaws: flaws.into_iter().collect(),
         })
     }
 

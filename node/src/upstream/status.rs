@@ -16,7 +16,8 @@ use super::catalog::Catalog;
 ///  "endpoints":[{"address":"http://127.0.0.1:8001/mcp","transport":"http","healthy":true,"breaker":"closed",
 ///                "retry_after_secs":null,"in_flight":3}],
 ///  "in_flight":3,"children":0,"last_error":null,"last_error_secs_ago":null,
-///  "session_catalog":{"tools":40,"prompts":2,"resources":0,"templates":1,"bytes":61234},"stateless_catalog":null}
+///  "session_catalog":{"tools":40,"prompts":2,"resources":0,"templates":1,"bytes":61234},"stateless_catalog":null,
+///  "flaws":["mended in `tools/list`: `inputSchema` of `t`"]}
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Status {
@@ -42,6 +43,8 @@ pub struct Status {
     pub session_catalog: Option<CatalogStatus>,
     /// What it offers to clients of the stateless era.
     pub stateless_catalog: Option<CatalogStatus>,
+    /// What was wrong with entries of its lists, which were mended or left out; the first ten of each list.
+    pub flaws: Vec<String>,
 }
 
 /// Which eras a server speaks; null while not known.

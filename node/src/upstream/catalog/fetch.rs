@@ -12,6 +12,7 @@ use tracing::warn;
 use crate::error::UpstreamError;
 use crate::upstream::own_request;
 
+use super::fit::fit;
 use super::item::Unfit;
 use super::{Catalog, Item, List, ListKind, ServerInfo, share};
 
@@ -19,6 +20,10 @@ use super::{Catalog, Item, List, ListKind, ServerInfo, share};
 const PAGES_MAX: usize = 1_000;
 /// Items of one list that are kept. Ten times the largest server seen in the field.
 const ITEMS_MAX: usize = 50_000;
+/// Flaws of one list that are kept.
+const FLAWS_MAX: usize = 10;
+/// As far as one of them is kept.
+const FLAW_BYTES_MAX: usize = 400;
 /// Bytes of one list that are kept.
 const BYTES_MAX: usize = 64 << 20;
 
@@ -30,7 +35,8 @@ pub trait Ask {
 
 /// Fetches all lists that `introduction` (a raw `InitializeResult` or `DiscoverResult`) names the capability of.
 ///
-/// A list that the server refuses (a JSON-RPC error) counts as empty, and so does what it lists without a name.
+/// A list that the server refuses (a JSON-RPC error) counts as empty, and so does what it lists without a name, or in a
+/// form for which clients would refuse all that is listed beside it.
 ///
 /// # Errors
 ///
@@ -78,7 +84,7 @@ async fn fetch_list(
     era: Era,
     hints: &mut Hints,
 ) -> Result<List, UpstreamError> {
-    let (mut items, mut unfit) = (Vec::new(), Vec::new());
+    let mut read = Read::default();
     let mut bytes = 0;
     let mut cursor: Option<String> = None;
     for _page in 0..PAGES_MAX {
@@ -99,24 +105,24 @@ async fn fetch_list(
         };
         hints.add(result);
         bytes += result.len();
-        read_page(kind, era, answer.bytes(), result, (&mut items, &mut unfit));
+        read.page(kind, era, answer.bytes(), result);
         cursor = next_cursor(result, cursor.as_deref());
         if cursor.is_none() {
-            return Ok(List::with_unfit(items, unfit));
+            return Ok(read.end(kind));
         }
-        if items.len() >= ITEMS_MAX || bytes >= BYTES_MAX {
+        if read.items.len() >= ITEMS_MAX || bytes >= BYTES_MAX {
             break;
         }
     }
     if cursor.is_some() {
         warn!(
             list = kind.method(),
-            kept = items.len(),
+            kept = read.items.len(),
             "list is too long, its end is left out"
         );
-        items.truncate(ITEMS_MAX);
+        read.items.truncate(ITEMS_MAX);
     }
-    Ok(List::with_unfit(items, unfit))
+    Ok(read.end(kind))
 }
 
 /// The cursor of the next page. One that equals the last would repeat the page for ever.
@@ -126,28 +132,78 @@ fn next_cursor(result: &str, last: Option<&str>) -> Option<String> {
     (Some(&*next) != last).then(|| next.into_owned())
 }
 
-fn read_page(
-    kind: ListKind,
-    era: Era,
-    whole: &Bytes,
-    result: &str,
-    (items, left_out): (&mut Vec<Item>, &mut Vec<Box<str>>),
-) {
-    let Some(list) = find(result, kind.member()) else {
-        return;
-    };
-    let list = list.of(result);
-    for element in elements(list) {
-        match Item::read(kind, era, share(whole, element.of(list))) {
-            Ok(item) => items.push(item),
-            Err(unfit) => {
-                let why = std::error::Error::source(&unfit).map(ToString::to_string);
-                warn!(list = kind.method(), %unfit, why, "entry of a list left out");
-                if let Unfit::Annotation { tool, .. } = unfit {
-                    left_out.push(tool);
+/// What was read of one list so far.
+#[derive(Debug, Default)]
+struct Read {
+    items: Vec<Item>,
+    unfit: Vec<Box<str>>,
+    /// What was wrong with entries, as far as it is kept.
+    flaws: Vec<Box<str>>,
+    n_mended: usize,
+}
+
+impl Read {
+    fn page(&mut self, kind: ListKind, era: Era, whole: &Bytes, result: &str) {
+        let Some(list) = find(result, kind.member()) else {
+            return;
+        };
+        let list = list.of(result);
+        for element in elements(list) {
+            match self.entry(kind, era, whole, element.of(list)) {
+                Ok(item) => self.items.push(item),
+                Err(unfit) => {
+                    let why = std::error::Error::source(&unfit).map(ToString::to_string);
+                    warn!(list = kind.method(), %unfit, why, "entry of a list left out");
+                    self.note(format!("left out of `{}`: {unfit}", kind.method()));
+                    if let Unfit::Annotation { tool, .. } = unfit {
+                        self.unfit.push(tool);
+                    }
                 }
             }
         }
+    }
+
+    fn entry(
+        &mut self,
+        kind: ListKind,
+        era: Era,
+        whole: &Bytes,
+        entry: &str,
+    ) -> Result<Item, Unfit> {
+        let (fitting, changed) = fit(kind, era, entry)?;
+        let item = Item::read(kind, era, share(whole, &fitting))?;
+        if !changed.is_empty() {
+            self.n_mended += 1;
+            let what = changed.join("`, `");
+            self.note(format!(
+                "mended in `{}`: `{what}` of `{}`",
+                kind.method(),
+                item.key
+            ));
+        }
+        Ok(item)
+    }
+
+    fn note(&mut self, mut flaw: String) {
+        if self.flaws.len() < FLAWS_MAX {
+            // A name in there is of any length.
+            flaw.truncate(flaw.floor_char_boundary(FLAW_BYTES_MAX));
+            self.flaws.push(flaw.into());
+        }
+    }
+
+    fn end(self, kind: ListKind) -> List {
+        if self.n_mended > 0 {
+            let mut flaws = self.flaws.iter();
+            let first = flaws.find(|flaw| flaw.starts_with("mended"));
+            warn!(
+                list = kind.method(),
+                entries = self.n_mended,
+                first = first.map(|flaw| &**flaw),
+                "entries of a list do not keep to MCP, and are shown as it has them"
+            );
+        }
+        List::with_unfit(self.items, self.unfit).with_flaws(self.flaws)
     }
 }
 
@@ -317,6 +373,39 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn entries_that_break_the_schema_are_mended_or_left_out_and_told_of() {
+        let (catalog, _) = run(TOOLS, |_, _| {
+            r#""result":{"tools":[{"name":"a","description":null,"inputSchema":{}},{"name":"b","inputSchema":[]},{"name":"c"}]}"#
+                .to_owned()
+        })
+        .await;
+        let tools: Vec<_> = catalog
+            .tools
+            .items()
+            .iter()
+            .map(|tool| &*tool.raw)
+            .collect();
+        assert_eq!(
+            tools,
+            [
+                &br#"{"name":"a","inputSchema":{"type":"object"}}"#[..],
+                br#"{"name":"c","inputSchema":{"type":"object"}}"#,
+            ]
+        );
+        let flaws: Vec<&str> = catalog.flaws().collect();
+        assert_eq!(
+            flaws,
+            [
+                "mended in `tools/list`: `description`, `inputSchema.type` of `a`",
+                "left out of `tools/list`: `inputSchema` of tool `b` is no schema of an object",
+                "mended in `tools/list`: `inputSchema` of `c`",
+            ]
+        );
+        // At its own endpoint the server's list is the server's.
+        assert!(!catalog.tools.is_unfit("b"));
+    }
+
+    #[tokio::test]
     async fn hints_of_all_pages_count_together() {
         let (catalog, _) = run(TOOLS, |_, cursor| match cursor {
             "-" => r#""result":{"tools":[],"ttlMs":9000,"cacheScope":"public","nextCursor":"1"}"#
@@ -339,12 +428,12 @@ mod tests {
     #[tokio::test]
     async fn raw_items_share_the_page_that_brought_them() {
         let (catalog, _) = run(TOOLS, |_, _| {
-            r#""result":{"tools":[ {"name":"a" , "big":12345678901234567890.0} ]}"#.to_owned()
+            r#""result":{"tools":[ {"name":"a" , "big":12345678901234567890.0,"inputSchema":{"type":"object"}} ]}"#.to_owned()
         })
         .await;
         assert_eq!(
             catalog.tools.items()[0].raw,
-            r#"{"name":"a" , "big":12345678901234567890.0}"#
+            r#"{"name":"a" , "big":12345678901234567890.0,"inputSchema":{"type":"object"}}"#
         );
     }
 }

@@ -38,6 +38,14 @@ pub(in crate::upstream) enum Unfit {
         #[source]
         source: InvalidAnnotation,
     },
+    /// Clients refuse the whole list for it.
+    #[error("`{member}` of tool `{entry}` is no schema of an object")]
+    Schema {
+        /// Its name.
+        entry: Box<str>,
+        /// Where the schema is to stand.
+        member: &'static str,
+    },
 }
 
 impl Item {

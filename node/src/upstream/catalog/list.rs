@@ -13,6 +13,8 @@ pub struct List {
     by_key: Box<[u32]>,
     /// Keys of what the server lists and nobody can use.
     unfit: Box<[Box<str>]>,
+    /// What was wrong with entries.
+    flaws: Box<[Box<str>]>,
     content_hash: u64,
 }
 
@@ -45,10 +47,28 @@ impl List {
         unfit.hash(&mut hasher);
         Self {
             unfit: unfit.into(),
+            flaws: Box::default(),
             content_hash: hasher.finish(),
             items,
             by_key,
         }
+    }
+
+    /// The same, found to have had these flaws.
+    #[must_use]
+    pub(super) fn with_flaws(self, flaws: Vec<Box<str>>) -> Self {
+        let mut hasher = DefaultHasher::new();
+        (self.content_hash, &flaws).hash(&mut hasher);
+        Self {
+            flaws: flaws.into(),
+            content_hash: hasher.finish(),
+            ..self
+        }
+    }
+
+    /// What was wrong with entries that the server lists, a sentence each.
+    pub fn flaws(&self) -> impl Iterator<Item = &str> {
+        self.flaws.iter().map(|flaw| &**flaw)
     }
 
     /// All items, in the server's order.
@@ -59,7 +79,7 @@ impl List {
     /// Other items in the place of these; what is unfit stays so.
     #[must_use]
     pub fn with_items(&self, items: Vec<Item>) -> Self {
-        Self::with_unfit(items, self.unfit.to_vec())
+        Self::with_unfit(items, self.unfit.to_vec()).with_flaws(self.flaws.to_vec())
     }
 
     /// Whether the server lists `key` and nobody can use it: a tool that wants headers that cannot be.
@@ -102,6 +122,7 @@ impl PartialEq for List {
         self.content_hash == other.content_hash
             && self.items == other.items
             && self.unfit == other.unfit
+            && self.flaws == other.flaws
     }
 }
 

@@ -2,6 +2,7 @@
 //! policy and retries need.
 
 mod fetch;
+mod fit;
 mod intern;
 mod item;
 mod list;
@@ -54,6 +55,12 @@ impl Catalog {
     /// Raw `ServerCapabilities`; `{}` when the server named none.
     pub fn capabilities(&self) -> &str {
         self.server.capabilities.as_deref().unwrap_or("{}")
+    }
+
+    /// What was wrong with entries of its lists, a sentence each.
+    pub fn flaws(&self) -> impl Iterator<Item = &str> {
+        let lists = ListKind::ALL.into_iter().map(|kind| self.list(kind));
+        lists.flat_map(|list| list.flaws())
     }
 
     /// Whether it holds what no notification of the server tells of.
