@@ -1,6 +1,7 @@
 //! What one call leaves behind: two audit lines, counters, and a trace span.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use lockgate_proto::id::ServerName;
 use lockgate_proto::jsonrpc::{Frame, Kind};
@@ -13,7 +14,7 @@ use crate::error::{CallError, Object};
 use crate::identity::Authenticated;
 use crate::pipeline::Incoming;
 use crate::route::Entry;
-use crate::telemetry::metrics::CallLabels;
+use crate::telemetry::metrics::{CallLabels, CallTimes};
 use crate::telemetry::trace::Context;
 use crate::telemetry::{CallSpan, Metrics, Tracer};
 
@@ -51,6 +52,8 @@ pub struct Trail {
     serial: u64,
     intent: Option<Intent>,
     started: Instant,
+    /// Its time at the server.
+    exchange: Exchange,
     method: &'static str,
     server: Option<ServerName>,
     tool: Option<Box<str>>,
@@ -59,6 +62,27 @@ pub struct Trail {
     request_bytes: usize,
     cancel: Option<Arc<Cancel>>,
     closed: bool,
+}
+
+/// A call's time at its server.
+#[derive(Clone, Copy, Debug)]
+enum Exchange {
+    /// It is not there yet.
+    Before,
+    /// It is there.
+    Since(Instant),
+    /// The server has had its say.
+    Took(Duration),
+}
+
+impl Exchange {
+    fn time(self) -> Option<Duration> {
+        match self {
+            Self::Before => None,
+            Self::Since(departed) => Some(departed.elapsed()),
+            Self::Took(time) => Some(time),
+        }
+    }
 }
 
 impl Trail {
@@ -106,6 +130,7 @@ impl Trail {
             serial,
             intent,
             started: Instant::now(),
+            exchange: Exchange::Before,
             method: label,
             server,
             tool,
@@ -119,8 +144,16 @@ impl Trail {
 
     /// The call goes out to its server.
     pub fn depart(&mut self) {
+        self.exchange = Exchange::Since(Instant::now());
         if let Some(span) = &mut self.span {
             span.depart();
+        }
+    }
+
+    /// The server has asked the client: from now on it is not the server alone that is waited for.
+    pub fn asked(&mut self) {
+        if let Exchange::Since(departed) = self.exchange {
+            self.exchange = Exchange::Took(departed.elapsed());
         }
     }
 
@@ -148,24 +181,25 @@ impl Trail {
         mut self,
         answer: &Frame,
     ) -> impl Future<Output = Result<(), CallError>> + Send + use<> {
-        let told = self.close(match answer.kind() {
+        let status = match answer.kind() {
             Kind::Error => "server_error",
             _ if self.method == method::TOOLS_CALL && is_tool_error(answer) => "tool_error",
             _ => "ok",
-        });
+        };
+        let told = self.close(status, self.exchange.time());
         async move { self.audit.settled(told).await }
     }
 
     /// The gateway answered.
     pub fn succeeded(mut self) {
-        self.close("ok");
+        self.close("ok", None);
     }
 
     /// The call ended without an answer of the server. Resolves as [`Self::answered`] does, or when that takes too long:
     /// the error stands either way.
     pub fn ended(mut self, error: &CallError) -> impl Future<Output = ()> + Send + use<> {
         self.accuse(error);
-        let told = self.close(error.wire().verdict);
+        let told = self.close(error.wire().verdict, self.time_until(error));
         // A log that did not take the first line in time is not waited for again.
         let awaited = told.filter(|_| !matches!(error, CallError::AuditUnavailable));
         async move {
@@ -176,7 +210,7 @@ impl Trail {
     /// As [`Self::ended`], where nothing went out or nobody waits.
     pub fn failed(mut self, error: &CallError) {
         self.accuse(error);
-        self.close(error.wire().verdict);
+        self.close(error.wire().verdict, self.time_until(error));
     }
 
     /// Records what the caller has tried, where that is a matter of security.
@@ -190,7 +224,16 @@ impl Trail {
         self.audit.security(what, &self.who.caller, &detail);
     }
 
-    fn close(&mut self, status: &'static str) -> Option<u64> {
+    /// How long the server had until it failed. `None` where it was not it that failed, or nothing was sent.
+    fn time_until(&self, error: &CallError) -> Option<Duration> {
+        match error {
+            CallError::Upstream(error) if error.is_of_server() => self.exchange.time(),
+            _ => None,
+        }
+    }
+
+    /// `exchange` is how long the server took, if it was asked.
+    fn close(&mut self, status: &'static str, exchange: Option<Duration>) -> Option<u64> {
         if std::mem::replace(&mut self.closed, true) {
             return None;
         }
@@ -213,7 +256,11 @@ impl Trail {
             tenant: self.who.caller.tenant.as_ref(),
             verdict: status,
         };
-        self.metrics.call_ended(labels, took, self.request_bytes);
+        let times = CallTimes {
+            whole: took,
+            server: exchange,
+        };
+        self.metrics.call_ended(labels, times, self.request_bytes);
         if let Some(span) = self.span.take() {
             span.end(status);
         }
@@ -228,7 +275,7 @@ impl Drop for Trail {
             .cancel
             .as_ref()
             .is_some_and(|cancel| cancel.has_fired());
-        self.close(if cancelled { "cancelled" } else { "abandoned" });
+        self.close(if cancelled { "cancelled" } else { "abandoned" }, None);
     }
 }
 

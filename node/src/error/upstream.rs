@@ -159,6 +159,21 @@ impl UpstreamError {
         )
     }
 
+    /// Whether it is the server that failed, with a request that may have reached it.
+    pub fn is_of_server(&self) -> bool {
+        matches!(
+            self,
+            Self::Timeout { .. }
+                | Self::Unanswered { .. }
+                | Self::Broken { .. }
+                | Self::Garbage { .. }
+                | Self::Status { .. }
+                | Self::SessionLost { .. }
+                | Self::NoMcp { .. }
+                | Self::Refused { .. }
+        )
+    }
+
     /// Which server.
     pub fn server(&self) -> &ServerName {
         match self {

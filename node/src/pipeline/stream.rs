@@ -69,10 +69,19 @@ impl CallStream {
                 }
                 Ok(Some(shown.unwrap_or(frame)))
             }
-            Ok(Some(frame)) => match self.view.lens().message(&frame) {
-                Ok(shown) => Ok(Some(shown.unwrap_or(frame))),
-                Err(error) => Err(self.fail(error)),
-            },
+            Ok(Some(frame)) => {
+                if let Some(trail) = self
+                    .trail
+                    .as_mut()
+                    .filter(|_| frame.kind() == Kind::Request)
+                {
+                    trail.asked();
+                }
+                match self.view.lens().message(&frame) {
+                    Ok(shown) => Ok(Some(shown.unwrap_or(frame))),
+                    Err(error) => Err(self.fail(error)),
+                }
+            }
             Ok(None) if self.trail.is_none() => Ok(None),
             Ok(None) => {
                 let broken = UpstreamError::Broken {

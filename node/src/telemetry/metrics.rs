@@ -28,6 +28,16 @@ pub struct CallLabels<'a> {
     pub verdict: &'static str,
 }
 
+/// How long a call took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallTimes {
+    /// From the accepted request to the end of its answer.
+    pub whole: Duration,
+    /// From when it went out to its server to what that answered, or first asked the client. `None` when no server was
+    /// asked, or none has answered yet.
+    pub server: Option<Duration>,
+}
+
 /// All metrics of a node.
 #[derive(Debug, Default)]
 pub struct Metrics {
@@ -46,8 +56,8 @@ impl Metrics {
     }
 
     /// Counts a finished call, also for the server that it went to.
-    pub fn call_ended(&self, labels: CallLabels<'_>, took: Duration, request_bytes: usize) {
-        self.calls.record(labels, took, request_bytes);
+    pub fn call_ended(&self, labels: CallLabels<'_>, times: CallTimes, request_bytes: usize) {
+        self.calls.record(labels, times, request_bytes);
     }
 
     /// Counts a refused credential.
@@ -118,7 +128,7 @@ impl Metrics {
         out.family(
             names::SERVER_LATENCY,
             Kind::Histogram,
-            "Time that a server took to answer.",
+            "Time that a server took to answer, or to ask the client.",
         );
         for (name, latency) in self.calls.latencies() {
             out.histogram(&[("server", name.as_str())], &latency.read());

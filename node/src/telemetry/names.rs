@@ -10,7 +10,8 @@ pub const REQUEST_SIZE: &str = "mcp_gateway_request_size_bytes";
 pub const SERVER_UP: &str = "mcp_server_up";
 /// Items that a name collision hides from clients, by `server`. Gauge.
 pub const HIDDEN_ITEMS: &str = "mcp_gateway_hidden_items";
-/// Time a server took, by `server`. Seconds.
+/// Time a server took to answer or to fail, or to ask the client, by `server`, from when the call went out to it: without
+/// calls that it was not sent, and without what the gateway waits for. Seconds.
 pub const SERVER_LATENCY: &str = "mcp_server_latency_seconds";
 /// What was refused by a limit, by `limit`: calls at `session`, `node` and `waiting`, and at quotas by what they count
 /// apart (`tenant`, `principal`, `server`, `tool`); new `sessions`; `connections`. Count.

@@ -9,7 +9,7 @@ use lockgate_proto::id::{ServerName, Tenant};
 use papaya::{Equivalent, HashMap};
 
 use super::histogram::{DURATION, Histogram, SIZE};
-use super::metrics::CallLabels;
+use super::metrics::{CallLabels, CallTimes};
 
 /// Series of calls with their own `tool`. A node with 100 servers of 40 tools, two tenants and two common verdicts
 /// stays below; beyond it new series come without `tool`.
@@ -100,10 +100,10 @@ pub(super) struct CallSeries {
 }
 
 impl CallSeries {
-    fn record(&self, took: Duration, request_bytes: usize) {
+    fn record(&self, times: CallTimes, request_bytes: usize) {
         self.count.fetch_add(1, Ordering::Relaxed);
-        self.route.duration.observe(nanos(took));
-        if let Some(latency) = &self.latency {
+        self.route.duration.observe(nanos(times.whole));
+        if let (Some(latency), Some(took)) = (&self.latency, times.server) {
             latency.observe(nanos(took));
         }
         let bytes = u64::try_from(request_bytes).unwrap_or(u64::MAX);
@@ -122,10 +122,10 @@ pub(super) struct Calls {
 
 impl Calls {
     /// Counts a call.
-    pub(super) fn record(&self, labels: CallLabels<'_>, took: Duration, request_bytes: usize) {
+    pub(super) fn record(&self, labels: CallLabels<'_>, times: CallTimes, request_bytes: usize) {
         let series = self.series.pin();
         if let Some(found) = series.get(&labels) {
-            return found.record(took, request_bytes);
+            return found.record(times, request_bytes);
         }
         let latency = labels.server.and_then(|server| self.latency(server));
         let labels = self.bounded(labels, series.len());
@@ -137,8 +137,8 @@ impl Calls {
                 route,
                 latency: latency.clone().filter(|_| has_server),
             })
-            .record(took, request_bytes);
-        if let Some(latency) = latency.filter(|_| !has_server) {
+            .record(times, request_bytes);
+        if let (Some(latency), Some(took)) = (latency.filter(|_| !has_server), times.server) {
             latency.observe(nanos(took));
         }
     }
@@ -248,7 +248,12 @@ mod tests {
             tenant: None,
             verdict: "ok",
         };
-        calls.record(labels, Duration::from_millis(1), 10);
+        let whole = Duration::from_millis(1);
+        let times = CallTimes {
+            whole,
+            server: Some(whole),
+        };
+        calls.record(labels, times, 10);
     }
 
     #[test]

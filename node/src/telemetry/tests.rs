@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use lockgate_proto::id::{ServerName, Tenant};
 
-use super::metrics::CallLabels;
+use super::metrics::{CallLabels, CallTimes};
 use super::{
     AuditGauges, EndpointGauge, Gauges, Metrics, Process, QuotaGauges, RaftGauges, ServerGauge,
 };
@@ -46,6 +46,14 @@ const PROCESS: Process = Process {
     open_fds: Some(7),
 };
 
+/// Of a call that spent all its time at its server.
+fn times(took: Duration) -> CallTimes {
+    CallTimes {
+        whole: took,
+        server: Some(took),
+    }
+}
+
 fn call(metrics: &Metrics, tool: &str, verdict: &'static str, took_ms: u64) {
     let (server, tenant) = (ServerName::from("git"), Tenant::from("acme"));
     let labels = CallLabels {
@@ -55,7 +63,7 @@ fn call(metrics: &Metrics, tool: &str, verdict: &'static str, took_ms: u64) {
         tenant: Some(&tenant),
         verdict,
     };
-    metrics.call_ended(labels, Duration::from_millis(took_ms), 300);
+    metrics.call_ended(labels, times(Duration::from_millis(took_ms)), 300);
 }
 
 /// One sample: name with its labels in the order of the text, and value.
@@ -213,6 +221,28 @@ fn the_text_is_what_the_format_asks_for() {
 }
 
 #[test]
+fn a_call_that_reached_no_server_says_nothing_of_one() {
+    let metrics = Metrics::new();
+    let server = ServerName::from("git");
+    let labels = CallLabels {
+        server: Some(&server),
+        method: "tools/call",
+        tool: None,
+        tenant: None,
+        verdict: "denied",
+    };
+    let whole = Duration::from_millis(1);
+    for server in [None, Some(Duration::from_millis(40))] {
+        metrics.call_ended(labels, CallTimes { whole, server }, 300);
+    }
+    let (_, samples) = parse(&metrics.render(&gauges(), PROCESS));
+    let of = |name| value(&samples, name, &[("server", "git")]);
+    assert_eq!(of("mcp_gateway_requests_total"), Some(2.0));
+    assert_eq!(of("mcp_server_latency_seconds_count"), Some(1.0));
+    assert_eq!(of("mcp_server_latency_seconds_sum"), Some(0.04));
+}
+
+#[test]
 fn gauges_show_the_moment() {
     let (_, samples) = parse(&Metrics::new().render(&gauges(), PROCESS));
     let state = |endpoint| {
@@ -307,7 +337,7 @@ fn cost_of_a_call() {
             for _ in 0..threads {
                 scope.spawn(|| {
                     for _ in 0..ROUNDS {
-                        metrics.call_ended(labels, took, 512);
+                        metrics.call_ended(labels, times(took), 512);
                     }
                 });
             }

@@ -15,6 +15,7 @@ mod bridge_up;
 mod children;
 mod cluster;
 mod cluster_operators;
+mod counted;
 mod decisions;
 mod event_stream;
 mod extensions;
