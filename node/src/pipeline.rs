@@ -480,6 +480,9 @@ async fn answered(
         }
         Ok(Reply::Stream(messages)) => Ok(Outcome::Stream(Box::new(stream(messages, trail)))),
         Err(error) => {
+            if let CallError::Upstream(error) = &error {
+                entry.handle.call_failed(error);
+            }
             trail.ended(&error).await;
             Err(error)
         }

@@ -60,6 +60,8 @@ fn unusable(parts: &Parts, server: &DynamicServer) -> Status {
         children: 0,
         last_error: Some(checked.err().unwrap_or_else(|| "not started".to_owned())),
         last_error_secs_ago: None,
+        last_call_error: None,
+        last_call_error_secs_ago: None,
         session_catalog: None,
         stateless_catalog: None,
         flaws: Vec::new(),

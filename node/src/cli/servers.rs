@@ -143,9 +143,16 @@ fn setting(text: &str) -> Result<(String, Value), String> {
     Ok((key, value))
 }
 
+/// A call that failed so long ago at a server that is well is history, which `--json` keeps.
+const CALL_ERROR_SECS_MAX: u64 = 300;
+
 /// A server says more than fits into a line; `--json` has all of it.
 fn row(server: &Value) -> Vec<String> {
+    let endpoints = items(server, "endpoints");
+    let is_open = |endpoint: &Value| endpoint["breaker"] == "open";
+    let is_failing = !endpoints.is_empty() && endpoints.iter().all(is_open);
     let state = match (&server["up"], &server["settled"]) {
+        (Value::Bool(true), _) if is_failing => "failing",
         (Value::Bool(true), _) => "up",
         (_, Value::Bool(false)) => "starting",
         _ => "down",
@@ -159,10 +166,9 @@ fn row(server: &Value) -> Vec<String> {
         .iter()
         .find(|catalog| catalog.is_object())
         .map_or(&Value::Null, |catalog| &catalog["tools"]);
-    let endpoints = items(server, "endpoints");
     let healthy = endpoints
         .iter()
-        .filter(|endpoint| endpoint["healthy"] == true)
+        .filter(|endpoint| endpoint["healthy"] == true && !is_open(endpoint))
         .count();
     vec![
         text(&server["name"]),
@@ -212,14 +218,22 @@ fn verdict(eras: &Value) -> String {
     }
 }
 
-/// What is wrong, and since when it is known. Of one that is well again it is history, which `--json` keeps.
+/// What is wrong, and since when it is known: with the server, or with a call there, whichever came later. Of one that is
+/// well again it is history, which `--json` keeps; of a call for some minutes.
 fn last_error(server: &Value, all_healthy: bool) -> String {
     let is_over = server["up"] == true && all_healthy;
-    let (error, secs) = (&server["last_error"], &server["last_error_secs_ago"]);
-    match (error.as_str().filter(|_| !is_over), secs.as_u64()) {
-        (Some(error), Some(secs)) => format!("{error} ({} ago)", age(secs)),
-        (Some(error), None) => error.to_owned(),
-        (None, _) => "-".to_owned(),
+    let error = |key: &str, longest: u64| {
+        let error = server[key].as_str()?;
+        let secs = server[format!("{key}_secs_ago")].as_u64();
+        (!is_over || secs.is_some_and(|secs| secs < longest)).then_some((secs, error))
+    };
+    let of_server = error("last_error", 0);
+    let of_call = error("last_call_error", CALL_ERROR_SECS_MAX);
+    // Of a server that was never started nothing else is known: without an age it is of now.
+    match of_server.into_iter().chain(of_call).min() {
+        Some((Some(secs), error)) => format!("{error} ({} ago)", age(secs)),
+        Some((None, error)) => error.to_owned(),
+        None => "-".to_owned(),
     }
 }
 
@@ -281,6 +295,12 @@ mod tests {
                 "-"
             ]
         );
+        let open = json!({ "name": "b", "up": true, "settled": true, "in_flight": 0,
+            "endpoints": [{ "healthy": true, "breaker": "open", "transport": "http" }],
+            "last_call_error": "not MCP", "last_call_error_secs_ago": 2, "hidden": [] });
+        let shown = row(&open);
+        assert_eq!((&*shown[1], &*shown[6]), ("failing", "0/1"));
+        assert_eq!(shown[9], "not MCP (2s ago)");
         let starting = json!({ "name": "a", "up": false, "settled": false, "endpoints": [] });
         assert_eq!(
             row(&starting),
@@ -297,6 +317,15 @@ mod tests {
         assert_eq!(shown(false, false), "refused (3m ago)");
         assert_eq!(shown(true, false), "refused (3m ago)");
         assert_eq!(shown(true, true), "-");
+        let call = |secs: u64| {
+            let error = json!({ "up": true, "last_error": "refused", "last_error_secs_ago": 60,
+                "last_call_error": "status 401", "last_call_error_secs_ago": secs });
+            (last_error(&error, true), last_error(&error, false))
+        };
+        let both = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+        assert_eq!(call(7), both("status 401 (7s ago)", "status 401 (7s ago)"));
+        assert_eq!(call(70), both("status 401 (1m ago)", "refused (1m ago)"));
+        assert_eq!(call(300), both("-", "refused (1m ago)"));
         let never_started = json!({ "up": false, "last_error": "`TOKEN` is not set" });
         assert_eq!(last_error(&never_started, true), "`TOKEN` is not set");
     }

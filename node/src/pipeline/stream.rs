@@ -113,6 +113,9 @@ impl CallStream {
 
     fn fail(&mut self, error: CallError) -> CallError {
         if let Some(trail) = self.trail.take() {
+            if let CallError::Upstream(error) = &error {
+                self.entry().handle.call_failed(error);
+            }
             trail.failed(&error);
         }
         error

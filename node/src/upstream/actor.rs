@@ -20,6 +20,7 @@ use crate::task::spawn_named;
 use super::catalog::Catalog;
 use super::core::{Effect, Eras, Event, Machine, Phase, Settings, Timer};
 use super::errand;
+use super::far::Sign;
 use super::jitter;
 use super::own_session::OwnSession;
 use super::shared::{Published, Shared, bit};
@@ -43,7 +44,7 @@ pub(super) enum Message {
     },
     Checked {
         endpoint: usize,
-        result: Result<(), UpstreamError>,
+        result: Result<Sign, UpstreamError>,
     },
     Refused(usize),
     Wanted,
@@ -79,6 +80,8 @@ pub(super) struct ActorState {
     introduction: Option<(u64, Arc<str>)>,
     /// It had been opened again when its catalog came: the eras are to be looked at again.
     has_doubt: bool,
+    /// Whether a check was told that the gateway is not let in.
+    is_refused: bool,
     /// Children that had ended by themselves when this was last looked at.
     crashes: u64,
     /// Ends with the actor.
@@ -111,6 +114,7 @@ impl Actor for UpstreamActor {
             own: OwnSession::default(),
             introduction: None,
             has_doubt: false,
+            is_refused: false,
             tasks: HashMap::new(),
         })
     }
@@ -132,6 +136,9 @@ impl Actor for UpstreamActor {
     ) -> Result<(), ActorProcessingErr> {
         let event = state.take(message)?;
         state.feed(&me, event);
+        if std::mem::take(&mut state.is_refused) {
+            state.ask_for_lists(&me);
+        }
         let is_round = matches!(
             event,
             Event::TimerOver {
@@ -201,8 +208,9 @@ impl ActorState {
                 lasted,
             },
             Message::Checked { endpoint, result } => {
-                if let Err(error) = &result {
-                    self.note(error);
+                match &result {
+                    Ok(sign) => self.is_refused |= *sign == Sign::Refused,
+                    Err(error) => self.note(error),
                 }
                 Event::Checked {
                     endpoint,
@@ -265,6 +273,15 @@ impl ActorState {
     fn own_introduction(&self) -> Option<(u64, Arc<str>)> {
         let own = self.own.get()?;
         Some((own.number(), own.initialize_result()))
+    }
+
+    /// Some servers refuse a check, which has no session, and serve those who have one: the lists show which it is.
+    fn ask_for_lists(&mut self, me: &ActorRef<Message>) {
+        for era in [Era::Session, Era::Stateless] {
+            if self.published.eras.speaks(era) == Some(true) {
+                self.feed(me, Event::ListChanged(era));
+            }
+        }
     }
 
     fn feed(&mut self, me: &ActorRef<Message>, event: Event) {

@@ -133,12 +133,23 @@ impl Admission {
             | UpstreamError::Broken { .. }
             | UpstreamError::Garbage { .. }
             | UpstreamError::Status { status: 500.., .. } => Cause::Failing,
+            // It says nothing of whether the gateway is let in at all: that is for a health check to find out.
+            UpstreamError::Status {
+                status: 401 | 403, ..
+            } => return self.not_let_in(),
             // Our own bound: the server was not asked.
             UpstreamError::AtLimit { .. } => return,
             _ => return self.succeed(),
         };
         self.endpoint.note_failure(error);
         self.failed(cause);
+    }
+
+    fn not_let_in(mut self) {
+        self.heard_at(Instant::now());
+        if let Some(permit) = self.permit.take() {
+            permit.succeeded(self.waited.unwrap_or_default());
+        }
     }
 
     /// The stream ended in order, but without the final response.

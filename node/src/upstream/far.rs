@@ -21,6 +21,15 @@ use super::transport::stdio::{self, ChildSettings, Children, Declared, child_key
 /// without end.
 const CHILDREN_MAX: u32 = 256;
 
+/// What an address said when it was asked whether anybody is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sign {
+    /// Anything.
+    Welcome,
+    /// That the gateway is not let in: its credential may have expired.
+    Refused,
+}
+
 /// One address, or the children of one command.
 #[derive(Debug)]
 pub(super) enum Far {
@@ -137,18 +146,19 @@ impl Far {
         server: &ServerName,
         era: Era,
         limit: Duration,
-    ) -> Result<(), UpstreamError> {
+    ) -> Result<Sign, UpstreamError> {
         match (self, era) {
             (Self::Remote(remote), _) => answers(remote.address(), server, era, limit).await,
             (Self::Stdio { children, .. }, Era::Stateless) => {
                 let key = own_request::session_key();
-                children.stateless(&key.owner()).await.map(drop)
+                children.stateless(&key.owner()).await?;
+                Ok(Sign::Welcome)
             }
             (Self::Stdio { .. }, Era::Session) => {
                 let key = own_request::session_key();
                 let session = self.open(own_request::session_init(), &key).await?;
                 session.close().await;
-                Ok(())
+                Ok(Sign::Welcome)
             }
         }
     }
@@ -192,7 +202,7 @@ async fn answers(
     server: &ServerName,
     era: Era,
     limit: Duration,
-) -> Result<(), UpstreamError> {
+) -> Result<Sign, UpstreamError> {
     let method = match era {
         Era::Session => method::PING,
         Era::Stateless => method::DISCOVER,
@@ -209,6 +219,12 @@ async fn answers(
             | UpstreamError::Broken { .. }
             | UpstreamError::Status { status: 500.., .. }),
         ) => Err(error),
-        Ok(_) | Err(_) => Ok(()),
+        Ok(Reply::Single {
+            status: 401 | 403, ..
+        })
+        | Err(UpstreamError::Status {
+            status: 401 | 403, ..
+        }) => Ok(Sign::Refused),
+        Ok(_) | Err(_) => Ok(Sign::Welcome),
     }
 }

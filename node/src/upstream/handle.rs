@@ -10,6 +10,7 @@ use lockgate_proto::mcp::Era;
 use ractor::SpawnErr;
 use tokio::sync::watch;
 use tokio::time::timeout;
+use tracing::warn;
 
 use crate::config::{self, EraChoice};
 use crate::error::UpstreamError;
@@ -26,7 +27,7 @@ use super::far::Far;
 use super::link::{Outgoing, Reply, SessionInit};
 use super::retry::CallClass;
 use super::session_key::{Owner, SessionKey};
-use super::shared::Shared;
+use super::shared::{LastError, Shared};
 use super::status::{EndpointStatus, ErasStatus, Status};
 use super::supervision::SupervisorHandle;
 
@@ -97,9 +98,12 @@ impl UpstreamHandle {
             }
         });
         let last_error = published.last_error.as_ref();
+        let last_call_error = shared.failed_calls.last();
         let catalog = |era| published.catalog(era).map(|catalog| (&**catalog).into());
         let native = published.session.iter().chain(&published.stateless);
-        let flaws = native.flat_map(|catalog| catalog.flaws()).map(str::to_owned);
+        let flaws = native
+            .flat_map(|catalog| catalog.flaws())
+            .map(str::to_owned);
         // A server of both eras lists the same in both.
         let flaws: BTreeSet<String> = flaws.collect();
         Arc::new(Status {
@@ -120,11 +124,28 @@ impl UpstreamHandle {
             in_flight: shared.calls.in_flight(),
             children: shared.children(),
             last_error: last_error.map(|error| error.text.to_string()),
-            last_error_secs_ago: last_error.map(|error| error.at.elapsed().as_secs()),
+            last_error_secs_ago: last_error.map(LastError::secs_ago),
+            last_call_error: last_call_error.as_ref().map(|error| error.text.to_string()),
+            last_call_error_secs_ago: last_call_error.as_ref().map(LastError::secs_ago),
             session_catalog: catalog(Era::Session),
             stateless_catalog: catalog(Era::Stateless),
             flaws: flaws.into_iter().collect(),
         })
+    }
+
+    /// Notes that a client's call ended with this, as far as that says something about the server.
+    pub fn call_failed(&self, error: &UpstreamError) {
+        let is_about_it =
+            error.is_of_server() || matches!(error, UpstreamError::Unreachable { .. });
+        if !is_about_it {
+            return;
+        }
+        let failure = LastError::now(error);
+        let text = Arc::clone(&failure.text);
+        if let Some(unlogged) = self.shared.failed_calls.note(failure) {
+            let server = &self.shared.settings.name;
+            warn!(%server, error = &*text, unlogged, "call failed at its server");
+        }
     }
 
     /// Whether it answered when last asked.

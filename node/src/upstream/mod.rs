@@ -26,6 +26,7 @@ mod core;
 mod dispatch;
 mod endpoint;
 mod errand;
+mod failures;
 mod far;
 mod guarded;
 mod handle;

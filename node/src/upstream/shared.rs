@@ -22,6 +22,7 @@ use super::catalog::{Catalog, Interner};
 use super::core::{Eras, Phase};
 use super::endpoint::Endpoint;
 use super::errand;
+use super::failures::FailedCalls;
 use super::far::Far;
 use super::retry::Budget;
 
@@ -54,6 +55,11 @@ impl LastError {
             text: errand::describe(error).into(),
             at: Instant::now(),
         }
+    }
+
+    /// Its age.
+    pub(super) fn secs_ago(&self) -> u64 {
+        self.at.elapsed().as_secs()
     }
 }
 
@@ -139,6 +145,7 @@ pub(super) struct Shared {
     pub(super) settings: Arc<config::Server>,
     pub(super) endpoints: Box<[Arc<Endpoint>]>,
     pub(super) calls: Calls,
+    pub(super) failed_calls: FailedCalls,
     pub(super) budget: Arc<Budget>,
     pub(super) interner: Interner,
     /// What sessions hear of a server that speaks the stateless era only.
@@ -185,6 +192,7 @@ impl Shared {
             settings,
             endpoints: endpoints.into_iter().map(Arc::new).collect(),
             calls: Calls::default(),
+            failed_calls: FailedCalls::default(),
             budget: Arc::default(),
             interner: Interner::default(),
             listens: bridge::up::Listens::default(),

@@ -16,6 +16,7 @@ use super::catalog::Catalog;
 ///  "endpoints":[{"address":"http://127.0.0.1:8001/mcp","transport":"http","healthy":true,"breaker":"closed",
 ///                "retry_after_secs":null,"in_flight":3}],
 ///  "in_flight":3,"children":0,"last_error":null,"last_error_secs_ago":null,
+///  "last_call_error":null,"last_call_error_secs_ago":null,
 ///  "session_catalog":{"tools":40,"prompts":2,"resources":0,"templates":1,"bytes":61234},"stateless_catalog":null,
 ///  "flaws":["mended in `tools/list`: `inputSchema` of `t`"]}
 /// ```
@@ -39,6 +40,10 @@ pub struct Status {
     pub last_error: Option<String>,
     /// How long ago that was.
     pub last_error_secs_ago: Option<u64>,
+    /// Why it failed a client's call last, with the causes; stays when others pass.
+    pub last_call_error: Option<String>,
+    /// How long ago that was.
+    pub last_call_error_secs_ago: Option<u64>,
     /// What it offers to clients of the session era.
     pub session_catalog: Option<CatalogStatus>,
     /// What it offers to clients of the stateless era.

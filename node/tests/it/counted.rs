@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::audit_tail::metric;
-use crate::support::{Gateway, Upstream};
+use crate::support::{Gateway, Mode, Upstream};
 
 #[tokio::test]
 async fn a_servers_latency_is_of_calls_that_it_was_sent() {
@@ -21,5 +21,31 @@ async fn a_servers_latency_is_of_calls_that_it_was_sent() {
     let done = client.call("up_work", json!({"key": "k"})).await;
     assert!(done["result"].is_object(), "{done}");
     assert!((metric(&gateway.metrics().await, name) - 1.0).abs() < 0.5);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn why_a_call_failed_at_its_server_is_told_to_the_operator() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream.config("")).await;
+    let client = gateway.client().open().await;
+    upstream.set(Mode::Refuse(401));
+    for _ in 0..3 {
+        let refused = client.call("up_work", json!({"key": "k"})).await;
+        assert_eq!(refused["error"]["code"], -31502, "{refused}");
+    }
+    let server = gateway.admin("/api/v1/servers").await["servers"][0].clone();
+    assert_eq!(
+        server["last_call_error"], "server `up` answered with HTTP status 401",
+        "{server}"
+    );
+    assert!(server["last_call_error_secs_ago"].is_u64(), "{server}");
+    let log = gateway.log();
+    let lines: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains("call failed at its server"))
+        .collect();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].contains("HTTP status 401"), "{lines:?}");
     gateway.stop().await;
 }

@@ -53,6 +53,8 @@ pub(super) enum Mode {
     BreakOnce,
     /// With this HTTP status.
     Status(u16),
+    /// With 401, as everything else.
+    Locked,
 }
 
 /// What outlives a restart of the server.
@@ -66,6 +68,8 @@ pub(super) struct World {
     /// The one session id that is known.
     pub(super) session_id: Mutex<String>,
     pub(super) tools: Mutex<Vec<String>>,
+    /// How long the list may be kept, in milliseconds.
+    pub(super) ttl_ms: AtomicUsize,
     /// Tools that ran.
     pub(super) executed: AtomicUsize,
     /// Method of every message, in order of arrival; `DELETE` for the end of a session.
@@ -85,6 +89,7 @@ impl World {
             mode: Mutex::new(Mode::Well),
             session_id: Mutex::new("s-1".to_owned()),
             tools: Mutex::new(vec!["a".to_owned(), "b".to_owned(), "c".to_owned()]),
+            ttl_ms: AtomicUsize::new(0),
             executed: AtomicUsize::new(0),
             seen: Mutex::default(),
             release: Notify::new(),
@@ -175,6 +180,9 @@ async fn answer(
     request: Request<Incoming>,
     world: Arc<World>,
 ) -> Result<Response<Body>, &'static str> {
+    if *world.mode.lock() == Mode::Locked {
+        return Ok(status(401));
+    }
     let session = request.headers().get("mcp-session-id");
     if session.is_some_and(|id| id.as_bytes() != world.session_id.lock().as_bytes()) {
         return Ok(status(404));
@@ -254,7 +262,8 @@ fn respond(frame: &Frame, method: &str, id: &str, world: &World) -> Response<Bod
             200,
             id,
             &format!(
-                r#""result":{{"resultType":"complete","supportedVersions":["2026-07-28"],{capabilities},"ttlMs":0,"cacheScope":"public"}}"#
+                r#""result":{{"resultType":"complete","supportedVersions":["2026-07-28"],{capabilities},"ttlMs":{},"cacheScope":"public"}}"#,
+                world.ttl_ms.load(Ordering::SeqCst)
             ),
         ),
         "tools/list" => json(200, id, &format!(r#""result":{}"#, page(frame, world))),
@@ -283,8 +292,9 @@ fn page(frame: &Frame, world: &World) -> String {
     } else {
         String::new()
     };
+    let ttl = world.ttl_ms.load(Ordering::SeqCst);
     format!(
-        r#"{{"resultType":"complete","ttlMs":0,"cacheScope":"public","tools":[{}]{next}}}"#,
+        r#"{{"resultType":"complete","ttlMs":{ttl},"cacheScope":"public","tools":[{}]{next}}}"#,
         page.join(",")
     )
 }
@@ -328,6 +338,7 @@ async fn call(id: &str, world: &Arc<World>) -> Result<Response<Body>, &'static s
             Err("broken on purpose")
         }
         Mode::Status(code) => Ok(status(code)),
+        Mode::Locked => Ok(status(401)),
     }
 }
 

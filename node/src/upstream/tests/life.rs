@@ -1,6 +1,6 @@
 //! Eras, catalogs, health and crashes.
 
-use super::fake::{Fake, Port, World, url};
+use super::fake::{Fake, Mode, Port, World, url};
 use super::*;
 use crate::upstream::actor::Message;
 
@@ -89,6 +89,25 @@ async fn a_server_that_is_away_at_the_start_is_found_later() {
         handle.is_up() && tools(handle, Era::Session).is_some()
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_server_that_lets_the_gateway_in_no_more_is_down_and_says_why() {
+    for (session, stateless) in [(true, false), (false, true)] {
+        let world = World::new(session, stateless);
+        // Nothing but a check has the list asked for again in time.
+        world.ttl_ms.store(3_600_000, Ordering::SeqCst);
+        let fake = Fake::start(&world).await;
+        let handle = spawn(watched("jira", &[fake.url()])).await;
+        assert!(handle.is_up());
+        *world.mode.lock() = Mode::Locked;
+        until(&handle, |handle| !handle.is_up()).await;
+        let status = handle.status();
+        let error = status.last_error.as_deref().unwrap();
+        assert_eq!(error, "server `jira` answered with HTTP status 401");
+        *world.mode.lock() = Mode::Well;
+        until(&handle, |handle| handle.is_up()).await;
+    }
 }
 
 #[tokio::test]
