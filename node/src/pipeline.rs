@@ -180,7 +180,7 @@ impl Pipeline {
             Ok(plan) => plan,
             Err(error) => {
                 self.permit_method(&incoming)?;
-                self.refused(&incoming, &error);
+                self.refused(&incoming, UNROUTABLE, &error);
                 return Err(error);
             }
         };
@@ -234,7 +234,12 @@ impl Pipeline {
         Ok(())
     }
 
-    fn received_here(&self, incoming: &Incoming<'_>, target: &str) -> Result<Trail, CallError> {
+    /// The first audit line of what the gateway answers itself, but may yet have to refuse.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the audit log cannot take the record.
+    pub fn received_here(&self, incoming: &Incoming<'_>, target: &str) -> Result<Trail, CallError> {
         let subject = Subject {
             shown: target,
             object: Object::Method,
@@ -315,8 +320,15 @@ impl Pipeline {
         error
     }
 
-    /// Writes the pair of audit lines for a request that no server was found for.
-    fn refused(&self, incoming: &Incoming<'_>, error: &CallError) {
+    /// Writes the pair of audit lines for a request that its session has no place for.
+    pub fn overloaded(&self, incoming: &Incoming<'_>, error: &CallError) {
+        let rule = pass::OVERLOADED;
+        let allowed = false;
+        self.refused(incoming, Decision { allowed, rule }, error);
+    }
+
+    /// Writes the pair of audit lines for a request that no server was chosen for.
+    fn refused(&self, incoming: &Incoming<'_>, decision: Decision<'_>, error: &CallError) {
         let shown = incoming
             .frame
             .param_str(&["name"])
@@ -328,7 +340,7 @@ impl Pipeline {
             known: false,
         };
         // The refusal stands whether or not the log can take it: nothing is called.
-        if let Ok(trail) = self.received(incoming, &subject, UNROUTABLE) {
+        if let Ok(trail) = self.received(incoming, &subject, decision) {
             trail.failed(error);
         }
     }

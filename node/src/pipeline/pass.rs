@@ -11,7 +11,7 @@ use crate::policy::Draw;
 use crate::route::Entry;
 
 /// Rule in the audit line of an allowed call that this node has no place for.
-const OVERLOADED: &str = "overloaded";
+pub(super) const OVERLOADED: &str = "overloaded";
 
 /// One call's place under the node's bound; given back when dropped.
 #[derive(Debug)]

@@ -51,6 +51,22 @@ pub(super) struct Ask {
     pub(super) asked_at: Instant,
 }
 
+impl Ask {
+    fn incoming<'a>(&'a self, cell: &'a InUse, revision: Revision) -> Incoming<'a> {
+        Incoming {
+            frame: &self.frame,
+            table: &self.table,
+            scope: self.scope,
+            revision,
+            who: &self.who,
+            session: Some(&cell.name),
+            trace: self.trace.as_ref(),
+            params: &[],
+            cancel: None,
+        }
+    }
+}
+
 /// A claim that is given back when the call ends, however it ends.
 #[derive(Debug)]
 struct Held {
@@ -129,6 +145,10 @@ pub(super) async fn run(inner: &Arc<Inner>, cell: &InUse, ask: Ask) -> Answer {
         Err(error) => {
             if matches!(error, CallError::Overloaded { .. }) {
                 inner.pipeline.metrics.limited("session");
+                let revision = cell.state.lock().hard.revision;
+                inner
+                    .pipeline
+                    .overloaded(&ask.incoming(cell, revision), &error);
             }
             return Answer::error(Some(id), &error, Era::Session);
         }
@@ -243,15 +263,8 @@ async fn start(
         })
     };
     let incoming = Incoming {
-        frame: &ask.frame,
-        table: &ask.table,
-        scope: ask.scope,
-        revision,
-        who: &ask.who,
-        session: Some(&cell.name),
-        trace: ask.trace.as_ref(),
-        params: &[],
         cancel: Some(&held.claim.cancel.signal),
+        ..ask.incoming(cell, revision)
     };
     let link = async |server: usize| {
         let session = inner.bound(cell, &ask.table.servers[server]).await?;

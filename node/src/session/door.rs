@@ -287,11 +287,33 @@ impl Door {
             params: &[],
             cancel: None,
         };
-        self.inner
-            .pipeline
-            .local(&incoming, request.server.unwrap_or_default())?;
-        let cell = self.inner.begin(request, frame, revision)?;
-        let result = match scope {
+        let target = request.server.unwrap_or_default();
+        let trail = self.inner.pipeline.received_here(&incoming, target)?;
+        match self.begin(request, &incoming).await {
+            Ok((cell, result)) => {
+                trail.succeeded();
+                let session_id = self.inner.seal(&cell, request);
+                Ok(Response {
+                    answer: Answer::result(id, result.into()),
+                    session_id: Some(session_id),
+                })
+            }
+            Err(error) => {
+                trail.failed(&error);
+                Err(error)
+            }
+        }
+    }
+
+    /// A new session, and what its client is told.
+    async fn begin(
+        &self,
+        request: &Request<'_>,
+        asked: &Incoming<'_>,
+    ) -> Result<(InUse, String), CallError> {
+        let (table, revision) = (asked.table, asked.revision);
+        let cell = self.inner.begin(request, asked.frame, revision)?;
+        let result = match asked.scope {
             Scope::All => route::initialize_result(&table.merged, revision),
             Scope::Server(at) => match self.inner.bound(&cell, &table.servers[at]).await {
                 Ok(session) => {
@@ -308,11 +330,7 @@ impl Door {
                 }
             },
         };
-        let session_id = self.inner.seal(&cell, request);
-        Ok(Response {
-            answer: Answer::result(id, result.into()),
-            session_id: Some(session_id),
-        })
+        Ok((cell, result))
     }
 
     /// One message of a session.
@@ -415,42 +433,6 @@ fn incoming<'a>(
 }
 
 impl Inner {
-    /// `logging/setLevel` of an aggregated endpoint: every server that is connected, and those that will be.
-    async fn set_level(&self, cell: &InUse, frame: &Frame) -> Result<Answer, CallError> {
-        let level = frame.param_str(&["level"]);
-        let known = [
-            "debug",
-            "info",
-            "notice",
-            "warning",
-            "error",
-            "critical",
-            "alert",
-            "emergency",
-        ];
-        let Some(level) = level.filter(|level| known.contains(&&**level)) else {
-            return Err(CallError::InvalidParams {
-                what: "`params.level` must be a syslog severity".into(),
-            });
-        };
-        let raw = format!("\"{level}\"");
-        cell.state.lock().log_level = Some(raw.clone());
-        let timeout = std::time::Duration::from_secs(5);
-        let bound = cell.bound();
-        let told = bound
-            .iter()
-            .map(|(_, session)| super::upstreams::set_level(session, &raw, timeout));
-        for (result, (server, _)) in join_all(told).await.into_iter().zip(&bound) {
-            if let Err(error) = result {
-                tracing::debug!(%server, %error, "log level was not taken");
-            }
-        }
-        Ok(Answer::result(
-            frame.id().unwrap_or("null"),
-            Bytes::from_static(b"{}"),
-        ))
-    }
-
     /// Wraps events so that the session cannot fall asleep while somebody reads them.
     pub(super) fn keep_in_use(
         &self,

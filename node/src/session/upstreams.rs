@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::join_all;
 use lockgate_proto::id::ServerName;
 use lockgate_proto::jsonrpc::{Frame, encode_str};
 use lockgate_proto::mcp::{Era, method};
 
+use crate::answer::Answer;
 use crate::error::CallError;
 use crate::identity::Authenticated;
 use crate::route::{Entry, ListKind, Table};
@@ -248,6 +250,44 @@ impl Inner {
                 tell_changed(cell, kind.capability());
             }
         }
+    }
+}
+
+impl Inner {
+    /// `logging/setLevel` of an aggregated endpoint: every server that is connected, and those that will be.
+    pub(super) async fn set_level(&self, cell: &InUse, frame: &Frame) -> Result<Answer, CallError> {
+        let level = frame.param_str(&["level"]);
+        let known = [
+            "debug",
+            "info",
+            "notice",
+            "warning",
+            "error",
+            "critical",
+            "alert",
+            "emergency",
+        ];
+        let Some(level) = level.filter(|level| known.contains(&&**level)) else {
+            return Err(CallError::InvalidParams {
+                what: "`params.level` must be a syslog severity".into(),
+            });
+        };
+        let raw = format!("\"{level}\"");
+        cell.state.lock().log_level = Some(raw.clone());
+        let timeout = Duration::from_secs(5);
+        let bound = cell.bound();
+        let told = bound
+            .iter()
+            .map(|(_, session)| set_level(session, &raw, timeout));
+        for (result, (server, _)) in join_all(told).await.into_iter().zip(&bound) {
+            if let Err(error) = result {
+                tracing::debug!(%server, %error, "log level was not taken");
+            }
+        }
+        Ok(Answer::result(
+            frame.id().unwrap_or("null"),
+            Bytes::from_static(b"{}"),
+        ))
     }
 }
 
