@@ -335,10 +335,8 @@ impl CallError {
             Self::Overloaded { .. } | Self::Draining | Self::NoLease | Self::AuditUnavailable => {
                 Some(1)
             }
-            Self::Upstream(UpstreamError::BreakerOpen { retry_after, .. }) => {
-                Some(whole_secs(*retry_after))
-            }
             Self::Upstream(UpstreamError::AtLimit { .. }) => Some(1),
+            Self::Upstream(error) => error.retry_after().map(whole_secs),
             _ => None,
         }
     }
@@ -378,9 +376,14 @@ impl CallError {
                 } else {
                     "unknown"
                 };
+                let status = match error {
+                    UpstreamError::Status { status, .. } => format!(r#","status":{status}"#),
+                    _ => String::new(),
+                };
                 Some(format!(
-                    r#"{{"server":{},"outcome":"{outcome}"}}"#,
-                    encode_str(error.server().as_str())
+                    r#"{{"server":{},"outcome":"{outcome}"{status}{}}}"#,
+                    encode_str(error.server().as_str()),
+                    retry_member(error.retry_after())
                 ))
             }
             _ => None,
@@ -390,10 +393,14 @@ impl CallError {
 
 fn quota_data(reason: &str, quota: &str, retry_after: Option<Duration>) -> String {
     let quota = encode_str(quota);
-    let retry = retry_after.map_or_else(String::new, |wait| {
-        format!(r#","retry_after_ms":{}"#, wait.as_millis().max(1))
-    });
+    let retry = retry_member(retry_after);
     format!(r#"{{"reason":"{reason}","status":429,"quota":{quota}{retry}}}"#)
+}
+
+fn retry_member(retry_after: Option<Duration>) -> String {
+    retry_after.map_or_else(String::new, |wait| {
+        format!(r#","retry_after_ms":{}"#, wait.as_millis().max(1))
+    })
 }
 
 /// Rounded up: who comes back earlier comes in vain.

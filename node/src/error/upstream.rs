@@ -75,12 +75,14 @@ pub enum UpstreamError {
         what: String,
     },
     /// An HTTP status without a JSON-RPC body.
-    #[error("server `{server}` answered with HTTP status {status}")]
+    #[error("server `{server}` answered with HTTP status {status}{}", asked_wait(*retry_after))]
     Status {
         /// Which.
         server: ServerName,
         /// Status.
         status: u16,
+        /// How long it asks to stay away.
+        retry_after: Option<Duration>,
     },
     /// The upstream session is gone and could not be opened again.
     #[error("server `{server}` forgot the session and refused a new one")]
@@ -147,7 +149,22 @@ pub enum UpstreamError {
     },
 }
 
+fn asked_wait(retry_after: Option<Duration>) -> String {
+    retry_after.map_or_else(String::new, |wait| {
+        format!("; it asks to wait {} s", whole_secs(wait))
+    })
+}
+
 impl UpstreamError {
+    /// When it is worth trying again, where that is known.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::BreakerOpen { retry_after, .. } => Some(*retry_after),
+            Self::Status { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
     /// Whether it is certain that the server did not act, so that a second attempt is safe for any tool.
     pub fn nothing_sent(&self) -> bool {
         matches!(

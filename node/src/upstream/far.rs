@@ -212,6 +212,7 @@ async fn answers(
         Ok(Reply::Single { status, .. }) if status >= 500 => Err(UpstreamError::Status {
             server: server.clone(),
             status,
+            retry_after: None,
         }),
         Err(
             error @ (UpstreamError::Unreachable { .. }

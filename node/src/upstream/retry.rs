@@ -165,14 +165,17 @@ mod tests {
             "503" => UpstreamError::Status {
                 server,
                 status: 503,
+                retry_after: None,
             },
             "500" => UpstreamError::Status {
                 server,
                 status: 500,
+                retry_after: None,
             },
             "404" => UpstreamError::Status {
                 server,
                 status: 404,
+                retry_after: None,
             },
             "limit" => UpstreamError::AtLimit {
                 server,

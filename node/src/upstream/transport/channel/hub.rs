@@ -20,6 +20,7 @@ use super::outbox::{NoPlace, Outbox, Place, Queued};
 use super::queue::{Admission, End, FRAMES_MAX, Queue};
 use super::state::{Pending, State};
 use crate::error::UpstreamError;
+use crate::upstream::transport::http::Blame;
 
 /// Notifications kept for a session that does not listen yet. Its requests are kept up to [`FRAMES_MAX`].
 const UNHEARD_MAX: usize = 16;
@@ -482,10 +483,7 @@ impl Hub {
                 server: self.server.clone(),
                 what: what.to_string(),
             }),
-            End::Refused(status) => Some(UpstreamError::Status {
-                server: self.server.clone(),
-                status,
-            }),
+            End::Refused(status) => Some(Blame::new(self.server.clone()).status(status)),
         }
     }
 

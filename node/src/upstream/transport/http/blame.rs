@@ -49,9 +49,19 @@ impl Blame {
     }
 
     pub(in crate::upstream::transport) fn status(&self, status: u16) -> UpstreamError {
+        self.turned_away(status, None)
+    }
+
+    /// The server asks to come back after this time.
+    pub(in crate::upstream::transport) fn turned_away(
+        &self,
+        status: u16,
+        retry_after: Option<Duration>,
+    ) -> UpstreamError {
         UpstreamError::Status {
             server: self.0.clone(),
             status,
+            retry_after,
         }
     }
 

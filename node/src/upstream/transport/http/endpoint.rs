@@ -79,7 +79,11 @@ impl HttpEndpoint {
                 ))))
             }
             Content::Batch(_) => Err(self.blame().garbage("the stateless era knows no batches")),
-            Content::Nothing => Err(Heard::missing(heard.status, self.blame())),
+            Content::Nothing => Err(Heard::missing(
+                heard.status,
+                heard.retry_after,
+                self.blame(),
+            )),
         }
     }
 

@@ -40,6 +40,8 @@ pub(super) struct Head {
     pub(super) session_id: Option<HeaderValue>,
     /// `Content-Encoding`, if the body is not plain.
     pub(super) coding: Option<Box<str>>,
+    /// `Retry-After`, where it is a number of seconds.
+    pub(super) retry_after: Option<Duration>,
     /// How long the server keeps the connection, if it says so.
     pub(super) keep_alive: Option<Duration>,
     /// Whether the connection takes another request after this one.
@@ -96,6 +98,7 @@ pub(super) fn parse(text: &[u8]) -> Result<Parsed, &'static str> {
         media: notes.media.unwrap_or(Media::Unnamed),
         session_id: notes.session_id,
         coding: notes.coding,
+        retry_after: notes.retry_after,
         keep_alive: notes.keep_alive,
         is_last: notes.closes || (is_http_10 && !notes.stays) || body.is_until_close(),
     };
@@ -116,6 +119,7 @@ struct Notes {
     media: Option<Media>,
     session_id: Option<HeaderValue>,
     coding: Option<Box<str>>,
+    retry_after: Option<Duration>,
     keep_alive: Option<Duration>,
     length: Option<u64>,
     encoding: Option<Encoding>,
@@ -141,6 +145,7 @@ impl Notes {
                 self.stays |= has_token(value, b"keep-alive");
             }
             10 if is("keep-alive") => self.keep_alive = announced_timeout(value),
+            11 if is("retry-after") => self.retry_after = length(value).map(Duration::from_secs),
             12 if is("content-type") => {
                 self.media.get_or_insert_with(|| media(value));
             }
@@ -386,7 +391,10 @@ mod tests {
         assert_eq!(head.session_id.unwrap(), "s1");
         assert_eq!(head.keep_alive, Some(Duration::from_secs(5)));
         assert_eq!(whole("").0.media, Media::Unnamed);
-        assert_eq!(head.coding, None);
+        assert_eq!((head.coding, head.retry_after), (None, None));
+        let wait = |value: &str| whole(&format!("Retry-After: {value}\r\n")).0.retry_after;
+        assert_eq!(wait("17"), Some(Duration::from_secs(17)));
+        assert_eq!(wait("Fri, 31 Dec 1999 23:59:59 GMT"), None);
         let coding = |value: &str| whole(&format!("Content-Encoding: {value}\r\n")).0.coding;
         assert_eq!(coding("gzip").as_deref(), Some("gzip"));
         assert_eq!(coding("Identity"), None);

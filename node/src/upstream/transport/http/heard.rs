@@ -1,5 +1,7 @@
 //! What came back for one HTTP request.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::HeaderValue;
 use lockgate_proto::jsonrpc::{Batch, Frame, Limits};
@@ -19,6 +21,8 @@ pub(super) struct Heard {
     pub(super) status: u16,
     /// `Mcp-Session-Id` of the response.
     pub(super) session_id: Option<HeaderValue>,
+    /// How long the server asks to stay away.
+    pub(super) retry_after: Option<Duration>,
     pub(super) body: Content,
 }
 
@@ -67,6 +71,7 @@ impl Heard {
         Ok(Self {
             status: head.status.as_u16(),
             session_id: head.session_id,
+            retry_after: head.retry_after,
             body,
         })
     }
@@ -96,11 +101,15 @@ impl Heard {
     }
 
     /// Error of a response that carries no message where one is needed.
-    pub(super) fn missing(status: u16, blame: &Blame) -> UpstreamError {
+    pub(super) fn missing(
+        status: u16,
+        retry_after: Option<Duration>,
+        blame: &Blame,
+    ) -> UpstreamError {
         if is_success(status) {
             blame.garbage(format_args!("HTTP status {status} without an answer"))
         } else {
-            blame.status(status)
+            blame.turned_away(status, retry_after)
         }
     }
 }

@@ -130,7 +130,7 @@ impl HttpSession {
                     frame,
                 });
             }
-            Content::Nothing => return Err(Heard::missing(heard.status, blame)),
+            Content::Nothing => return Err(Heard::missing(heard.status, heard.retry_after, blame)),
             Content::Batch(frames) => {
                 let mut inbox = inbox();
                 inbox.take_frames(frames);

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 
 use super::client::{all, endpoint, out, settings, single, stream, tool_call};
 use super::server::{Piece, Server, bare, json, result_for, sse, sse_of};
-use crate::error::UpstreamError;
+use crate::error::{CallError, UpstreamError};
 use crate::upstream::transport::http::HttpEndpoint;
 
 /// What one call to a server with one fixed answer comes to.
@@ -164,6 +164,34 @@ async fn a_status_without_message_is_a_status() {
             "{error:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_server_that_asks_to_wait_is_heard() {
+    let server = Server::start(|_| async {
+        let mut answer = bare(429);
+        let wait = HeaderValue::from_static("17");
+        answer.headers_mut().insert("retry-after", wait);
+        answer
+    })
+    .await;
+    let error = endpoint(&server.url())
+        .call(&tool_call(1))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "server `fake` answered with HTTP status 429; it asks to wait 17 s"
+    );
+    let error = CallError::from(error);
+    assert_eq!(error.retry_after_secs(), Some(17));
+    assert_eq!(
+        error.body(),
+        concat!(
+            r#"{"code":-31502,"message":"server `fake` answered with HTTP status 429; it asks to wait 17 s","#,
+            r#""data":{"server":"fake","outcome":"unknown","status":429,"retry_after_ms":17000}}"#
+        )
+    );
 }
 
 #[tokio::test]
