@@ -85,10 +85,12 @@ pub enum UpstreamError {
         retry_after: Option<Duration>,
     },
     /// The upstream session is gone and could not be opened again.
-    #[error("server `{server}` forgot the session and refused a new one")]
+    #[error("server `{server}` forgot the session and {and}")]
     SessionLost {
         /// Which.
         server: ServerName,
+        /// What else is so.
+        and: &'static str,
     },
     /// A `requestState` that continues no call here: forged, cut, used, expired, or of somebody else.
     #[error("`requestState` is refused: {why}")]
@@ -202,7 +204,7 @@ impl UpstreamError {
             | Self::Broken { server, .. }
             | Self::Garbage { server, .. }
             | Self::Status { server, .. }
-            | Self::SessionLost { server }
+            | Self::SessionLost { server, .. }
             | Self::NoEra { server, .. }
             | Self::NoMcp { server, .. }
             | Self::StateRefused { server, .. }

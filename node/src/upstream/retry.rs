@@ -182,7 +182,7 @@ mod tests {
                 limit: 1,
                 what: "calls in flight",
             },
-            "lost" => UpstreamError::SessionLost { server },
+            "lost" => UpstreamError::SessionLost { server, and: "" },
             other => panic!("unknown failure {other:?}"),
         }
     }

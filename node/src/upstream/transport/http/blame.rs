@@ -80,9 +80,10 @@ impl Blame {
         }
     }
 
-    pub(in crate::upstream::transport) fn session_lost(&self) -> UpstreamError {
+    pub(in crate::upstream::transport) fn session_lost(&self, and: &'static str) -> UpstreamError {
         UpstreamError::SessionLost {
             server: self.0.clone(),
+            and,
         }
     }
 }

@@ -32,6 +32,9 @@ use crate::upstream::link::{MessageStream, Outgoing, Reply, SessionInit};
 /// second.
 const CLOSE_MAX: Duration = Duration::from_secs(5);
 
+/// What a server did beside forgetting the session.
+const REFUSED: &str = "refused a new one";
+
 /// A session of the session era over HTTP.
 #[derive(Clone, Debug)]
 pub struct HttpSession(Arc<Shared>);
@@ -164,7 +167,7 @@ impl HttpSession {
             let live = self.0.live.load_full();
             let heard = self.0.endpoint.converse(&live.template, &out).await?;
             if is_forgotten(&live, &heard) {
-                return Err(blame.session_lost());
+                return Err(blame.session_lost("with it what this answers"));
             }
             heard
         };
@@ -292,12 +295,12 @@ impl HttpSession {
         }
         let blame = self.0.endpoint.blame();
         if self.0.signals.borrow().closed {
-            return Err(blame.session_lost());
+            return Err(blame.session_lost("it is over here, too"));
         }
         if self.0.n_failed.load(Ordering::Acquire) != sight.n_failed {
             return Err(match *failure {
                 Some(kind) => blame.unreachable(kind.into()),
-                None => blame.session_lost(),
+                None => blame.session_lost(REFUSED),
             });
         }
         let error = match self.open_again(&live).await {
@@ -313,7 +316,7 @@ impl HttpSession {
             return Err(error);
         }
         warn!(%error, "forgotten upstream session could not be opened again");
-        Err(blame.session_lost())
+        Err(blame.session_lost(REFUSED))
     }
 
     async fn open_again(&self, old: &Live) -> Result<Arc<Live>, UpstreamError> {
@@ -370,7 +373,7 @@ impl HttpSession {
         let live = Box::pin(self.reopened(&sight)).await?;
         let heard = Box::pin(endpoint.converse(&live.template, out)).await?;
         if is_forgotten(&live, &heard) {
-            return Err(endpoint.blame().session_lost());
+            return Err(endpoint.blame().session_lost("says so of a new one, too"));
         }
         Ok((live, heard))
     }
