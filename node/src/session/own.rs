@@ -16,7 +16,29 @@ pub(super) struct OwnLists {
     /// Counts what servers said about changed lists.
     generation: u64,
     known: Vec<Known>,
+    late: Vec<Late>,
     table: Option<OwnTable>,
+}
+
+/// A server that is asked while no list waits for it.
+#[derive(Debug)]
+struct Late {
+    handle: UpstreamHandle,
+    /// Whether a list has waited for it in vain, and none does again before it has answered.
+    is_slow: bool,
+    /// Whether it is being asked.
+    is_asked: bool,
+}
+
+/// What a list does about a server that has not said yet what it offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Approach {
+    /// Asks it, and waits.
+    Wait,
+    /// Asks it, and goes on.
+    Ask,
+    /// Goes on: it is being asked.
+    Leave,
 }
 
 /// What one server offers, by the handle that it was asked through: a server that was replaced is asked again.
@@ -76,6 +98,56 @@ impl OwnLists {
         self.known.push(Known {
             handle: handle.clone(),
             catalog: Arc::clone(catalog),
+        });
+    }
+
+    /// What a list does about `handle`'s server. Where it is told to ask and go on, it has to say when the answer is
+    /// there: see [`Self::answered`].
+    pub(super) fn approach(&mut self, handle: &UpstreamHandle, is_down: bool) -> Approach {
+        let late = self.late_mut(handle);
+        let is_slow = late.as_ref().is_some_and(|late| late.is_slow);
+        if !is_down && !is_slow {
+            return Approach::Wait;
+        }
+        match late {
+            Some(late) if late.is_asked => return Approach::Leave,
+            Some(late) => late.is_asked = true,
+            None => self.add_late(handle, false),
+        }
+        Approach::Ask
+    }
+
+    /// A list has waited in vain for `handle`'s server, which is still being asked: see [`Self::answered`].
+    pub(super) fn waited(&mut self, handle: &UpstreamHandle) {
+        match self.late_mut(handle) {
+            Some(late) => (late.is_slow, late.is_asked) = (true, true),
+            None => self.add_late(handle, true),
+        }
+    }
+
+    /// A server that no list waited for has said what it offers, or that it does not.
+    pub(super) fn answered(&mut self, handle: &UpstreamHandle, is_answer: bool) {
+        if let Some(late) = self.late_mut(handle) {
+            late.is_asked = false;
+        }
+        self.late
+            .retain(|late| !late.handle.is_same_as(handle) || (late.is_slow && !is_answer));
+    }
+
+    fn late_mut(&mut self, handle: &UpstreamHandle) -> Option<&mut Late> {
+        let mut late = self.late.iter_mut();
+        late.find(|late| late.handle.is_same_as(handle))
+    }
+
+    fn add_late(&mut self, handle: &UpstreamHandle, is_slow: bool) {
+        // A predecessor of the server is asked no more.
+        let server = &handle.settings().name;
+        self.late
+            .retain(|late| late.handle.settings().name != *server);
+        self.late.push(Late {
+            handle: handle.clone(),
+            is_slow,
+            is_asked: true,
         });
     }
 

@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 use lockgate_proto::id::ServerName;
 use lockgate_proto::jsonrpc::{Frame, encode_str};
 use lockgate_proto::mcp::{Era, method};
+use tokio::task::JoinHandle;
 
 use crate::answer::Answer;
 use crate::error::CallError;
@@ -22,9 +23,10 @@ use super::cell::Cell;
 use super::directory::InUse;
 use super::door::Inner;
 use super::lists::tell_changed;
-use super::own::OwnTable;
+use super::own::{Approach, OwnTable};
 
-/// Longest wait for one server when lists are collected: a slow one is left out, not waited for.
+/// Longest wait for one server when lists are collected. A session waits so long for it once, and not at all while the
+/// server is known to be down; it hears of what is offered later.
 const LIST_WAIT: Duration = Duration::from_secs(5);
 
 /// What a session's own table is needed for.
@@ -35,6 +37,9 @@ pub(super) enum Need {
     /// To resolve a name: the servers that answered last will do.
     Names,
 }
+
+/// A server is being asked what it offers to a session.
+type Fetch = JoinHandle<Result<Arc<Catalog>, CallError>>;
 
 /// A server that did not say what it offers.
 #[derive(Clone, Copy, Debug)]
@@ -188,9 +193,18 @@ impl Inner {
         if known.is_some() {
             return Ok(known);
         }
+        let is_down = entry.handle.is_down();
+        let approach = cell.own.lock().approach(&entry.handle, is_down);
+        if approach == Approach::Leave {
+            return Err(Missing);
+        }
         let fetch = Arc::clone(self).fetch_own(cell.clone(), entry.clone(), seen);
         // Goes on when nobody waits any more: a server that takes long to start would never have started otherwise.
         let mut fetch = spawn_named("what a server offers to a session", fetch);
+        if approach == Approach::Ask {
+            self.follow_late(cell, entry, fetch);
+            return Err(Missing);
+        }
         match tokio::time::timeout(LIST_WAIT, &mut fetch).await {
             Ok(Ok(Ok(found))) => Ok(Some(found)),
             Ok(Ok(Err(error))) => {
@@ -200,17 +214,25 @@ impl Inner {
             Ok(Err(_aborted)) => Err(Missing),
             Err(_elapsed) => {
                 tracing::warn!(server = %name, waited = ?LIST_WAIT, "list lacks what a slow server offers to this session");
-                let inner = Arc::clone(self);
-                let (cell, shown) = (cell.clone(), entry.catalog.clone());
-                // Ends with the opening, which has limits of its own.
-                drop(spawn_named("list of a slow server", async move {
-                    if let Ok(Ok(found)) = fetch.await {
-                        inner.tell_late(&cell, shown.as_deref(), &found);
-                    }
-                }));
+                cell.own.lock().waited(&entry.handle);
+                self.follow_late(cell, entry, fetch);
                 Err(Missing)
             }
         }
+    }
+
+    /// Waits for a server in the place of a list that did not, and tells the session what it says.
+    fn follow_late(self: &Arc<Self>, cell: &InUse, entry: &Entry, fetch: Fetch) {
+        let inner = Arc::clone(self);
+        let (cell, entry) = (cell.clone(), entry.clone());
+        // Ends with the opening and the questions after it, which have limits of their own.
+        drop(spawn_named("list of a slow server", async move {
+            let found = fetch.await.ok().and_then(Result::ok);
+            cell.own.lock().answered(&entry.handle, found.is_some());
+            if let Some(found) = found {
+                inner.tell_late(&cell, entry.catalog.as_deref(), &found);
+            }
+        }));
     }
 
     /// Asks one server what it offers to this session, and keeps it.
@@ -328,7 +350,8 @@ struct Asking<'a> {
 impl catalog::Ask for Asking<'_> {
     async fn ask(&self, frame: Frame) -> Result<Frame, crate::error::UpstreamError> {
         let class = CallClass::of(&frame.method(), true);
-        let out = Outgoing::plain(frame, LIST_WAIT);
+        // Whoever waits for a list waits shorter, and hears of what comes later.
+        let out = Outgoing::plain(frame, self.session.settings().timeout);
         let reply = self.session.call(&out, class).await?;
         match reply {
             Reply::Single { frame, .. } => Ok(frame),

@@ -18,7 +18,8 @@ use crate::upstream::{OwnCatalog, Owner};
 
 use super::validate::CAPABILITIES_KEY;
 
-/// Longest wait for one server when lists are collected: a slow one shows what it shows everybody.
+/// Longest wait for one server when lists are collected: a slow one shows what it shows everybody, and so does, at once,
+/// one that is known to be down.
 const LIST_WAIT: Duration = Duration::from_secs(5);
 /// A server that did not answer is asked again after this.
 const ASK_AGAIN: Duration = Duration::from_secs(30);
@@ -135,12 +136,16 @@ async fn own_catalog(
     }
     let owner = Owner::of(&who.caller, false);
     let asked = entry.handle.own_catalog(&owner, request);
-    match timeout(LIST_WAIT, asked).await {
+    let is_down = entry.handle.is_down();
+    // Even then it may be known, from when it was up.
+    let wait = if is_down { Duration::ZERO } else { LIST_WAIT };
+    match timeout(wait, asked).await {
         Ok(Ok(own)) => Ok(own),
         Ok(Err(error)) => {
             tracing::warn!(%server, %error, "server does not say what it offers to this caller");
             Err(Missing)
         }
+        Err(_elapsed) if is_down => Err(Missing),
         Err(_elapsed) => {
             tracing::warn!(%server, waited = ?LIST_WAIT, "server is slow to say what it offers to this caller");
             Err(Missing)

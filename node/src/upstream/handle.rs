@@ -153,6 +153,11 @@ impl UpstreamHandle {
         self.shared.published.load().phase == Phase::Up
     }
 
+    /// Whether it did not answer when last asked. Of a server that was never asked nothing is known.
+    pub fn is_down(&self) -> bool {
+        self.shared.published.load().phase == Phase::Down
+    }
+
     /// What it offers to clients of `era`, translated if it does not speak that era; `None` until known. Outlives an
     /// outage of the server.
     pub fn catalog(&self, era: Era) -> Option<Arc<Catalog>> {

@@ -1,6 +1,9 @@
 //! Servers that fail in the middle of a call: one definite error, at most one execution, and nobody else is touched.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::support::{Client, DEMO, Gateway, Mode, Push, Upstream, eventually, within};
 
@@ -193,5 +196,66 @@ async fn lists_come_from_the_servers_that_answer() {
     let client = gateway.client().open().await;
     let left = within("list", client.tools()).await;
     assert!(left.contains(&"demo_echo".to_owned()), "{left:?}");
+    gateway.stop().await;
+}
+
+/// A list that waits for a server takes five seconds.
+async fn lists_at_once(client: &Client) {
+    let began = Instant::now();
+    let tools = client.tools().await;
+    assert!(began.elapsed() < Duration::from_secs(4), "it waited");
+    assert!(tools.contains(&"demo_echo".to_owned()), "{tools:?}");
+}
+
+#[tokio::test]
+async fn a_session_waits_for_a_server_that_hangs_once() {
+    let upstream = Upstream::start().await;
+    let gateway = beside_demo(&upstream, "").await;
+    // What it offers to everybody is known.
+    gateway.client().open().await.tools().await;
+    upstream.offer_to("elicitation", "own");
+    upstream.hold_openings(true);
+    let client = gateway.client();
+    let client = client
+        .open_with("2025-06-18", json!({"elicitation": {}}))
+        .await;
+    let mut heard = client.listen(None).await;
+    assert!(client.tools().await.contains(&"up_work".to_owned()));
+    let opened = upstream.sessions_opened();
+    lists_at_once(&client).await;
+    lists_at_once(&client).await;
+    assert_eq!(upstream.sessions_opened(), opened, "it is being asked");
+    upstream.hold_openings(false);
+    let changed = within("news of the lists", heard.message()).await;
+    let changed = changed.unwrap().json();
+    assert_eq!(changed["method"], "notifications/tools/list_changed");
+    assert!(client.tools().await.contains(&"up_own".to_owned()));
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn no_list_waits_for_a_server_that_is_down() {
+    let upstream = Upstream::start().await;
+    upstream.hold_openings(true);
+    let gateway = beside_demo(&upstream, ", timeout: 6s").await;
+    eventually("the server is down", async || {
+        let servers = gateway.admin("/api/v1/servers").await;
+        let up = &servers["servers"][1];
+        up["settled"] == true && up["up"] == false
+    })
+    .await;
+    for _session in 0..2 {
+        let client = gateway.client();
+        let client = client
+            .open_with("2025-06-18", json!({"elicitation": {}}))
+            .await;
+        lists_at_once(&client).await;
+        lists_at_once(&client).await;
+    }
+    let (client, began) = (gateway.client(), Instant::now());
+    let listed = client.ask(json!({"elicitation": {}}), "tools/list", json!({}));
+    let listed = listed.await.json().await;
+    assert!(began.elapsed() < Duration::from_secs(4), "it waited");
+    assert!(listed["result"]["tools"].is_array(), "{listed}");
     gateway.stop().await;
 }
