@@ -1,8 +1,13 @@
 //! Servers that fail in the middle of a call: one definite error, at most one execution, and nobody else is touched.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use lockgate_node::task::spawn_named;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
 use crate::support::{Client, DEMO, Gateway, Mode, Push, Upstream, eventually, within};
@@ -258,4 +263,61 @@ async fn no_list_waits_for_a_server_that_is_down() {
     assert!(began.elapsed() < Duration::from_secs(4), "it waited");
     assert!(listed["result"]["tools"].is_array(), "{listed}");
     gateway.stop().await;
+}
+
+/// Answers a GET with an event stream that says nothing, which it counts, and all else with 405.
+async fn say_nothing(mut socket: TcpStream, streams: Arc<AtomicUsize>) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let Ok(byte) = socket.read_u8().await else {
+            return;
+        };
+        head.push(byte);
+    }
+    let answer = if head.starts_with(b"GET ") {
+        streams.fetch_add(1, Ordering::SeqCst);
+        "200 OK\r\ncontent-type: text/event-stream\r\n\r\n: nothing\n\n"
+    } else {
+        "405 Method Not Allowed\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+    };
+    let answer = format!("HTTP/1.1 {answer}");
+    if socket.write_all(answer.as_bytes()).await.is_ok() && head.starts_with(b"GET ") {
+        // Until the client goes.
+        let _gone = socket.read_to_end(&mut head).await;
+    }
+}
+
+#[tokio::test]
+async fn an_event_stream_without_an_endpoint_is_told_once_and_tried_ever_later() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let streams = Arc::new(AtomicUsize::new(0));
+    let opened = Arc::clone(&streams);
+    let server = spawn_named("silent server", async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            // Ends with its connection.
+            drop(spawn_named(
+                "silent stream",
+                say_nothing(socket, Arc::clone(&opened)),
+            ));
+        }
+    });
+    let entry =
+        format!("  up: {{ url: \"http://{address}/sse\", transport: sse, timeout: 300ms }}\n");
+    let gateway = Gateway::start(&format!("{DEMO}{entry}")).await;
+    eventually("it is tried some times", async || {
+        streams.load(Ordering::SeqCst) >= 6
+    })
+    .await;
+    let servers = gateway.admin("/api/v1/servers").await;
+    let error = servers["servers"][1]["last_error"].as_str().unwrap();
+    assert!(
+        error.ends_with("its stream named no `endpoint` within 300ms"),
+        "{error}"
+    );
+    let log = gateway.log();
+    assert!(!log.contains("health of endpoint changed"), "{log}");
+    assert_eq!(log.matches("server is down").count(), 1, "{log}");
+    gateway.stop().await;
+    server.abort();
 }

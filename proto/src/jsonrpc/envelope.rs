@@ -214,7 +214,7 @@ impl<'a> Found<'a> {
 }
 
 /// MCP: an id is a string or an integer, and never null in a request.
-fn check_id(raw: &str) -> Result<(), ParseError> {
+pub(super) fn check_id(raw: &str) -> Result<(), ParseError> {
     let is_string = raw.starts_with('"');
     let is_integer = || raw.bytes().all(|b| matches!(b, b'-' | b'0'..=b'9'));
     ensure(

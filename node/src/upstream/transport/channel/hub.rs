@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lockgate_proto::id::ServerName;
-use lockgate_proto::jsonrpc::{Batch, Frame, Kind, Limits, ParseError};
+use lockgate_proto::jsonrpc::{Batch, Frame, Kind, Legible, Limits, ParseError};
 use lockgate_proto::mcp::Revision;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, warn};
 
-use super::line::{Down, Up, excerpt, legible};
+use super::line::{Down, Up, excerpt};
 use super::losses::Losses;
 use super::mux::{Effect, Outcome, Owner, Sharing};
 use super::outbox::{NoPlace, Outbox, Place, Queued};
@@ -291,16 +291,12 @@ impl Hub {
         }
     }
 
-    /// An answer in bad letters still says whose it is: its call need not wait for another.
+    /// What is no message may still say whose it is: nobody need wait for another.
     fn on_garbled(&self, line: &[u8], error: &ParseError) {
-        let Some(frame) = legible(line, &self.limits) else {
-            return;
-        };
+        let legible = Legible::read(line);
         let mut state = self.state.lock();
-        let call = state.mux.on_garbled(&frame);
-        if let Some(pending) = call.and_then(|call| state.calls.remove(&call)) {
-            let what = format!("its answer is {error}");
-            pending.queue.end(End::Garbled(what.into()));
+        if let Some(effect) = legible.and_then(|it| state.mux.on_garbled(&it, error)) {
+            self.perform(&mut state, effect);
         }
     }
 
@@ -316,6 +312,11 @@ impl Hub {
             Effect::Finish(call, frame) => {
                 if let Some(pending) = state.calls.remove(&call) {
                     pending.queue.finish(frame);
+                }
+            }
+            Effect::Spoil(call, what) => {
+                if let Some(pending) = state.calls.remove(&call) {
+                    pending.queue.end(End::Garbled(what));
                 }
             }
             Effect::Pass(call, frame) => {

@@ -2,10 +2,7 @@
 //!
 //! The numbers say where both sides go on after a break, should another process ever stand between.
 
-use std::borrow::Cow;
-
 use bytes::Bytes;
-use lockgate_proto::jsonrpc::{Frame, Limits};
 
 /// Characters of a stray line that are logged.
 const EXCERPT_CHARS_MAX: usize = 200;
@@ -26,16 +23,6 @@ pub(crate) struct Down {
     pub(crate) n: u64,
     /// One message, or an array of them, without a line break at its end.
     pub(crate) line: Bytes,
-}
-
-/// What a line says that is no message for nothing but its letters, which are not UTF-8: good for its id, and not to be
-/// passed on.
-pub(super) fn legible(line: &[u8], limits: &Limits) -> Option<Frame> {
-    match String::from_utf8_lossy(line) {
-        // Its letters are not what is wrong with it.
-        Cow::Borrowed(_) => None,
-        Cow::Owned(text) => Frame::parse(text.into(), limits).ok(),
-    }
 }
 
 /// The beginning of a line, for the log.

@@ -4,6 +4,7 @@
 //! on_request ─► Line(n)      n is id and progress token, unique for the child
 //!            └► Answer       known here already (a resource that another session has subscribed, …)
 //! on_frame   ─► Finish(n)    answer, under the caller's id
+//!            ├► Spoil(n)     answer that cannot be read
 //!            ├► Pass(n)      progress and what else belongs to a call
 //!            ├► Post(owner)  what belongs to no call
 //!            └► Reply        answered here: ping, and what a shared child may not ask
@@ -20,6 +21,7 @@ mod rewrite;
 mod route;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use lockgate_proto::jsonrpc::{Frame, Kind, decode_str, encode_str, find_path};
@@ -77,6 +79,8 @@ pub(super) enum Outcome {
 pub(super) enum Effect {
     /// Last message of a call.
     Finish(u64, Frame),
+    /// End of a call whose answer cannot be passed on, and why.
+    Spoil(u64, Arc<str>),
     /// Message of a call.
     Pass(u64, Frame),
     /// Message to a session, of no call.
@@ -460,12 +464,12 @@ fn canonical(raw: &str) -> Box<str> {
     decode_str(raw).map_or_else(|| raw.into(), |text| encode_str(&text).into())
 }
 
-/// The number under which we sent a request. Some servers give a number back as a string.
+/// The number under which we sent a request. Some servers give a number back as a string, or with a fraction.
 fn number(raw: &str) -> Option<u64> {
-    match decode_str(raw) {
-        Some(text) => text.parse().ok(),
-        None => raw.parse().ok(),
-    }
+    let text = decode_str(raw).unwrap_or_else(|| raw.into());
+    let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
+    let is_whole = fraction.bytes().all(|digit| digit == b'0');
+    whole.parse().ok().filter(|_| is_whole)
 }
 
 /// Whether an answer says that a task goes on.

@@ -1,6 +1,6 @@
 //! Where a message from the server goes.
 
-use lockgate_proto::jsonrpc::{Frame, Kind};
+use lockgate_proto::jsonrpc::{Frame, Kind, Legible, ParseError};
 use lockgate_proto::mcp::{code, method};
 use smallvec::{SmallVec, smallvec};
 
@@ -59,15 +59,26 @@ impl Mux {
         Effect::Finish(n, answer)
     }
 
-    /// An answer that cannot be passed on: the call that it ends.
-    pub(in super::super) fn on_garbled(&mut self, frame: &Frame) -> Option<u64> {
-        let is_answer = matches!(frame.kind(), Kind::Result | Kind::Error);
-        let n = frame.id().filter(|_| is_answer).and_then(number)?;
+    /// What the server said, and is no message: an answer ends its call, a request is refused.
+    pub(in super::super) fn on_garbled(
+        &mut self,
+        said: &Legible,
+        error: &ParseError,
+    ) -> Option<Effect> {
+        let id = match said {
+            Legible::Answer(id) => id,
+            Legible::Request(id) => {
+                let line = rewrite::error(id, error.code(), &error.to_string());
+                return Some(Effect::Reply(line));
+            }
+        };
+        let n = number(id)?;
         let call = self.forget(n)?;
         if call.purpose == Purpose::SetLevel {
             self.ledger.level_refused(call.owner);
         }
-        (!call.left).then_some(n)
+        let what = format!("its answer is {error}");
+        (!call.left).then(|| Effect::Spoil(n, what.into()))
     }
 
     fn keep_task(&mut self, n: u64, call: &Call, answer: &Frame) {

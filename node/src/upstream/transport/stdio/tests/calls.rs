@@ -19,6 +19,24 @@ while :; do
 done
 "#;
 
+/// Answers in ways that no message has, under the right id.
+const MISSHAPEN: &str = r#"
+while :; do
+    read_line
+    case $line in
+        *'"both"'*) say "{\"jsonrpc\":\"2.0\",\"id\":$id,\"result\":{},\"error\":{}}" ;;
+        *'"neither"'*) say "{\"jsonrpc\":\"2.0\",\"id\":$id}" ;;
+        *'"boom"'*) say "{\"jsonrpc\":\"2.0\",\"id\":$id,\"error\":\"boom\"}" ;;
+        *'"versionless"'*) say "{\"id\":$id,\"result\":{}}" ;;
+        *'"fraction"'*) result "$id.0" '{}' ;;
+        *'"mark"'*) printf '\357\273\277'; result "$id" '{}' ;;
+        *'"deep"'*) zeros=$(printf '%0200d' 0); result "$id" "$(echo "$zeros" | tr 0 '[')$(echo "$zeros" | tr 0 ']')" ;;
+        *'"number"'*) result "$id" '{"x":NaN}' ;;
+        *'"log"'*) say "{\"level\":\"error\",\"id\":$id,\"error\":\"boom\"}"; result "$id" '{}' ;;
+    esac
+done
+"#;
+
 const CANCEL_1: &str =
     r#""result":{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#;
 
@@ -151,4 +169,30 @@ async fn a_batch_of_answers_is_taken_apart() {
     let (one, two) = soon(both).await;
     assert!(answer(one).await.unwrap().ends_with("1}"));
     assert!(answer(two).await.unwrap().ends_with("2}"));
+}
+
+#[tokio::test]
+async fn an_answer_of_a_wrong_shape_ends_its_call_at_once() {
+    let child = start(MISSHAPEN).await;
+    for (name, expected) in [
+        ("both", "exactly one of `method`, `result` and `error`"),
+        ("neither", "exactly one of `method`, `result` and `error`"),
+        ("boom", "`error` must be an object"),
+        ("versionless", "`jsonrpc` must be"),
+        ("fraction", "`id` must be a string or an integer"),
+        ("mark", "byte order mark"),
+        ("deep", "is deeper than 128"),
+        ("number", "not JSON: expected a value"),
+    ] {
+        let mut call = tool("1", name);
+        call.timeout = Duration::from_secs(3600);
+        let error = soon(async { answer(child.call(&call).await).await }).await;
+        let error = error.unwrap_err();
+        assert!(matches!(error, UpstreamError::Garbage { .. }), "{error:?}");
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+    // A line of a log is no answer, whatever number it tells.
+    let logged = soon(async { answer(child.call(&tool("1", "log")).await).await }).await;
+    assert!(logged.unwrap().ends_with(r#""result":{}}"#));
+    child.stop().await;
 }

@@ -86,13 +86,28 @@ fn an_answer_to_what_was_never_asked_is_a_stray() {
 #[test]
 fn an_answer_that_cannot_be_passed_on_ends_its_call_once() {
     let mut mux = mux(Sharing::Stateless);
-    let n = call(&mut mux, Owner::NOBODY, "1");
+    call(&mut mux, Owner::NOBODY, "1");
+    call(&mut mux, Owner::NOBODY, "2");
+    let error = ParseError::Envelope { what: "odd" };
+    let mut said = |said: Legible| mux.on_garbled(&said, &error).as_ref().map(show);
+    let spoilt = |n| format!("spoil {n} its answer is not a JSON-RPC message: odd");
+    for id in ["3", "1.5", r#""a""#] {
+        assert_eq!(said(Legible::Answer(id.into())), None, "{id}");
+    }
+    assert_eq!(said(Legible::Answer("1".into())), Some(spoilt(1)));
+    assert_eq!(said(Legible::Answer("1".into())), None);
+    assert_eq!(said(Legible::Answer("2.0".into())), Some(spoilt(2)));
+}
+
+#[test]
+fn a_question_that_cannot_be_read_is_refused() {
+    let mut mux = mux(Sharing::Own);
+    let error = ParseError::Envelope { what: "odd" };
+    let refused = mux.on_garbled(&Legible::Request("1".into()), &error);
     assert_eq!(
-        mux.on_garbled(&frame(r#"{"jsonrpc":"2.0","id":1,"method":"x"}"#)),
-        None
+        refused.as_ref().map(show).unwrap(),
+        r#"reply {"jsonrpc":"2.0","id":1,"error":{"code":-32600,"message":"not a JSON-RPC message: odd"}}"#
     );
-    assert_eq!(mux.on_garbled(&result(n, "{}")), Some(n));
-    assert_eq!(mux.on_garbled(&result(n, "{}")), None);
 }
 
 #[test]

@@ -5,7 +5,7 @@ mod questions;
 mod sharing;
 mod stateless;
 
-use lockgate_proto::jsonrpc::Limits;
+use lockgate_proto::jsonrpc::{Legible, Limits, ParseError};
 
 use super::*;
 
@@ -55,6 +55,7 @@ fn text(bytes: &Bytes) -> String {
 fn show(effect: &Effect) -> String {
     match effect {
         Effect::Finish(n, frame) => format!("finish {n} {}", frame.text()),
+        Effect::Spoil(n, what) => format!("spoil {n} {what}"),
         Effect::Pass(n, frame) => format!("pass {n} {}", frame.text()),
         Effect::Post(Owner(owner), frame) => format!("post {owner} {}", frame.text()),
         Effect::Reply(line) => format!("reply {}", text(line)),
