@@ -248,9 +248,9 @@ impl Service {
     ) -> Response<Body> {
         let Asked { head, version, .. } = asked;
         let (headers, sessions) = (&head.headers, &self.gateway.sessions);
-        let batch = match Batch::parse(body, &sessions.message_limits()) {
+        let batch = match Batch::parse(body.clone(), &sessions.message_limits()) {
             Ok(batch) => batch,
-            Err(error) => return respond::error(&error.into(), era_of(version)),
+            Err(error) => return respond::error_of(&body, &error.into(), era_of(version)),
         };
         let batch = match batch {
             Batch::One(frame) if stateless::claims_stateless(version, &frame) => {

@@ -72,7 +72,7 @@ async fn hear<R: AsyncRead + Unpin>(line: &Arc<Line>, input: R, bytes_max: usize
             }
         };
         if let Err(error) = taken {
-            line.refuse(None, &error).await;
+            line.refuse_text(&text, &error).await;
         }
     }
 }

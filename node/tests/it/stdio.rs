@@ -187,6 +187,23 @@ async fn lines_that_are_no_messages_are_answered_and_passed_over() {
     gateway.say_text("{\"jsonrpc\":").await;
     let refusal = gateway.hear().await;
     assert_eq!(refusal["error"]["code"], -32700, "{refusal}");
+    assert_eq!(refusal["id"], json!(null), "{refusal}");
+    for (envelope, id) in [
+        (r#""jsonrpc":"2.0","id":13,"params":null"#, json!(13)),
+        (r#""jsonrpc":"1.0","id":"a""#, json!("a")),
+        (r#""jsonrpc":"2.0","id":1.5"#, json!(null)),
+    ] {
+        let text = format!(r#"{{{envelope},"method":"ping"}}"#);
+        gateway.say_text(&text).await;
+        let refusal = gateway.hear().await;
+        assert_eq!(refusal["error"]["code"], -32600, "{refusal}");
+        assert_eq!(refusal["id"], id, "{refusal}");
+    }
+    // What is no request of the client's must not end one of the same number.
+    gateway
+        .say_text(r#"{"jsonrpc":"2.0","id":13,"result":{},"error":{}}"#)
+        .await;
+    assert_eq!(gateway.hear().await["id"], json!(null));
     gateway.say_text("").await;
     assert_eq!(gateway.ask("ping", json!({})).await["result"], json!({}));
     gateway.close().await;

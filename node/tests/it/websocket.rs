@@ -253,6 +253,9 @@ async fn garbage_is_answered_and_passed_over() {
         let code = refusal["error"]["code"].as_i64().unwrap();
         assert!([-32700, -32600].contains(&code), "{garbage}: {refusal}");
     }
+    let null_params = r#"{"jsonrpc":"2.0","id":13,"method":"ping","params":null}"#;
+    socket.send(Message::text(null_params)).await;
+    assert_eq!(socket.hear().await["id"], 13);
     assert!(socket.initialize(json!({})).await["result"].is_object());
     drop(socket);
     gateway.stop().await;

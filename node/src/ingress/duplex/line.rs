@@ -27,6 +27,8 @@ use crate::task::spawn_named;
 use crate::telemetry::trace::Context;
 use crate::{session, stateless};
 
+use crate::ingress::respond::asked;
+
 use super::end::End;
 use super::outbox::Outbox;
 
@@ -164,7 +166,7 @@ impl Line {
     ///
     /// # Errors
     ///
-    /// Fails when the text is no message: then there is no id that an answer could carry.
+    /// Fails when the text is no message: see [`Self::refuse_text`].
     pub(in crate::ingress) async fn take(
         self: &Arc<Self>,
         who: Arc<Authenticated>,
@@ -190,8 +192,14 @@ impl Line {
         Ok(())
     }
 
-    /// Tells the client that what it sent is no message.
-    pub(in crate::ingress) async fn refuse(&self, id: Option<&str>, error: &CallError) {
+    /// Tells the client that `text` is no message, and which of its requests that was to be, where it is legible: nobody
+    /// need wait for another answer.
+    pub(in crate::ingress) async fn refuse_text(&self, text: &[u8], error: &CallError) {
+        self.refuse(asked(text).as_deref(), error).await;
+    }
+
+    /// Refuses a request.
+    async fn refuse(&self, id: Option<&str>, error: &CallError) {
         let _reader_gone = self.say(error_message(id, error, Era::Session)).await;
     }
 

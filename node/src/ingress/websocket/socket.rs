@@ -80,8 +80,8 @@ where
             Some(Ok(Message::Close(_))) | None => return End::Gone,
             Some(Err(error)) => return broken(&error),
         };
-        if let Err(error) = line.take_own(text).await {
-            line.refuse(None, &error).await;
+        if let Err(error) = line.take_own(text.clone()).await {
+            line.refuse_text(&text, &error).await;
         }
     }
 }
