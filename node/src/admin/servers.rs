@@ -1,5 +1,6 @@
 //! Servers: how they are, and those that are added at run time.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -40,7 +41,9 @@ fn shown(parts: &Parts, status: &Status, added: bool) -> Value {
     value["eras"]["found_at"] = json!(found_at.map(timestamp));
     let collisions = parts.pipeline.router.collisions();
     let hidden = collisions.iter().filter(|one| one.hidden == status.name);
-    value["hidden"] = hidden.map(|one| &*one.name).collect();
+    // A tool and a prompt of one name are one name.
+    let hidden: BTreeSet<&str> = hidden.map(|one| &*one.name).collect();
+    value["hidden"] = json!(hidden);
     value["source"] = json!(if added { "registry" } else { "file" });
     value
 }

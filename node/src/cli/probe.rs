@@ -88,12 +88,16 @@ fn counted(n: usize, what: &str) -> String {
 fn collisions(router: &Router) -> Vec<Check> {
     let check = |collision: Collision| {
         let Collision {
-            hidden, name, kept, ..
+            hidden,
+            name,
+            kept,
+            kind,
         } = collision;
+        let kind = kind.item();
         Check::new(
             name,
             Verdict::Warning,
-            format!("`{kept}` keeps the name and hides the one of `{hidden}`"),
+            format!("`{kept}` keeps the {kind} and hides the one of `{hidden}`"),
             format!(
                 "give one of the two another `prefix` or `uri_prefix`, or place `{hidden}` first"
             ),

@@ -89,6 +89,7 @@ impl Router {
         }
         for new in self.collisions().difference(&known) {
             tracing::warn!(
+                kind = new.kind.item(),
                 name = %new.name,
                 kept = %new.kept,
                 hidden = %new.hidden,

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use rustix::process::Signal;
 use tokio::process::Command;
 
-use crate::support::{BINARY, Client, DEMO, Gateway, Port, eventually};
+use crate::support::{BINARY, Client, DEMO, Gateway, Port, Upstream, eventually};
 
 #[tokio::test]
 async fn a_node_that_waits_for_a_server_says_that_it_starts() {
@@ -66,6 +66,29 @@ async fn a_name_collision_is_told_once_and_shown_where_servers_are() {
     let log = gateway.log();
     let told = log.matches("name collision hides an item");
     assert_eq!(told.count(), names.len(), "{log}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_tool_and_a_prompt_of_one_name_are_one_hidden_name_and_told_apart() {
+    let (first, second) = (Upstream::start().await, Upstream::start().await);
+    for upstream in [&first, &second] {
+        let list = r#""result":{"prompts":[{"name":"work"}]}"#;
+        upstream.reply("prompts/list", &[list]);
+    }
+    let twin = second.entry("twin", ", prefix: up");
+    let gateway = Gateway::start(&format!("{}{twin}", first.config(""))).await;
+    eventually("the names are hidden", async || {
+        let servers = gateway.admin("/api/v1/servers").await;
+        let hidden = servers["servers"][1]["hidden"].as_array().unwrap().clone();
+        let work = hidden.iter().filter(|name| *name == "up_work");
+        work.count() == 1
+    })
+    .await;
+    let log = gateway.log();
+    for kind in ["kind=\"tool\" name=up_work", "kind=\"prompt\" name=up_work"] {
+        assert_eq!(log.matches(kind).count(), 1, "{log}");
+    }
     gateway.stop().await;
 }
 

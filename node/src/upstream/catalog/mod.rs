@@ -143,6 +143,17 @@ impl ListKind {
         }
     }
 
+    /// One item of it, in messages.
+    pub fn item(self) -> &'static str {
+        match self {
+            Self::Tools => "tool",
+            Self::Prompts => "prompt",
+            Self::Resources => "resource",
+            Self::Templates => "resource template",
+            Self::Skills => "skill",
+        }
+    }
+
     /// Member of the result that holds the items.
     pub fn member(self) -> &'static str {
         match self {
