@@ -116,6 +116,12 @@ pub enum CallError {
     /// The body says of itself that it is no JSON.
     #[error("`Content-Type` has to be application/json")]
     UnsupportedMedia,
+    /// The body says of itself that it is compressed.
+    #[error("`Content-Encoding` is `{coding}`: bodies are taken as they are only")]
+    EncodedBody {
+        /// How.
+        coding: Box<str>,
+    },
     /// No such tool, prompt or server.
     #[error("unknown {} `{name}`", object.as_str())]
     Unknown {
@@ -277,7 +283,9 @@ impl CallError {
                 (405, 405, code::INVALID_REQUEST, "invalid")
             }
             Self::NotAcceptable { .. } => (406, 406, code::INVALID_REQUEST, "invalid"),
-            Self::UnsupportedMedia => (415, 415, code::INVALID_REQUEST, "invalid"),
+            Self::UnsupportedMedia | Self::EncodedBody { .. } => {
+                (415, 415, code::INVALID_REQUEST, "invalid")
+            }
             Self::UnknownSession => (404, 404, own_code::SESSION, "no_session"),
             Self::QuotaExceeded { .. } | Self::QuotaUnavailable { .. } => {
                 (429, 200, own_code::QUOTA, "rate_limited")

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ACCEPT, CONTENT_TYPE};
+use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use lockgate_cluster::Serving;
@@ -355,9 +355,7 @@ pub(super) fn context(headers: &HeaderMap) -> Option<Context> {
 
 /// POST bodies are JSON, and clients take both kinds of answers.
 fn check_types(headers: &HeaderMap) -> Result<(), CallError> {
-    if !is_json(headers) {
-        return Err(CallError::UnsupportedMedia);
-    }
+    check_body_type(headers)?;
     let both = || accepts(headers, "application/json") && accepts(headers, "text/event-stream");
     if headers
         .get(ACCEPT)
@@ -370,13 +368,24 @@ fn check_types(headers: &HeaderMap) -> Result<(), CallError> {
     Ok(())
 }
 
-pub(super) fn is_json(headers: &HeaderMap) -> bool {
-    text(headers, &CONTENT_TYPE).is_some_and(|value| {
+/// POST bodies are JSON, as it is.
+pub(super) fn check_body_type(headers: &HeaderMap) -> Result<(), CallError> {
+    let is_json = text(headers, &CONTENT_TYPE).is_some_and(|value| {
         value
             .split(';')
             .next()
             .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
-    })
+    });
+    if !is_json {
+        return Err(CallError::UnsupportedMedia);
+    }
+    match headers.get(CONTENT_ENCODING) {
+        Some(coding) if !coding.as_bytes().eq_ignore_ascii_case(b"identity") => {
+            let coding = String::from_utf8_lossy(coding.as_bytes()).into();
+            Err(CallError::EncodedBody { coding })
+        }
+        _ => Ok(()),
+    }
 }
 
 pub(super) fn not_found() -> Response<Body> {

@@ -88,9 +88,7 @@ impl Service {
         head: &Parts,
         body: Incoming,
     ) -> Result<Response<Body>, CallError> {
-        if !service::is_json(&head.headers) {
-            return Err(CallError::UnsupportedMedia);
-        }
+        service::check_body_type(&head.headers)?;
         let limits = &self.gateway.limits;
         let text = read::read(body, limits.body_bytes_max, limits.read_timeout).await?;
         // A body may take its time.

@@ -256,6 +256,8 @@ async fn content_types_are_checked() {
         ("content-type", "Application/JSON", 200),
         ("content-type", "text/plain", 415),
         ("content-type", "", 415),
+        ("content-encoding", "identity", 200),
+        ("content-encoding", "gzip", 415),
     ] {
         let answer = client.send(Method::POST, &[(name, value)], ping()).await;
         assert_eq!(answer.status, status, "{name}: {value}");
