@@ -168,10 +168,13 @@ fn result_of(status: StatusCode, messages: &[Value], id: u64) -> Result<Value, F
             let error = &message["error"];
             let text = error["message"].as_str().unwrap_or("no message");
             let code = error["code"].as_i64();
-            Err(Failure::new(
-                format!("{text} (code {})", error["code"]),
-                remedy(status, code.and_then(|code| i32::try_from(code).ok())),
-            ))
+            let remedy = remedy(status, code.and_then(|code| i32::try_from(code).ok()));
+            let remedy = match error["data"]["retry_after_ms"].as_u64() {
+                Some(ms) => format!("again in {} s; {remedy}", ms.div_ceil(1_000)),
+                None => remedy.to_owned(),
+            };
+            let message = format!("{text} (code {})", error["code"]);
+            Err(Failure::new(message, remedy))
         }
         Some(message) => Ok(message["result"].clone()),
         None => Err(Failure::new(
@@ -299,6 +302,15 @@ mod tests {
             let remedy = remedy(StatusCode::OK, error_code);
             assert!(remedy.contains(verb), "{remedy}");
         }
+    }
+
+    #[test]
+    fn a_refusal_that_ends_by_itself_says_when() {
+        let error =
+            json!({ "code": QUOTA, "message": "used up", "data": { "retry_after_ms": 4_001 } });
+        let refused = [json!({ "id": 2, "error": error })];
+        let failure = result_of(StatusCode::OK, &refused, 2).unwrap_err();
+        assert_eq!(failure.remedy, "again in 5 s; see `lockgate usage`");
     }
 
     #[test]

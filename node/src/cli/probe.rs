@@ -74,9 +74,19 @@ fn remedy(status: &Status) -> &'static str {
         .any(|endpoint| endpoint.transport == Some("stdio"));
     if is_command {
         "run the command by hand, or look with `lockgate doctor`; `lockgate serve` logs what the server writes on standard error"
+    } else if is_refused(status) {
+        "give it what it asks for: `headers: { Authorization: \"Bearer ${TOKEN}\" }`, with the server's own token in TOKEN"
     } else {
         "start the server, or correct its address: host, port and path"
     }
+}
+
+/// Whether somebody is there, who wants a credential or another one.
+fn is_refused(status: &Status) -> bool {
+    let error = status.last_error.as_deref().unwrap_or_default();
+    ["HTTP status 401", "HTTP status 403"]
+        .iter()
+        .any(|refusal| error.ends_with(refusal))
 }
 
 /// `1 tool`, `2 tools`.

@@ -1,5 +1,6 @@
 //! `lockgate tools`.
 
+use clap::builder::NonEmptyStringValueParser;
 use http::header::HeaderValue;
 use serde_json::{Value, json};
 
@@ -55,7 +56,7 @@ pub(super) struct Door {
     #[arg(long)]
     url: Option<String>,
     /// Variable of the environment that holds the API key, instead of LOCKGATE_API_KEY.
-    #[arg(long, value_name = "VARIABLE")]
+    #[arg(long, value_name = "VARIABLE", value_parser = NonEmptyStringValueParser::new())]
     key_env: Option<String>,
 }
 

@@ -77,6 +77,11 @@ fn stranger(address: &str, status: Option<u16>) -> String {
     let Some(status) = status else {
         return format!("{address} answers, and refuses both `server/discover` and `initialize`");
     };
+    if (300..400).contains(&status) {
+        return format!(
+            "{address} answers {status}, which leads elsewhere and is not followed; give the address that it leads to"
+        );
+    }
     let hint = if address.ends_with("/mcp") {
         "is the path right?"
     } else {

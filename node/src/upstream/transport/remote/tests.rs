@@ -113,6 +113,16 @@ async fn a_decreed_transport_is_the_only_one_that_is_tried() {
 }
 
 #[tokio::test]
+async fn an_address_that_leads_elsewhere_is_told_as_such() {
+    let peer = peer(307).await;
+    let streamable = remote(&peer, HttpTransport::Streamable);
+    assert!(is_no_mcp(
+        streamable.probe().await,
+        "answers 307, which leads elsewhere"
+    ));
+}
+
+#[tokio::test]
 async fn neither_transport_is_told_in_the_words_of_the_first() {
     let peer = peer(404).await;
     "event: message\ndata: {}\n\n".clone_into(&mut peer.world.first.lock());
