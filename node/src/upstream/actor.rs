@@ -82,6 +82,8 @@ pub(super) struct ActorState {
     has_doubt: bool,
     /// Whether a check was told that the gateway is not let in.
     is_refused: bool,
+    /// What the log says of each endpoint.
+    told_healthy: Box<[bool]>,
     /// Children that had ended by themselves when this was last looked at.
     crashes: u64,
     /// Ends with the actor.
@@ -109,6 +111,7 @@ impl Actor for UpstreamActor {
         Ok(ActorState {
             machine: Machine::new(settings, published.eras),
             published,
+            told_healthy: vec![true; shared.endpoints.len()].into(),
             crashes: shared.crashes(),
             shared,
             own: OwnSession::default(),
@@ -292,6 +295,22 @@ impl ActorState {
         for effect in effects {
             self.perform(me, effect);
         }
+        self.tell_health();
+    }
+
+    /// Logs which endpoints have come and gone. Of a server that is down that has been said, and what answers its checks
+    /// is not the server.
+    fn tell_health(&mut self) {
+        if self.published.phase != Phase::Up {
+            return;
+        }
+        for (endpoint, told) in self.shared.endpoints.iter().zip(&mut self.told_healthy) {
+            let healthy = endpoint.is_healthy();
+            if std::mem::replace(told, healthy) != healthy {
+                let (server, endpoint) = (&self.shared.settings.name, &endpoint.label);
+                info!(%server, %endpoint, healthy, "health of endpoint changed");
+            }
+        }
     }
 
     fn perform(&mut self, me: &ActorRef<Message>, effect: Effect) {
@@ -323,10 +342,7 @@ impl ActorState {
             }
             Effect::Health { endpoint, healthy } => {
                 let endpoint = &shared.endpoints[endpoint];
-                if endpoint.set_healthy(healthy) {
-                    let (server, endpoint) = (&shared.settings.name, &endpoint.label);
-                    info!(%server, %endpoint, healthy, "health of endpoint changed");
-                }
+                endpoint.set_healthy(healthy);
                 if healthy {
                     endpoint.breaker.check_passed();
                 }

@@ -73,10 +73,12 @@ impl Endpoint {
         self.healthy.load(Ordering::Relaxed)
     }
 
-    /// Notes a sign of life, or of its absence. Returns whether that is news.
-    pub(super) fn set_healthy(&self, healthy: bool) -> bool {
+    /// Notes a sign of life, or of its absence.
+    pub(super) fn set_healthy(&self, healthy: bool) {
         // The read keeps the cache line shared among calls while nothing changes.
-        self.is_healthy() != healthy && self.healthy.swap(healthy, Ordering::Relaxed) != healthy
+        if self.is_healthy() != healthy {
+            self.healthy.store(healthy, Ordering::Relaxed);
+        }
     }
 
     /// Calls in flight.

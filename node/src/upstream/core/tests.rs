@@ -445,3 +445,12 @@ fn a_decreed_era_is_not_probed() {
     let machine = Machine::new(SETTINGS, Eras::decreed(EraChoice::Stateless));
     assert_eq!(machine.eras().speaks(Era::Session), Some(false));
 }
+
+#[test]
+fn checks_that_pass_do_not_hurry_a_server_that_answers_nothing_else() {
+    check(
+        "start refused:0 refused:1 probed:none passed:0 probed:none refused:0 passed:0 failed:0 passed:0",
+        "health@10000 probe | 0- 0@500 | 1- 1@500 | probe@500 news | 0+ news probe | probe@1000 news | 0- 0@500 | 0+ news \
+         | 0- 0@500 news | 0+ news probe",
+    );
+}
