@@ -1,5 +1,6 @@
 //! One connection: an event stream and the POSTs that belong to it.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,7 +32,7 @@ pub(super) async fn connect(http: &HttpEndpoint) -> Result<Channel, UpstreamErro
     let limit = http.timeout().min(TARGET_WAIT);
     let target = timeout(limit, events.target(blame))
         .await
-        .unwrap_or_else(|_| Err(blame.timeout(limit)))?;
+        .unwrap_or_else(|_| Err(blame.unreachable(unnamed(limit))))?;
     let target = target::resolve(&settings.url, &target).map_err(|error| blame.garbage(error))?;
     let (hub, lines) = Hub::new(settings.server.clone(), settings.answer_bytes_max);
     let stop = CancellationToken::new();
@@ -45,6 +46,12 @@ pub(super) async fn connect(http: &HttpEndpoint) -> Result<Channel, UpstreamErro
     // Detached: ends with the stream, or when the last user of the channel is gone.
     let _detached = spawn_named("sse-connection", carrier.run());
     Ok(Channel::new(hub, stop, http.timeout()))
+}
+
+/// There is nowhere to send anything to.
+fn unnamed(limit: Duration) -> io::Error {
+    let what = format!("its stream named no `endpoint` within {limit:?}");
+    io::Error::new(io::ErrorKind::TimedOut, what)
 }
 
 /// Carries the messages of one session, in one task.

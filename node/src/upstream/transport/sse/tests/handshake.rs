@@ -72,6 +72,8 @@ async fn a_silent_stream_is_left_in_time() {
     };
     let error = soon(endpoint_with(hasty).open(init())).await.unwrap_err();
     assert!(error.nothing_sent(), "{error:?}");
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert_eq!(cause, "its stream named no `endpoint` within 50ms");
 }
 
 #[tokio::test]
