@@ -350,6 +350,27 @@ fn a_removed_node_is_told_so_while_it_runs_and_when_it_starts_again() {
 }
 
 #[test]
+fn a_node_that_has_moved_is_found_although_the_leader_has_changed() {
+    let (mut world, mut nodes) = World::cluster(&["n1", "n2", "n3"]);
+    let before = world.addresses["n2"].clone();
+    world.close([nodes.remove(1)]);
+    let n3 = nodes[0].view().member(&NodeName::from("n3")).unwrap().id;
+    let handing_over = nodes[0].transfer_leader(n3.0);
+    world.runtime.block_on(handing_over).unwrap();
+
+    world.addresses.remove("n2");
+    let join = Begin::Join {
+        token: None,
+        learner: false,
+    };
+    let n2 = world.start("n2", join).unwrap();
+    assert_ne!(world.addresses["n2"], before);
+    world.write(&n2, "moved", "n2");
+    nodes.push(n2);
+    world.close(nodes);
+}
+
+#[test]
 fn a_removal_that_was_not_completed_is_called_off() {
     let (world, nodes) = World::cluster(&["n1", "n2", "n3"]);
     let id = nodes[2].view().member(&NodeName::from("n3")).unwrap().id;

@@ -51,6 +51,44 @@ enum Leader {
     Nobody,
 }
 
+/// Looks for the leader for one proposal or read.
+///
+/// The engine hears of a new leader from that one, which a node that has moved waits for in vain: the others call it
+/// where it was before. So voters are asked that the engine takes for followers. Each of them names the leader that it
+/// follows.
+#[derive(Debug, Default)]
+struct Search {
+    n_failures: usize,
+    /// Whom the last one that was asked has named.
+    told: Option<RaftId>,
+}
+
+impl Search {
+    /// After so many failures, a third of a second, others are asked beside the one that the engine names.
+    const ELSEWHERE_AFTER: usize = 8;
+
+    fn failed(&mut self, cause: &PeerError) {
+        self.n_failures += 1;
+        self.told = match cause {
+            PeerError::NotLeader { leader } => *leader,
+            _ => None,
+        };
+    }
+
+    /// Whom to ask, where the engine names `known`, and these are the other voters.
+    fn next(&self, known: Option<RaftId>, others: &[RaftId]) -> Option<RaftId> {
+        if let Some(told) = self.told.filter(|told| others.contains(told)) {
+            return Some(told);
+        }
+        let elsewhere = self.n_failures.checked_sub(Self::ELSEWHERE_AFTER);
+        let elsewhere = elsewhere.filter(|n| known.is_none() || n % 2 == 0);
+        match elsewhere {
+            Some(n) if !others.is_empty() => Some(others[n / 2 % others.len()]),
+            _ => known,
+        }
+    }
+}
+
 impl Proposer {
     pub(super) fn new(engine: Engine, peers: Arc<dyn Peers>) -> Self {
         Self {
@@ -117,9 +155,10 @@ impl Proposer {
     pub(crate) async fn read(&self) -> Result<Arc<Applied>, ReadError> {
         let deadline = Instant::now() + TRY_MAX;
         let mut wait = WAIT_MIN;
+        let mut search = Search::default();
         let index = loop {
             let asked = async {
-                match self.leader() {
+                match self.leader(&search) {
                     Leader::Here => self.engine.read_index_here().await,
                     Leader::There(id, member) => self.peers.read_index(id, &member).await,
                     Leader::Nobody => Err(PeerError::NotLeader { leader: None }),
@@ -131,6 +170,7 @@ impl Proposer {
                 Err(_elapsed) => return Err(ReadError::NoLeader),
             };
             debug!(%cause, "read not answered");
+            search.failed(&cause);
             self.check_running().map_err(|()| ReadError::Closed)?;
             if pause(&mut wait, deadline).await.is_err() {
                 // A cluster that does not know this node any more says so.
@@ -151,8 +191,9 @@ impl Proposer {
     async fn carry(&self, entry: Bytes, deadline: Instant) -> Result<Outcome, ProposeError> {
         let mut wait = WAIT_MIN;
         let mut may_be_done = false;
+        let mut search = Search::default();
         loop {
-            match timeout_at(deadline, self.attempt(entry.clone())).await {
+            match timeout_at(deadline, self.attempt(&search, entry.clone())).await {
                 Ok(Ok(outcome)) => {
                     return wire::decode_outcome(outcome)
                         .map_err(|cause| ProposeError::Invalid(cause.to_string()));
@@ -161,6 +202,7 @@ impl Proposer {
                 Ok(Err(cause)) => {
                     may_be_done |= matches!(cause, PeerError::Unknown(_));
                     debug!(%cause, "proposal not answered");
+                    search.failed(&cause);
                 }
                 Err(_elapsed) => return Err(ProposeError::Unknown),
             }
@@ -178,8 +220,8 @@ impl Proposer {
         }
     }
 
-    async fn attempt(&self, entry: Bytes) -> Result<Bytes, PeerError> {
-        match self.leader() {
+    async fn attempt(&self, search: &Search, entry: Bytes) -> Result<Bytes, PeerError> {
+        match self.leader(search) {
             Leader::Here => self.engine.propose_here(entry).await,
             Leader::There(id, member) => self.peers.propose(id, &member, entry).await,
             Leader::Nobody => Err(PeerError::NotLeader { leader: None }),
@@ -199,15 +241,18 @@ impl Proposer {
         self.engine.term_led() != 0
     }
 
-    fn leader(&self) -> Leader {
+    fn leader(&self, search: &Search) -> Leader {
+        let me = self.engine.id();
         let metrics = self.engine.raft().metrics();
         let metrics = metrics.borrow_watched();
-        match metrics.current_leader {
-            Some(leader) if leader == self.engine.id() => Leader::Here,
-            Some(leader) => match metrics.membership_config.get_node(&leader) {
-                Some(member) => Leader::There(leader, member.clone()),
-                None => Leader::Nobody,
-            },
+        if metrics.current_leader == Some(me) {
+            return Leader::Here;
+        }
+        let members = &metrics.membership_config;
+        let others: Vec<RaftId> = members.voter_ids().filter(|id| *id != me).collect();
+        let asked = search.next(metrics.current_leader, &others);
+        match asked.and_then(|id| Some((id, members.get_node(&id)?))) {
+            Some((id, member)) => Leader::There(id, member.clone()),
             None => Leader::Nobody,
         }
     }
@@ -267,5 +312,44 @@ impl Drop for Ticket<'_> {
         let state = self.under_way.lock();
         let mut state = state.unwrap_or_else(PoisonError::into_inner);
         state.open.remove(&self.serial);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whom twelve tries ask, all in vain, where the engine names `known`.
+    fn asked(known: Option<RaftId>, others: &[RaftId]) -> Vec<Option<RaftId>> {
+        let mut search = Search::default();
+        let mut next = || {
+            let asked = search.next(known, others);
+            search.failed(&PeerError::NotLeader { leader: None });
+            asked
+        };
+        (0..12).map(|_| next()).collect()
+    }
+
+    #[test]
+    fn others_are_asked_when_the_one_that_is_known_does_not_lead() {
+        let known = [Some(1); 8];
+        let others = [Some(1), Some(1), Some(3), Some(1)];
+        assert_eq!(asked(Some(1), &[1, 3]), [&known[..], &others].concat());
+        let others = [Some(1), Some(1), Some(3), Some(3)];
+        assert_eq!(asked(None, &[1, 3]), [&[None; 8][..], &others].concat());
+        assert_eq!(asked(None, &[]), [None; 12]);
+    }
+
+    #[test]
+    fn whoever_is_named_is_asked_next() {
+        let mut search = Search::default();
+        let named = |leader| PeerError::NotLeader { leader };
+        search.failed(&named(Some(3)));
+        assert_eq!(search.next(Some(1), &[1, 3]), Some(3));
+        // It does not lead either, and knows nobody who does; or it is no voter.
+        for leader in [None, Some(9)] {
+            search.failed(&named(leader));
+            assert_eq!(search.next(Some(1), &[1, 3]), Some(1));
+        }
     }
 }

@@ -46,6 +46,10 @@ const BLOCKING_THREADS: usize = 4;
 /// Tasks that wait for a file when the node ends have this long.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(5);
 
+/// What a node says that waits for its cluster, and how often.
+const WAITING: &str = "waiting for a leader, which takes more than half of the cluster's voters; they have to be reached \
+                       where they were last";
+const TELL_EVERY: Duration = Duration::from_secs(10);
 /// Longer than any node lives, and short of an overflow of the clock.
 const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
@@ -336,6 +340,25 @@ async fn begin_audit(proposer: &Proposer, deadline: Instant) -> Result<(), OpenE
     }
 }
 
+/// Has this start counted, and says every now and then that nobody answers.
+async fn count_start(
+    count: &NodesCommand,
+    proposer: &Proposer,
+    deadline: Instant,
+) -> Result<Reply, OpenError> {
+    loop {
+        let now = Instant::now();
+        let told_at = deadline.min(now + TELL_EVERY);
+        let counting = proposer.propose_idempotent(count.clone().into(), told_at);
+        match counting.await {
+            Err(ProposeError::NoLeader | ProposeError::Unknown) if told_at < deadline => {
+                warn!("{WAITING}");
+            }
+            counted => return Ok(counted?),
+        }
+    }
+}
+
 /// Waits for a leader, and counts this start.
 async fn begin_life(options: &StartOptions, proposer: &Proposer) -> Result<(), OpenError> {
     let deadline = Instant::now() + options.wait_max.unwrap_or(FOREVER);
@@ -350,14 +373,13 @@ async fn begin_life(options: &StartOptions, proposer: &Proposer) -> Result<(), O
     let mut counted = None;
     if !is_new {
         // Before anything else: it may have moved, and is not sent what it lacks before the others know where it is.
-        let counting = proposer.propose_idempotent(count.clone().into(), deadline);
-        counted = Some(counting.await?);
+        counted = Some(count_start(&count, proposer, deadline).await?);
     }
     let state = loop {
         match proposer.read().await {
             Ok(state) => break state,
             Err(ReadError::NoLeader) if Instant::now() < deadline => {
-                warn!("waiting for a leader, which takes more than half of the cluster's voters");
+                warn!("{WAITING}");
             }
             Err(error) => return Err(OpenError::engine(error)),
         }
