@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use crate::guarding::GuardMismatch;
 use crate::machine::Refusal;
 use crate::net::NetworkError;
 use crate::removal::Removed;
@@ -88,6 +89,9 @@ pub enum OpenError {
     /// It takes no part any more.
     #[error(transparent)]
     Removed(#[from] Removed),
+    /// Other secrets guard the audit log than the ones that it was given.
+    #[error(transparent)]
+    Guard(#[from] GuardMismatch),
     /// The store is damaged or can't be read.
     #[error(transparent)]
     Store(#[from] StoreError),

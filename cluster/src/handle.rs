@@ -10,6 +10,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::Clock;
 use crate::agreement::Agreed;
+use crate::audit::Guards;
 use crate::audit::segment::SegmentReader;
 use crate::command::{Command, Reply};
 use crate::error::{OpenError, ProposeError, ReadError};
@@ -75,6 +76,8 @@ pub struct Options {
     pub node: NodeName,
     /// How it reaches other nodes; `None` for a cluster of one.
     pub network: Option<NetworkOptions>,
+    /// Secrets of the operator that guard the audit log: the same ones on all nodes.
+    pub guards: Guards,
 }
 
 impl Options {
@@ -85,6 +88,7 @@ impl Options {
             clock,
             node: NodeName::from(SOLE_NODE),
             network: None,
+            guards: Guards::default(),
         }
     }
 }

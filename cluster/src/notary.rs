@@ -14,6 +14,7 @@ use crate::audit::checkpoint::RECORDS_MAX;
 use crate::audit::{AuditCommand, KeyKind, SignerKey, Signers, VerifierKey, derive};
 use crate::command::{Command, Expected, RegisterWrite};
 use crate::error::OpenError;
+use crate::guarding;
 use crate::handle::Cluster;
 use crate::raft::RaftRole;
 use crate::view::View;
@@ -127,11 +128,17 @@ impl Notary {
             };
             due.push(write.into());
         }
+        due.extend(guarding::announcement(
+            view.parts(),
+            view.guards(),
+            view.node(),
+        ));
         let log = view.audit();
         let secs = (self.clock)().duration_since(UNIX_EPOCH);
         let secs = secs.unwrap_or_default().as_secs();
         let status = self.cluster.raft_status();
         if status.role == RaftRole::Leader {
+            due.extend(guarding::due(view.parts(), view.guards()));
             let voters = status.seats.iter().filter(|seat| seat.votes);
             due.extend(self.lead(view, voters.map(|seat| seat.name.as_str()), secs));
         }

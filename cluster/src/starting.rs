@@ -42,6 +42,7 @@ impl Starting {
                 wait_max,
                 key: key.clone(),
                 removal: Removal::default(),
+                guards: options.guards,
             };
             return Ok(Self {
                 node: raft::start(start, Alone, lock)?,
@@ -56,7 +57,12 @@ impl Starting {
                 },
             });
         };
-        let prepared = net::prepare(network, &dir, options.node.as_str(), clock)?;
+        let prepared = net::prepare(
+            network,
+            &dir,
+            options.node.as_str(),
+            (clock, &options.guards),
+        )?;
         let start = StartOptions {
             dir,
             clock,
@@ -67,6 +73,7 @@ impl Starting {
             wait_max,
             key: prepared.key.clone(),
             removal: prepared.removal.clone(),
+            guards: options.guards,
         };
         Ok(Self {
             node: raft::start(start, prepared.net, lock)?,

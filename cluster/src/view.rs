@@ -7,8 +7,8 @@ use bytes::Bytes;
 use lockgate_proto::id::{NodeId, NodeName, ShardId};
 use lockgate_proto::peer::compat::Formats;
 
-use crate::audit::derive;
 use crate::audit::verify::Trust;
+use crate::audit::{Guards, derive};
 use crate::command::ConfigChange;
 use crate::keyring::Keyring;
 use crate::machine::audit::AuditLog;
@@ -23,20 +23,36 @@ use crate::machine::{
 pub struct View {
     parts: Parts,
     keyring: Arc<Keyring>,
+    guards: Guards,
     node: Arc<str>,
     boot: u64,
 }
 
 impl View {
-    pub(crate) fn new(parts: Parts, keyring: Arc<Keyring>, node: Arc<str>) -> Self {
+    pub(crate) fn new(
+        parts: Parts,
+        (keyring, guards): (Arc<Keyring>, Guards),
+        node: Arc<str>,
+    ) -> Self {
         let name = NodeName::new(Arc::clone(&node));
         let boot = parts.nodes().named(&name).map_or(0, |member| member.boot);
         Self {
             parts,
             keyring,
+            guards,
             node,
             boot,
         }
+    }
+
+    /// The state itself.
+    pub(crate) fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
+    /// Secrets of the operator that guard the audit log, as this node was given them.
+    pub(crate) fn guards(&self) -> &Guards {
+        &self.guards
     }
 
     /// Index of the last entry in it. Grows with every command.
@@ -164,7 +180,13 @@ impl View {
         let log = self.audit();
         Some(Trust {
             genesis: log.genesis()?.clone(),
-            keys: derive::mac_keys(&self.keyring, log.genesis()?, log.key_ranges()?),
+            keys: derive::mac_keys(
+                &self.keyring,
+                &self.guards,
+                log.genesis()?,
+                log.key_ranges()?,
+            ),
+            guards: Some(self.guards.clone()),
             signers: log.signers().cloned().into_iter().collect(),
         })
     }

@@ -1,26 +1,36 @@
 //! Keys of the audit log that all nodes share. They follow from the pepper of the keyring, which stays in its envelope
 //! and never changes, so that a node that opens the keyring can guard and sign, and so that one of them can be handed
-//! to an auditor without the others.
+//! to an auditor without the others. Where the operator gave the nodes a secret, MAC keys follow from that instead.
 
 use aws_lc_rs::hmac;
 
 use super::chain::Genesis;
+use super::guard::Guards;
 use super::key::{KeyKind, SignerKey};
 use super::mac::{KeyRanges, MacKey, MacKeys};
 use super::note::NoteError;
 use crate::keyring::Keyring;
 use crate::secret::Secret;
 
-const MAC_PURPOSE: &[u8] = b"lockgate-audit-mac-key/v1\n";
+pub(super) const MAC_PURPOSE: &[u8] = b"lockgate-audit-mac-key/v1\n";
 const SIGNER_PURPOSE: &[u8] = b"lockgate-audit-signer/v1\n";
 
-/// MAC keys of all ranges. A log that begins anew in a restored cluster has others, though its keyring is the same.
+/// MAC keys of all ranges, but for those that follow from a secret which is not among `guards`. A log that begins anew in
+/// a restored cluster has others, though its keyring is the same.
 #[must_use]
-pub fn mac_keys(keyring: &Keyring, genesis: &Genesis, ranges: &KeyRanges) -> MacKeys {
+pub fn mac_keys(
+    keyring: &Keyring,
+    guards: &Guards,
+    genesis: &Genesis,
+    ranges: &KeyRanges,
+) -> MacKeys {
     let ids = ranges.starts().iter().map(|(_, id)| *id);
-    ids.map(|id| {
-        let subject = [genesis.log.as_bytes(), &id.to_be_bytes()].concat();
-        MacKey::new(id, &derive(keyring, MAC_PURPOSE, &subject))
+    ids.filter_map(|id| match ranges.guard(id) {
+        Some(mark) => Some(guards.find(&genesis.log, mark)?.mac_key(&genesis.log, id)),
+        None => {
+            let subject = [genesis.log.as_bytes(), &id.to_be_bytes()].concat();
+            Some(MacKey::new(id, &derive(keyring, MAC_PURPOSE, &subject)))
+        }
     })
     .collect()
 }
@@ -34,9 +44,14 @@ pub fn log_signer(keyring: &Keyring, genesis: &Genesis) -> Result<SignerKey, Not
     SignerKey::new(&genesis.origin(), KeyKind::Signer, &seed)
 }
 
-/// One key for one purpose and subject: HKDF-Expand (RFC 5869) for a single block of output.
+/// One key of the keyring.
 fn derive(keyring: &Keyring, purpose: &[u8], subject: &[u8]) -> Secret {
-    let key = hmac::Key::new(hmac::HMAC_SHA256, keyring.pepper().expose());
+    expand(keyring.pepper(), purpose, subject)
+}
+
+/// One key for one purpose and subject: HKDF-Expand (RFC 5869) for a single block of output.
+pub(super) fn expand(secret: &Secret, purpose: &[u8], subject: &[u8]) -> Secret {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.expose());
     let mut context = hmac::Context::with_key(&key);
     context.update(purpose);
     context.update(subject);

@@ -10,6 +10,7 @@ use std::fmt;
 use aws_lc_rs::hmac;
 use serde::{Deserialize, Serialize};
 
+use super::guard::Mark;
 use super::hash::Hash;
 use crate::secret::Secret;
 
@@ -80,6 +81,17 @@ impl MacKeys {
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Adds a key.
+    pub(super) fn add(&mut self, key: MacKey) {
+        self.keys.insert(key.id, key);
+    }
 }
 
 impl FromIterator<MacKey> for MacKeys {
@@ -95,6 +107,9 @@ impl FromIterator<MacKey> for MacKeys {
 pub struct KeyRanges {
     /// First record and key id, in the order of both.
     starts: Vec<(u64, u32)>,
+    /// Of keys that follow from a secret of the operator, by id: which one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    guards: BTreeMap<u32, Mark>,
 }
 
 impl KeyRanges {
@@ -103,14 +118,16 @@ impl KeyRanges {
     pub fn starting(seq: u64, id: u32) -> Self {
         Self {
             starts: vec![(seq, id)],
+            guards: BTreeMap::new(),
         }
     }
 
-    /// Takes over ranges that were stored: first record and key id. `None` when they are empty or out of order.
+    /// Takes over ranges that were stored: first record and key id, and from which secrets keys follow. `None` when they
+    /// are empty or out of order.
     #[must_use]
-    pub fn from_starts(starts: Vec<(u64, u32)>) -> Option<Self> {
+    pub fn from_parts(starts: Vec<(u64, u32)>, guards: BTreeMap<u32, Mark>) -> Option<Self> {
         let ordered = starts.is_sorted_by(|a, b| a.0 <= b.0 && a.1 < b.1);
-        (ordered && !starts.is_empty()).then_some(Self { starts })
+        (ordered && !starts.is_empty()).then_some(Self { starts, guards })
     }
 
     /// First record and key id of each range.
@@ -134,15 +151,23 @@ impl KeyRanges {
         self.starts.last().map_or(0, |(_, id)| *id)
     }
 
-    /// Lets `id` begin with the record `seq`. `false`, and no change, unless it is larger than every id before it.
+    /// Secret from which the key `id` follows; `None` when that is the keyring.
     #[must_use]
-    pub fn rotate(&mut self, seq: u64, id: u32) -> bool {
+    pub fn guard(&self, id: u32) -> Option<&Mark> {
+        self.guards.get(&id)
+    }
+
+    /// Lets `id`, which follows from the secret `guard` or from the keyring, begin with the record `seq`. `false`, and no
+    /// change, unless it is larger than every id before it.
+    #[must_use]
+    pub fn rotate(&mut self, seq: u64, id: u32, guard: Option<Mark>) -> bool {
         let fits = self
             .starts
             .last()
             .is_none_or(|(start, last)| *last < id && *start <= seq);
         if fits {
             self.starts.push((seq, id));
+            self.guards.extend(guard.map(|guard| (id, guard)));
         }
         fits
     }
@@ -189,7 +214,7 @@ mod tests {
     #[test]
     fn a_key_guards_the_records_behind_its_rotation_only() {
         let mut ranges = KeyRanges::starting(0, 1);
-        assert!(ranges.rotate(10, 2));
+        assert!(ranges.rotate(10, 2, None));
         assert_eq!((ranges.at(0), ranges.at(9), ranges.at(10)), (1, 1, 2));
         assert_eq!(ranges.current(), 2);
     }
@@ -197,14 +222,19 @@ mod tests {
     #[test]
     fn a_key_that_was_used_does_not_come_back() {
         let mut ranges = KeyRanges::starting(0, 4);
-        assert!(!ranges.rotate(10, 4) && !ranges.rotate(10, 3));
-        assert!(ranges.rotate(10, 9));
-        assert!(!ranges.rotate(9, 10));
+        assert!(!ranges.rotate(10, 4, None) && !ranges.rotate(10, 3, None));
+        assert!(ranges.rotate(10, 9, Some(Mark([1; 32]))));
+        assert!(!ranges.rotate(9, 10, None));
         assert_eq!(
-            KeyRanges::from_starts(ranges.starts().to_vec()),
+            (ranges.guard(4), ranges.guard(9)),
+            (None, Some(&Mark([1; 32])))
+        );
+        assert_eq!(
+            KeyRanges::from_parts(ranges.starts().to_vec(), ranges.guards.clone()),
             Some(ranges)
         );
-        assert_eq!(KeyRanges::from_starts(vec![(0, 2), (4, 1)]), None);
+        let backwards = vec![(0, 2), (4, 1)];
+        assert_eq!(KeyRanges::from_parts(backwards, BTreeMap::new()), None);
     }
 
     #[test]

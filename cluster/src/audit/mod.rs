@@ -11,6 +11,7 @@ pub mod derive;
 pub mod export;
 mod fields;
 pub mod filter;
+pub mod guard;
 pub mod hash;
 pub mod key;
 pub mod leaf;
@@ -28,6 +29,7 @@ pub mod verify;
 
 pub use self::chain::Genesis;
 pub use self::checkpoint::{Checkpoint, Signers};
+pub use self::guard::{Guard, GuardError, Guards, Mark};
 pub use self::hash::Hash;
 pub use self::key::{KeyKind, SignerKey, VerifierKey};
 pub use self::mac::{KeyRanges, Mac, MacKey, MacKeys};

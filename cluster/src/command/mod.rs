@@ -49,7 +49,8 @@ pub enum Command {
 }
 
 impl Command {
-    /// Oldest format of an entry that can carry it. It may be proposed once every voter has announced that one.
+    /// Oldest format of an entry that can carry it. It may be proposed once every voter has announced that one. What
+    /// needs more than a format, as [`AuditCommand::SetGuard`] needs a secret, is announced for itself.
     pub(crate) fn format(&self) -> u32 {
         match self {
             Self::Registry(_)

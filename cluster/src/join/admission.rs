@@ -12,8 +12,10 @@ use pb::join_refused::Reason;
 use pb::join_response::Result as Answer;
 
 use super::token::digest_of;
+use crate::audit::{Guard, Guards};
 use crate::command::{JoinProof, JoinRequest, NodesCommand, wire};
-use crate::machine::Refusal;
+use crate::guarding;
+use crate::machine::{Parts, Refusal};
 use crate::secret::Secret;
 use crate::tls::{Authority, Identity, is_name};
 
@@ -31,6 +33,8 @@ pub(crate) struct Admission {
     pub(crate) authority: Option<Arc<Authority>>,
     /// Opens the secrets in the replicated state. A member gets it, for it holds that state.
     pub(crate) key: Secret,
+    /// Secrets of the audit log that this node was given.
+    pub(crate) guards: Guards,
 }
 
 /// What to propose for a node, and what it is to get when the machine agrees.
@@ -82,6 +86,36 @@ impl Admission {
             certificates: proposal.certificates,
             key: Bytes::copy_from_slice(self.key.expose()),
         }))
+    }
+
+    /// Refuses a node that does not show that it was given the secret which guards the audit log, or which is about to.
+    ///
+    /// # Errors
+    ///
+    /// The refusal.
+    pub(crate) fn check_guard(
+        &self,
+        parts: &Parts,
+        request: &pb::JoinRequest,
+    ) -> Result<(), pb::JoinRefused> {
+        let Some(genesis) = parts.audit().genesis() else {
+            return Ok(());
+        };
+        let (proofs, nonce) = (&request.audit_proofs, &request.nonce);
+        let proves = |guard: &Guard| guard.is_proved(proofs, nonce, &request.name);
+        let is_fit = match guarding::in_force(parts) {
+            Some(mark) => self.guards.find(&genesis.log, mark).is_some_and(proves),
+            // A node may come before its secret does, but not with another one.
+            None => proofs.is_empty() || self.guards.first().is_none_or(proves),
+        };
+        match is_fit {
+            true => Ok(()),
+            false => Err(refused(
+                Reason::Other,
+                "a secret guards the audit log of this cluster, and the node was given another one or none; give it, as \
+                 `audit.hmac_key_env`, the variable that the members have",
+            )),
+        }
     }
 
     /// What can be decided without the machine.
@@ -216,6 +250,7 @@ mod tests {
             trust_domain: Arc::from("prod"),
             authority: with_ca.then(|| Arc::new(authority)),
             key: Secret::from_bytes([3; 32]),
+            guards: Guards::default(),
         }
     }
 
@@ -231,6 +266,7 @@ mod tests {
             }),
             csr: Bytes::new(),
             learner: false,
+            audit_proofs: Vec::new(),
         }
     }
 

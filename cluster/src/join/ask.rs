@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::token::JoinToken;
 use crate::Clock;
+use crate::audit::Guards;
 use crate::command::{Speaks, wire};
 use crate::grpc::{Doorbell, DoorbellError};
 use crate::tls::{Credentials, SigningRequest, TlsError, pinned_client};
@@ -35,6 +36,8 @@ pub(crate) struct JoinOptions {
     pub(crate) nonce: [u8; 16],
     /// Whether it wants no vote, also where it may have one.
     pub(crate) learner: bool,
+    /// Secrets of the audit log that it was given.
+    pub(crate) guards: Guards,
 }
 
 /// How a joining node shows who it is.
@@ -160,6 +163,11 @@ fn request(options: &JoinOptions) -> pb::JoinRequest {
         }),
         csr,
         learner: options.learner,
+        audit_proofs: (options.guards)
+            .join_proofs(&options.nonce, &options.name)
+            .iter()
+            .map(|proof| Bytes::copy_from_slice(proof))
+            .collect(),
     }
 }
 

@@ -142,6 +142,10 @@ impl Handler for EngineHandler {
         identity: Option<Identity>,
         request: pb::JoinRequest,
     ) -> Result<pb::join_response::Result, PeerError> {
+        let state = Arc::clone(&self.engine.applied().borrow());
+        if let Err(refused) = self.admission.check_guard(&state.parts, &request) {
+            return Ok(pb::join_response::Result::Refused(refused));
+        }
         let commit = |command| self.commit(command);
         let known = || self.known();
         let now = (self.clock)();

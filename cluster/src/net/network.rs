@@ -17,6 +17,7 @@ use super::removal::Asker;
 use super::spends::Spends;
 use super::{comparer, keeper, roster, segments, shard_keeper};
 use crate::agreement::Agreed;
+use crate::audit::Guards;
 use crate::grpc::{Guard, Links, Listener, Members, NetworkFactory, Peers, Roster};
 use crate::join::{Admission, Record};
 use crate::plane::{FileSource, Plane};
@@ -39,6 +40,7 @@ pub(super) struct NetParts {
     pub(super) peers: BTreeSet<String>,
     pub(super) authority: Option<Arc<Authority>>,
     pub(super) key: Secret,
+    pub(super) guards: Guards,
     /// Told about the lease of this node.
     pub(super) serving: Serving,
     pub(super) spends: Spends,
@@ -115,6 +117,7 @@ impl raft::Network for Net {
             trust_domain: Arc::from(credentials.identity().trust_domain()),
             authority: parts.authority,
             key: parts.key,
+            guards: parts.guards,
         };
         let leases = Leases::new(engine.clone());
         let handler = EngineHandler {

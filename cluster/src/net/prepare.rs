@@ -17,6 +17,7 @@ use super::others::Others;
 use super::spends::Spends;
 use crate::Clock;
 use crate::agreement::Agreed;
+use crate::audit::Guards;
 use crate::command::NodesCommand;
 use crate::error::OpenError;
 use crate::join::{JoinOptions, Papers, Record, RecordError, ask};
@@ -62,7 +63,7 @@ pub(crate) fn prepare(
     options: &NetworkOptions,
     dir: &Path,
     name: &str,
-    clock: Clock,
+    (clock, guards): (Clock, &Guards),
 ) -> Result<Prepared, OpenError> {
     let (tcp, udp, local) = bind(&options.listen)?;
     let address = match options.advertise.as_str() {
@@ -77,7 +78,8 @@ pub(crate) fn prepare(
         None => first_record(options, dir)?,
     };
     if record.raft_id() == 0 {
-        join(&mut record, options, dir, (name, &address, clock))?;
+        let asking = (name, address.as_str(), clock);
+        join(&mut record, options, dir, asking, guards)?;
     }
     let credentials =
         Credentials::load(options.tls.clone(), name, clock).map_err(NetworkError::from)?;
@@ -99,6 +101,7 @@ pub(crate) fn prepare(
         boot,
         peers: options.peers.keys().cloned().collect(),
         key: key.clone(),
+        guards: guards.clone(),
         serving: serving.clone(),
         others: others.clone(),
         agreed: agreed.clone(),
@@ -151,6 +154,7 @@ fn join(
     options: &NetworkOptions,
     dir: &Path,
     (name, address, clock): (&str, &str, Clock),
+    guards: &Guards,
 ) -> Result<(), OpenError> {
     let (token, learner) = match &options.begin {
         Begin::Join { token, learner } => (token.clone(), *learner),
@@ -176,6 +180,7 @@ fn join(
         limit: ADMISSION_MAX,
         nonce: record.nonce(),
         learner,
+        guards: guards.clone(),
     };
     let admitted = ask_blocking(&asking)?;
     if let Papers::Token { request, .. } = &asking.papers {

@@ -2,6 +2,7 @@
 
 mod audit;
 mod divergence;
+mod guards;
 mod quotas;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
 use super::{Begin, NetworkOptions};
+use crate::audit::Guards;
 use crate::command::{Expected, JoinRole, NodesCommand, RegisterWrite};
 use crate::error::OpenError;
 use crate::join::{JoinToken, Record};
@@ -43,6 +45,8 @@ struct World {
     /// Where each node listens, once it was started.
     addresses: BTreeMap<String, String>,
     peers: Vec<String>,
+    /// What nodes are given from now on to guard the audit log.
+    guards: Guards,
 }
 
 impl World {
@@ -58,6 +62,7 @@ impl World {
             runtime: Builder::new_current_thread().enable_all().build().unwrap(),
             addresses: BTreeMap::new(),
             peers: peers.iter().map(|name| (*name).to_owned()).collect(),
+            guards: Guards::default(),
         }
     }
 
@@ -94,6 +99,7 @@ impl World {
                 begin,
             }),
             node: NodeName::from(name),
+            guards: self.guards.clone(),
             ..Options::alone(&self.data_dir(name), now)
         }
     }

@@ -150,6 +150,7 @@ mod tests {
                 trust: Trust {
                     genesis,
                     keys: MacKeys::from_iter([MacKey::new(1, &Secret::from_bytes([1; 32]))]),
+                    guards: None,
                     signers: Vec::new(),
                 },
                 effects,

@@ -11,12 +11,14 @@ use std::thread::{self, JoinHandle};
 use std::{fs, io};
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tracing::error;
 
 use self::keep::{Opening, Order, keep};
 use super::audit_aside;
 use crate::audit::segment::{Position, SegmentError, SegmentReader};
-use crate::audit::{AuditEffect, AuditLog, Frontier, derive};
+use crate::audit::{AuditEffect, AuditLog, Frontier, Genesis, Guards, KeyRanges, MacKeys, derive};
 use crate::error::OpenError;
+use crate::guarding::{self, GuardMismatch};
 use crate::keyring::Keyring;
 
 /// Batches that wait for the disk; then the machine waits, too.
@@ -31,6 +33,8 @@ pub(crate) struct AuditFiles {
     has_failed: Arc<AtomicBool>,
     /// Number of records that must be here, while some of them are not.
     lacks: Arc<watch::Sender<Option<u64>>>,
+    /// Why this node can guard nothing more, once that is so.
+    mismatch: Arc<watch::Sender<Option<GuardMismatch>>>,
     /// To the thread, once it runs. Weak: it ends with the machine.
     orders: Arc<OnceLock<mpsc::WeakSender<Order>>>,
 }
@@ -44,6 +48,7 @@ impl AuditFiles {
             reader: Arc::default(),
             has_failed: Arc::default(),
             lacks: Arc::default(),
+            mismatch: Arc::default(),
             orders: Arc::default(),
         }
     }
@@ -56,6 +61,22 @@ impl AuditFiles {
     /// Number of records that must be here, while some of them are not.
     pub(crate) fn lacking(&self) -> watch::Receiver<Option<u64>> {
         self.lacks.subscribe()
+    }
+
+    /// Why this node can guard nothing more, once that is so.
+    pub(super) fn mismatch(&self) -> Option<GuardMismatch> {
+        self.mismatch.borrow().clone()
+    }
+
+    /// Waits until that is so.
+    pub(super) async fn mismatched(&self) -> GuardMismatch {
+        let mut mismatch = self.mismatch.subscribe();
+        let found = mismatch.wait_for(Option::is_some).await;
+        match found.ok().and_then(|found| found.clone()) {
+            Some(found) => found,
+            // Nobody is left to tell it.
+            None => std::future::pending().await,
+        }
     }
 
     /// Opens the segments again, after files were fetched. They are verified.
@@ -100,13 +121,19 @@ impl AuditFiles {
 pub(crate) struct AuditWriter {
     orders: mpsc::Sender<Order>,
     files: AuditFiles,
+    guards: Guards,
     is_open: bool,
     n_keys: usize,
+    /// Of the keys that were ever in use.
+    keys: MacKeys,
 }
 
 impl AuditWriter {
     /// Starts the thread, which is given, too: when it has ended, nothing is written any more.
-    pub(super) fn start(files: AuditFiles) -> Result<(Self, JoinHandle<()>), OpenError> {
+    pub(super) fn start(
+        files: AuditFiles,
+        guards: Guards,
+    ) -> Result<(Self, JoinHandle<()>), OpenError> {
         let (orders, receiver) = mpsc::channel(QUEUE_MAX);
         // Only this sets it, and only once: the files have one thread.
         let _first = files.orders.set(orders.downgrade());
@@ -123,8 +150,10 @@ impl AuditWriter {
         let writer = Self {
             orders,
             files,
+            guards,
             is_open: false,
             n_keys: 0,
+            keys: MacKeys::default(),
         };
         Ok((writer, keeper))
     }
@@ -158,9 +187,11 @@ impl AuditWriter {
             (log.genesis(), log.key_ranges(), keyring)
             && ranges.starts().len() != self.n_keys
         {
-            self.n_keys = ranges.starts().len();
-            self.send(Order::Keys(derive::mac_keys(keyring, genesis, ranges)))
-                .await?;
+            let keys = self.keys_of(keyring, genesis, ranges);
+            self.send(Order::Keys(keys)).await?;
+        }
+        if let Some(ranges) = log.key_ranges() {
+            self.check_keys(ranges, &effects)?;
         }
         self.send(Order::Append(effects)).await
     }
@@ -194,13 +225,40 @@ impl AuditWriter {
             return Ok(());
         };
         self.is_open = true;
-        self.n_keys = ranges.starts().len();
         let opening = Opening {
             genesis: genesis.clone(),
             position,
-            keys: derive::mac_keys(keyring, genesis, ranges),
+            keys: self.keys_of(keyring, genesis, ranges),
         };
+        self.check_keys(ranges, &[])?;
         self.send(Order::Open(Box::new(opening))).await
+    }
+
+    fn keys_of(&mut self, keyring: &Keyring, genesis: &Genesis, ranges: &KeyRanges) -> MacKeys {
+        self.n_keys = ranges.starts().len();
+        self.keys = derive::mac_keys(keyring, &self.guards, genesis, ranges);
+        self.keys.clone()
+    }
+
+    /// Refuses what this node can't guard: a log must not go on here with other MACs than elsewhere.
+    fn check_keys(&self, ranges: &KeyRanges, effects: &[AuditEffect]) -> io::Result<()> {
+        if self.keys.len() == self.n_keys {
+            return Ok(());
+        }
+        let mut missing = effects.iter().filter_map(|effect| match effect {
+            AuditEffect::Record(record) if self.keys.get(record.key_id).is_none() => {
+                Some(record.seq)
+            }
+            AuditEffect::Record(_) | AuditEffect::Checkpoint { .. } => None,
+        });
+        let mismatch = match (self.keys.get(ranges.current()), missing.next()) {
+            (Some(_), None) => return Ok(()),
+            (None, _) => guarding::missing(ranges),
+            (Some(_), Some(first)) => GuardMismatch::Missing { first },
+        };
+        error!(%mismatch, "this node cannot guard the audit log, it takes no changes any more");
+        self.files.mismatch.send_replace(Some(mismatch.clone()));
+        Err(io::Error::other(mismatch))
     }
 
     /// What makes durable all that was appended so far. The log may be purged only behind that.

@@ -21,6 +21,7 @@ use super::snapshot::Snapshots;
 use super::types::{Payload, RaftId, TypeConfig};
 use crate::audit::AuditCommand;
 use crate::command::{Command, Entry, wire};
+use crate::guarding;
 
 /// The engine of one node. Cheap to clone.
 #[derive(Clone)]
@@ -137,6 +138,14 @@ impl Engine {
     /// A node that can't read an entry of the log has to stop, so nothing gets there before the last voter can.
     fn check_format(&self, entry: &Entry) -> Result<(), PeerError> {
         let state = self.parts.applied.borrow();
+        if let Command::Audit(AuditCommand::SetGuard { guard, .. }) = &entry.command
+            && let Some(member) = guarding::without(&state.parts, guard)
+        {
+            return Err(PeerError::Refused(format!(
+                "node `{}` was not given this secret of the audit log",
+                member.name
+            )));
+        }
         match state.parts.nodes().behind(entry.command.format()) {
             None => Ok(()),
             Some(member) => Err(PeerError::Refused(format!(

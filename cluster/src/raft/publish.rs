@@ -6,6 +6,7 @@ use tokio::sync::watch;
 use tracing::error;
 
 use super::types::StoredMembership;
+use crate::audit::Guards;
 use crate::keyring::Keyring;
 use crate::machine::{Machine, Parts};
 use crate::secret::Secret;
@@ -27,6 +28,7 @@ pub(crate) struct Publisher {
     node: Arc<str>,
     /// Opens the keyring.
     key: Secret,
+    guards: Guards,
     keyring: Option<(Vec<u8>, Arc<Keyring>)>,
     applied: watch::Sender<Arc<Applied>>,
     views: Option<watch::Sender<Arc<View>>>,
@@ -37,13 +39,14 @@ pub(crate) struct Publisher {
 impl Publisher {
     pub(crate) fn new(
         node: Arc<str>,
-        key: Secret,
+        (key, guards): (Secret, Guards),
         first_view: Arc<OnceLock<watch::Receiver<Arc<View>>>>,
     ) -> (Self, watch::Receiver<Arc<Applied>>) {
         let (applied, receiver) = watch::channel(Arc::default());
         let publisher = Self {
             node,
             key,
+            guards,
             keyring: None,
             applied,
             views: None,
@@ -55,9 +58,10 @@ impl Publisher {
     /// Publishes the state after the entry at `index`.
     pub(super) fn publish(&mut self, index: u64, machine: &Machine, membership: &StoredMembership) {
         let parts = machine.parts();
-        let view = self
-            .keyring(parts)
-            .map(|keyring| Arc::new(View::new(parts.clone(), keyring, Arc::clone(&self.node))));
+        let view = self.keyring(parts).map(|keyring| {
+            let secrets = (keyring, self.guards.clone());
+            Arc::new(View::new(parts.clone(), secrets, Arc::clone(&self.node)))
+        });
         if let Some(view) = &view {
             match &self.views {
                 // Every call makes audit records, and nobody follows those: to wake all followers costs more than many

@@ -30,9 +30,10 @@ use super::snapshot::Snapshots;
 use super::starting::{Progress, Starting};
 use super::types::{Member, RaftId, TypeConfig};
 use crate::Clock;
-use crate::audit::{AuditCommand, AuditRefusal, Genesis};
+use crate::audit::{AuditCommand, AuditRefusal, Genesis, Guards};
 use crate::command::{NodesCommand, Reply, SecretsCommand, Speaks};
 use crate::error::{OpenError, ProposeError, ReadError};
+use crate::guarding;
 use crate::keyring::Keyring;
 use crate::machine::Refusal;
 use crate::random::random;
@@ -70,6 +71,8 @@ pub(crate) struct StartOptions {
     pub(crate) key: Secret,
     /// Whether the cluster has removed this node.
     pub(crate) removal: Removal,
+    /// Secrets of the operator that guard the audit log.
+    pub(crate) guards: Guards,
 }
 
 /// What a node with a new store is.
@@ -153,7 +156,7 @@ fn run_thread<N: Network>(
     };
     let (log, flusher) = LogStore::open(&options.dir, &identity)?;
     let files = AuditFiles::new(options.dir.join("audit"), !options.address.is_empty());
-    let (audit, keeper) = AuditWriter::start(files)?;
+    let (audit, keeper) = AuditWriter::start(files, options.guards.clone())?;
     let stores = Stores {
         log,
         snapshots,
@@ -185,9 +188,13 @@ async fn run<N: Network>(
 ) -> Result<Closers, OpenError> {
     let begun = Instant::now();
     let views = Arc::new(OnceLock::new());
-    let proposer = boot(&options, network, stores, &views).await?;
+    let files = stores.audit.files().clone();
+    let booted = boot(&options, network, stores, &views).await;
+    // The engine names what failed, and not why in words for people.
+    let proposer = booted.map_err(|error| files.mismatch().map_or(error, OpenError::from))?;
     progress.has_engine(proposer.engine().clone());
     let counted = tokio::select! {
+        mismatch = files.mismatched() => Err(mismatch.into()),
         counted = take_part(&options, &proposer) => counted,
         () = progress.given_up() => Err(OpenError::GivenUp),
         removed = options.removal.told() => Err(removed.into()),
@@ -252,7 +259,7 @@ async fn boot<N: Network>(
     let id = log.identity().id;
     let (publisher, applied) = Publisher::new(
         options.name.as_str().into(),
-        options.key.clone(),
+        (options.key.clone(), options.guards.clone()),
         Arc::clone(views),
     );
     let (log_metrics, machine_metrics) = (log.metrics(), Arc::default());
@@ -291,7 +298,14 @@ async fn boot<N: Network>(
 /// Makes the cluster if it is new, and counts this start in it.
 async fn take_part(options: &StartOptions, proposer: &Proposer) -> Result<(), OpenError> {
     lead_when_alone(options, proposer.engine()).await?;
-    begin_life(options, proposer).await
+    begin_life(options, proposer).await?;
+    let state = proposer.read().await.map_err(OpenError::engine)?;
+    let (parts, guards, own) = (&state.parts, &options.guards, options.name.as_str());
+    guarding::check(parts, guards, own)?;
+    if let Some(member) = guarding::awaited(parts, guards, own) {
+        info!(node = %member.name, "the secret of the audit log is in force when this node has it, too");
+    }
+    Ok(())
 }
 
 /// Makes the cluster at the first start of its first node. The only voter takes the lead at once.

@@ -238,19 +238,19 @@ pub(super) async fn rotate_key(acting: &Acting<'_>) -> Result<Answer, ApiError> 
     // Of two rotations at once one is refused: each names the key that it knows to be next.
     cluster.propose(rotation.into()).await?;
     let view = cluster.read().await?;
-    let starts = view.audit().key_ranges().map(KeyRanges::starts);
-    Ok(answer::ok(
-        &json!({ "keys": shown(starts.unwrap_or_default()) }),
-    ))
+    let keys = view.audit().key_ranges().map(shown);
+    Ok(answer::ok(&json!({ "keys": keys.unwrap_or_default() })))
 }
 
 /// The keys by number, never themselves.
-fn shown(starts: &[(u64, u32)]) -> Value {
+fn shown(ranges: &KeyRanges) -> Value {
+    let starts = ranges.starts();
     let ends = starts.iter().skip(1).map(|(start, _)| Some(start - 1));
     let keys = starts.iter().zip(ends.chain([None]));
     let keys = keys.map(|((first, id), last)| {
         let role = if last.is_some() { "verifies" } else { "guards" };
-        json!({ "id": id, "role": role, "first": first, "last": last })
+        let from = ranges.guard(*id).map_or("keyring", |_| "secret");
+        json!({ "id": id, "role": role, "from": from, "first": first, "last": last })
     });
     keys.collect()
 }

@@ -27,6 +27,7 @@ const NO_PLACE: &str = "the node cannot take its place in the cluster";
 /// How the node takes part, as its configuration says. `begin`: what to do when its data directory is new.
 pub(super) fn options(node: &config::Node, begin: Begin) -> Options {
     let mut options = Options::alone(&node.data_dir, clock);
+    options.guards = node.guards.clone();
     if let Some(cluster) = &node.cluster {
         options.node = cluster.node.clone();
         options.network = Some(network(cluster, begin));

@@ -3,18 +3,17 @@
 
 mod look;
 mod tail;
+mod verify;
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter, ErrorKind, Write};
+use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use lockgate_cluster::audit::export::{Export, ExportError, export_csv, export_jsonl};
+use lockgate_cluster::audit::export::{ExportError, export_csv, export_jsonl};
 use lockgate_cluster::audit::filter::{Filter, is_time};
 use lockgate_cluster::audit::leaf::FIELDS;
 use lockgate_cluster::audit::prove::prove;
 use lockgate_cluster::audit::segment::SegmentReader;
-use lockgate_cluster::audit::verify::{Report, Trust, Verdict, verify_export, verify_segments};
-use lockgate_cluster::audit::{MacKeys, Signers, VerifierKey};
 use serde_json::{Value, json};
 
 use super::client::{Client, segment};
@@ -56,8 +55,9 @@ pub(super) enum Read {
     /// it is named once the records are held to the others. 3: nothing wrong was found, but not all could be checked. That
     /// is so when a file is missing or cannot be read, without public keys, and at the end of a log in use: a checkpoint
     /// covers records about a second after they were written, so verify again to have it say more. The MACs that guard
-    /// records until then are no witness here: their key lies in the data directory, too.
-    Verify(VerifyArgs),
+    /// records until then are no witness here, as their key lies in the data directory, too, but where it follows from a
+    /// secret (`audit.hmac_key_env`): then they are, and what they guard counts as unchecked without the secret.
+    Verify(verify::Args),
     /// Prove that one record is in the log, for somebody who has nothing but the public keys.
     Prove {
         #[command(flatten)]
@@ -90,21 +90,6 @@ pub(super) struct FilterArgs {
 }
 
 #[derive(Debug, clap::Args)]
-pub(super) struct VerifyArgs {
-    #[command(flatten)]
-    place: Place,
-    /// Verify this export instead.
-    #[arg(long, value_name = "FILE")]
-    export: Option<PathBuf>,
-    /// Public keys, as `lockgate audit signers` has printed them. Without them nothing can be said for certain.
-    #[arg(long, value_name = "FILE")]
-    signers: Option<PathBuf>,
-    /// Records that must be there at least.
-    #[arg(long, value_name = "COUNT")]
-    expect: Option<u64>,
-}
-
-#[derive(Debug, clap::Args)]
 pub(super) struct ExportArgs {
     #[command(flatten)]
     place: Place,
@@ -127,7 +112,7 @@ pub(super) async fn ask(verb: Ask, client: &Client, out: &mut Out) -> Result<Exi
 
 async fn rotate_key(client: &Client, out: &mut Out) -> Result<Exit, Failure> {
     let answer = client.post("audit/rotate-key", None).await?;
-    let columns = ["id", "role", "first", "last"];
+    let columns = ["id", "role", "from", "first", "last"];
     let row = |key: &Value| columns.map(|name| text(&key[name])).to_vec();
     let rows: Vec<Vec<String>> = items(&answer, "keys").iter().map(row).collect();
     out.table(&columns, &rows, &answer);
@@ -136,7 +121,7 @@ async fn rotate_key(client: &Client, out: &mut Out) -> Result<Exit, Failure> {
 
 pub(super) fn read(verb: &Read, out: &mut Out) -> Result<Exit, Failure> {
     match verb {
-        Read::Verify(args) => verify(args, out),
+        Read::Verify(args) => verify::run(args, out),
         Read::Prove { place, seq } => {
             let proof = prove(&place.open()?, *seq).map_err(|error| chain("", &error))?;
             out.text(&proof);
@@ -210,114 +195,6 @@ fn chain(remedy: &str, error: &dyn std::error::Error) -> Failure {
         cause = error.source();
     }
     Failure::new(message, remedy)
-}
-
-/// Status 1 says that records were changed: whatever keeps it from looking at them is another thing.
-fn verify(args: &VerifyArgs, out: &mut Out) -> Result<Exit, Failure> {
-    let report = report(args, out).map_err(|failure| Failure {
-        exit: Exit::Unchecked,
-        ..failure
-    })?;
-    let exit = tell(&report, out);
-    if exit == Exit::Unchecked && args.signers.is_none() {
-        out.note("  try: --signers FILE, with what `lockgate audit signers` has printed");
-    }
-    Ok(exit)
-}
-
-fn report(args: &VerifyArgs, out: &Out) -> Result<Report, Failure> {
-    let signers = match &args.signers {
-        Some(path) => read_signers(path)?,
-        None => Vec::new(),
-    };
-    let mut progress = Progress::new("verifying", 0, !out.json);
-    let step = |done, all| progress.of(done, all);
-    let report = match &args.export {
-        Some(path) => {
-            let open = || -> Result<_, Failure> {
-                let file = File::open(path).map_err(|error| named(path, &error))?;
-                Ok(BufReader::new(file))
-            };
-            let header = Export::open(open()?).map_err(|error| chain("", &error))?;
-            let trust = trust(header.header().genesis.clone(), signers);
-            verify_export(open()?, &trust, step).map_err(|error| chain("", &error))?
-        }
-        None => {
-            let reader = args.place.open()?;
-            let genesis = reader.genesis().map_err(|error| chain("", &error))?;
-            verify_segments(&reader, &trust(genesis, signers), args.expect, step)
-                .map_err(|error| chain("", &error))?
-        }
-    };
-    progress.end();
-    Ok(report)
-}
-
-fn trust(genesis: lockgate_cluster::audit::Genesis, signers: Vec<Signers>) -> Trust {
-    Trust {
-        genesis,
-        // The public keys are enough, and can be given away.
-        keys: MacKeys::default(),
-        signers,
-    }
-}
-
-fn tell(report: &Report, out: &mut Out) -> Exit {
-    let (word, reasons, exit) = match &report.verdict {
-        Verdict::Good => ("good", Vec::new(), Exit::Done),
-        Verdict::Bad(finding) => ("bad", vec![finding.to_string()], Exit::Failed),
-        Verdict::Unchecked(reasons) => ("unchecked", reasons.clone(), Exit::Unchecked),
-    };
-    let bad = match &report.verdict {
-        Verdict::Bad(finding) => Some(finding.seq),
-        Verdict::Good | Verdict::Unchecked(_) => None,
-    };
-    let value = json!({
-        "verdict": word,
-        "first_bad": bad,
-        "reasons": reasons,
-        "first": report.records.start,
-        "end": report.records.end,
-        "attested": report.attested,
-        "checkpoints": report.n_checkpoints,
-        "chain": report.chain.to_string(),
-        "root": report.root.to_string(),
-    });
-    let (first, end) = (report.records.start, report.records.end);
-    let mut line = format!(
-        "{word}: {} records from {first} on, {} of them covered by {}",
-        end - first,
-        report.attested.saturating_sub(first),
-        match report.n_checkpoints {
-            1 => "one checkpoint".to_owned(),
-            n => format!("{n} checkpoints"),
-        },
-    );
-    for reason in &reasons {
-        line.push_str("; ");
-        line.push_str(reason);
-    }
-    out.done(&line, &value);
-    exit
-}
-
-/// Keys as `lockgate audit signers` prints them.
-fn read_signers(path: &Path) -> Result<Vec<Signers>, Failure> {
-    let bytes = std::fs::read(path).map_err(|error| named(path, &error))?;
-    let value: Option<Value> = serde_json::from_slice(&bytes).ok();
-    let sets = value.as_ref().and_then(|value| value["signers"].as_array());
-    let key = |value: &Value| VerifierKey::parse(value.as_str()?).ok();
-    let set = |set: &Value| {
-        let cosigners: Option<Vec<_>> = set["cosigners"].as_array()?.iter().map(key).collect();
-        Signers::new(key(&set["log"])?, cosigners?).ok()
-    };
-    let parsed: Option<Vec<Signers>> = sets.and_then(|sets| sets.iter().map(set).collect());
-    parsed.ok_or_else(|| {
-        Failure::new(
-            format!("{} has no keys of an audit log", path.display()),
-            "make it with `lockgate audit signers`",
-        )
-    })
 }
 
 fn named(path: &Path, error: &std::io::Error) -> Failure {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use globset::GlobMatcher;
 use http::{HeaderName, Uri};
+use lockgate_cluster::audit::Guards;
 use lockgate_proto::id::{NodeName, Principal, RoleName, ServerName, Tenant};
 use secrecy::SecretString;
 
@@ -53,6 +54,8 @@ pub struct Node {
     pub audit: Audit,
     /// How records reach the audit log of the cluster.
     pub ledger: Ledger,
+    /// Secrets that guard that log.
+    pub guards: Guards,
     /// What is hidden in arguments before they are recorded. `None` when they are not recorded.
     pub redact: Option<Arc<Redact>>,
     /// Log format and trace export.

@@ -127,6 +127,7 @@ raw! {
         file: PathBuf,
         args: AuditArgs,
         redact: Redact,
+        hmac_key_env: String,
     }
 }
 

@@ -8,6 +8,7 @@ mod audit_cluster;
 mod audit_keys;
 mod audit_log;
 mod audit_look;
+mod audit_secret;
 mod audit_tail;
 mod bridge_asks;
 mod bridge_down;

@@ -27,7 +27,7 @@ pub const RELEASES: &[Release] = &[Release {
     since: "0.1.0",
     formats: Formats {
         entry: 1,
-        snapshot: 1,
+        snapshot: 2,
         wire: 2,
     },
 }];

@@ -4,6 +4,7 @@
 //! time, and its number in its node's life; the tree at each checkpoint, and the checkpoint's signatures. Without MAC keys
 //! the checkpoints decide, without public keys the MACs; without both nothing can be said, since anybody can make a chain.
 
+mod macs;
 mod origins;
 mod report;
 mod run;
@@ -11,14 +12,16 @@ mod run;
 use std::collections::VecDeque;
 use std::path::PathBuf;
 
+use self::macs::Macs;
 use self::origins::Origins;
 pub use self::report::{Finding, Reason, Report, Verdict};
 pub use self::run::{verify_export, verify_segments};
 use super::chain::{self, Genesis};
 use super::checkpoint::{Checkpoint, Signers};
+use super::guard::Guards;
 use super::hash::{Hash, leaf_hash};
 use super::leaf::Head;
-use super::mac::{KeyRanges, MacKey, MacKeys};
+use super::mac::MacKeys;
 use super::note::{Note, NoteError};
 use super::segment::Stored;
 use super::time::{self, STAMP_BYTES};
@@ -35,6 +38,9 @@ pub struct Trust {
     pub genesis: Genesis,
     /// MAC keys, retired ones too. May be empty.
     pub keys: MacKeys,
+    /// Secrets of the operator, from which MAC keys follow as the log says. What is guarded by one that is not here counts
+    /// as unchecked. `None`: checkpoints are enough.
+    pub guards: Option<Guards>,
     /// Who signs and cosigned checkpoints: now, and in earlier times of the log. May be empty.
     pub signers: Vec<Signers>,
 }
@@ -66,7 +72,7 @@ pub struct Verifier<'a> {
     first: u64,
     chain: Hash,
     frontier: Frontier,
-    ranges: Option<KeyRanges>,
+    macs: Macs<'a>,
     last_ts: [u8; STAMP_BYTES],
     origins: Origins,
     /// A record whose link to the one before is broken, where nothing told which of the two was changed. If the next
@@ -87,7 +93,6 @@ pub struct Verifier<'a> {
     attested: u64,
     /// When the first record was written that is in none.
     unattested_since: Option<[u8; STAMP_BYTES]>,
-    n_macs: u64,
     /// What could not be checked.
     unchecked: Vec<String>,
 }
@@ -102,7 +107,7 @@ impl<'a> Verifier<'a> {
             first,
             chain: start.chain,
             frontier: start.frontier,
-            ranges: (first == 0).then(|| KeyRanges::starting(0, trust.genesis.first_key_id)),
+            macs: Macs::starting(first, trust),
             last_ts: [0; STAMP_BYTES],
             origins: Origins::starting(first == 0),
             suspect: None,
@@ -114,7 +119,6 @@ impl<'a> Verifier<'a> {
             missing: None,
             attested: first,
             unattested_since: None,
-            n_macs: 0,
             unchecked: Vec::new(),
         }
     }
@@ -213,13 +217,13 @@ impl<'a> Verifier<'a> {
             return Err(Finding { seq, reason });
         }
         let chain = chain::link(&head.prev, seq, &leaf);
-        let key = match self.key_of(record, seq) {
+        let has_key = match self.macs.has_key(record, seq) {
             // What says which key comes next is the record before, and that is not the one that this one follows.
             Err(_) if !intact && !self.is_vouched => {
                 let (seq, reason) = (seq - 1, Reason::Link);
                 return Err(Finding { seq, reason });
             }
-            key => key?,
+            has_key => has_key?,
         };
         if !intact && self.is_vouched {
             return Err(bad(Reason::Link));
@@ -227,14 +231,10 @@ impl<'a> Verifier<'a> {
         if !intact {
             self.suspect = Some(seq);
         }
-        match key {
-            Some(key) if intact && !key.verify(seq, &chain, &record.mac) => {
-                return Err(bad(Reason::Mac));
-            }
-            Some(_) if intact => self.n_macs += 1,
-            _ => {}
+        if intact {
+            self.macs.check(record, seq, &chain)?;
         }
-        self.is_vouched = intact && key.is_some();
+        self.is_vouched = intact && has_key;
         self.check_meaning(&head, record.line)
             .map_err(|reason| self.blame(bad(reason)))?;
         self.chain = chain;
@@ -252,28 +252,10 @@ impl<'a> Verifier<'a> {
         }
         self.last_ts.copy_from_slice(head.ts.as_bytes());
         self.unattested_since.get_or_insert(self.last_ts);
-        if let Some((old, new)) = self.origins.accept(head, line)? {
-            let ranges = self
-                .ranges
-                .get_or_insert_with(|| KeyRanges::starting(head.seq, old));
-            if ranges.current() != old || !ranges.rotate(head.seq + 1, new) {
-                return Err(Reason::Rotation { old, new });
-            }
+        match self.origins.accept(head, line)? {
+            Some(rotation) => self.macs.rotate(rotation, head.seq),
+            None => Ok(()),
         }
-        Ok(())
-    }
-
-    /// Key of the record's MAC, if it is there.
-    fn key_of(&mut self, record: &Stored<'_>, seq: u64) -> Result<Option<&'a MacKey>, Finding> {
-        let (found, trust) = (record.key_id, self.trust);
-        let ranges = &mut self.ranges;
-        let ranges = ranges.get_or_insert_with(|| KeyRanges::starting(seq, found));
-        let allowed = ranges.at(seq);
-        if found != allowed {
-            let reason = Reason::Key { found, allowed };
-            return Err(Finding { seq, reason });
-        }
-        Ok(trust.keys.get(found))
     }
 
     /// With an unresolved suspicion, what is found behind it is a consequence, not the cause.
@@ -331,7 +313,8 @@ impl<'a> Verifier<'a> {
             root: self.frontier.root(),
             n_checkpoints: self.n_checkpoints,
             attested: self.attested,
-            n_macs: self.n_macs,
+            n_macs: self.macs.n_right(),
+            lacks_secret: self.macs.lacks_secret(end),
         }
     }
 
@@ -346,13 +329,16 @@ impl<'a> Verifier<'a> {
         .through(end)
     }
 
-    /// Good when each record has a witness: a checkpoint behind it, or its MAC.
+    /// Good when each record has a witness: a checkpoint or a MAC, of its own or behind it.
     fn judge(&mut self, end: u64) -> Verdict {
-        let all_macs = self.n_macs == end - self.first;
-        if self.attested == end || all_macs {
-            return Verdict::Good;
+        let has_witness = self.attested == end || self.macs.vouches();
+        match self.macs.unchecked(end) {
+            None if has_witness => return Verdict::Good,
+            unchecked => self.unchecked.extend(unchecked),
         }
-        self.unchecked.push(self.unvouched(end));
+        if !has_witness {
+            self.unchecked.push(self.unvouched(end));
+        }
         Verdict::Unchecked(std::mem::take(&mut self.unchecked))
     }
 

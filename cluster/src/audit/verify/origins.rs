@@ -3,9 +3,19 @@
 use lockgate_proto::jsonrpc::{decode_str, find_path};
 
 use super::report::Reason;
+use crate::audit::guard::Mark;
 use crate::audit::leaf::Head;
 use crate::audit::record::Origin;
 use crate::machine::audit::{LOG_ITSELF, METHOD_GAP, METHOD_NODE_LOST, METHOD_ROTATE_KEY};
+
+/// What a record says that lets another MAC key begin.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rotation {
+    pub(super) old: u32,
+    pub(super) new: u32,
+    /// Secret from which the new one follows; `None` when that is the keyring.
+    pub(super) guard: Option<Mark>,
+}
 
 /// How far each life of each node has come.
 #[derive(Debug)]
@@ -32,12 +42,12 @@ impl Origins {
         }
     }
 
-    /// Accepts the next record, if its number follows. Answers with the key ids of a rotation.
+    /// Accepts the next record, if its number follows. Answers with the rotation that it is of.
     pub(super) fn accept(
         &mut self,
         head: &Head<'_>,
         line: &[u8],
-    ) -> Result<Option<(u32, u32)>, Reason> {
+    ) -> Result<Option<Rotation>, Reason> {
         let Origin {
             node,
             boot,
@@ -64,7 +74,7 @@ impl Origins {
     }
 
     /// Acts on what the log says itself.
-    fn own(&mut self, line: &[u8]) -> Result<Option<(u32, u32)>, Reason> {
+    fn own(&mut self, line: &[u8]) -> Result<Option<Rotation>, Reason> {
         let own = Own::read(line).ok_or(Reason::Own)?;
         let is_whole = self.is_whole;
         match own {
@@ -90,7 +100,7 @@ impl Origins {
                 tail.is_lost = true;
                 Ok(None)
             }
-            Own::Rotation { old, new } => Ok(Some((old, new))),
+            Own::Rotation(rotation) => Ok(Some(rotation)),
             Own::Other => Ok(None),
         }
     }
@@ -131,10 +141,7 @@ enum Own {
         boot: u64,
         last: u64,
     },
-    Rotation {
-        old: u32,
-        new: u32,
-    },
+    Rotation(Rotation),
     Other,
 }
 
@@ -157,10 +164,14 @@ impl Own {
                 boot: number("boot")?,
                 last: number("last_local_seq")?,
             },
-            METHOD_ROTATE_KEY => Self::Rotation {
+            METHOD_ROTATE_KEY => Self::Rotation(Rotation {
                 old: id("old")?,
                 new: id("new")?,
-            },
+                guard: match raw(&["args", "guard"]) {
+                    Some(_) => Some(Mark::parse(&text(&["args", "guard"])?)?),
+                    None => None,
+                },
+            }),
             _ => Self::Other,
         })
     }

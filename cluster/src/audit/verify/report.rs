@@ -23,6 +23,8 @@ pub struct Report {
     pub attested: u64,
     /// MACs that are right.
     pub n_macs: u64,
+    /// Whether a secret guards records that was not given.
+    pub lacks_secret: bool,
 }
 
 impl Report {
@@ -35,7 +37,7 @@ impl Report {
 /// Good, bad, or neither.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Every record is as it was written, by the word of a checkpoint or of its MAC.
+    /// Every record is as it was written, by the word of a checkpoint or of a MAC.
     Good,
     /// Something was changed; this is the first of it.
     Bad(Finding),

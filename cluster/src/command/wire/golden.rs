@@ -4,6 +4,7 @@
 //! nothing. A change that every version reads alike is new lines; any other is a new format, with a row in
 //! `lockgate_proto::peer::compat::RELEASES` and a file of its own.
 
+mod audit;
 mod quota;
 
 use std::collections::BTreeMap;
@@ -35,6 +36,7 @@ fn commands() -> Vec<(&'static str, Command)> {
     all.extend(shards());
     all.extend(others());
     all.extend(quota::commands());
+    all.extend(audit::commands());
     all
 }
 
@@ -301,7 +303,7 @@ fn outcomes() -> Vec<(&'static str, Outcome)> {
     all
 }
 
-/// A state in which every part holds something.
+/// A state in which every part holds something, but for the audit log.
 fn state() -> TestCluster {
     let mut cluster = TestCluster::default();
     let left_out = [
@@ -313,6 +315,8 @@ fn state() -> TestCluster {
         "quota_expire",
         "promote",
         "join_as_learner",
+        "audit_rotate_key",
+        "audit_set_guard",
     ];
     let all = commands().into_iter();
     for (name, command) in all.filter(|(name, _)| !left_out.contains(name)) {
@@ -425,9 +429,13 @@ fn answers_keep_their_bytes() {
 
 #[test]
 fn snapshots_keep_their_bytes() {
-    let cluster = state();
-    let records = records(&cluster.machine);
-    let records = records.map(|record| (part_of(&record), record));
+    let mut cluster = state();
+    let named = |record| (part_of(&record), record);
+    check("snapshot", 1, records(&cluster.machine).map(named));
+    for command in audit::guarded() {
+        cluster.done(command);
+    }
+    let records = records(&cluster.machine).map(named);
     check("snapshot", OURS.snapshot, records);
 }
 

@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::audit::Genesis;
 use crate::audit::hash::Hash;
 use crate::audit::leaf::LineFault;
+use crate::audit::{Genesis, Mark};
 
 /// One change of the audit log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,10 +45,18 @@ pub enum AuditCommand {
         /// Signature line, without its newline.
         signature: String,
     },
-    /// Lets another MAC key guard the records behind the record of this command.
+    /// Lets another MAC key guard the records behind the record of this command. It follows from what the one before it
+    /// follows from.
     RotateKey {
         /// Its id, larger than all before it.
         key_id: u32,
+    },
+    /// As [`Self::RotateKey`], with a key that follows from a secret of the operator. Every member must hold that one.
+    SetGuard {
+        /// Id of the key, larger than all before it.
+        key_id: u32,
+        /// Which secret.
+        guard: Mark,
     },
     /// A node is gone with its disk: what it had not sent will never come.
     NodeLost {

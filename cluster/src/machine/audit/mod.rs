@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use crate::audit::chain::Genesis;
+use crate::audit::guard::Mark;
 use crate::audit::leaf::{check_prepared, is_node_name};
 use crate::audit::record::{Kind, Origin, Record};
 use crate::audit::text;
@@ -30,7 +31,8 @@ pub(crate) const LOG_ITSELF: &str = "@cluster";
 pub(crate) const METHOD_GAP: &str = "audit/gap";
 /// `method` of the record of a lost node; `args` has `node`, `boot` and `last_local_seq`.
 pub(crate) const METHOD_NODE_LOST: &str = "audit/node_lost";
-/// `method` of the record of a rotation; `args` has the ids `old` and `new`.
+/// `method` of the record of a rotation; `args` has the ids `old` and `new`, and as `guard` the mark of the secret from
+/// which the new key follows, if it follows from one.
 pub(crate) const METHOD_ROTATE_KEY: &str = "audit/rotate_key";
 /// `method` of the record that says who signs; `args` has the vkeys `log` and `cosigners`.
 pub(crate) const METHOD_SIGNERS: &str = "audit/signers";
@@ -77,7 +79,13 @@ impl AuditLog {
             } => log.set_signers(&key, &cosigners, at_ms, effects),
             AuditCommand::Checkpoint { note } => log.checkpoint(&note, effects),
             AuditCommand::Cosign { size, signature } => log.cosign(size, &signature, effects),
-            AuditCommand::RotateKey { key_id } => log.rotate_key(key_id, at_ms, effects),
+            AuditCommand::RotateKey { key_id } => {
+                let guard = log.ranges.guard(log.ranges.current()).copied();
+                log.rotate_key(key_id, guard, at_ms, effects)
+            }
+            AuditCommand::SetGuard { key_id, guard } => {
+                log.rotate_key(key_id, Some(guard), at_ms, effects)
+            }
             AuditCommand::NodeLost { node, boot } => log.node_lost(&node, boot, at_ms, effects),
         };
         if log.frontier.size() > before {
@@ -182,17 +190,21 @@ impl Begun {
     fn rotate_key(
         &mut self,
         key_id: u32,
+        guard: Option<Mark>,
         at_ms: u64,
         effects: &mut Vec<AuditEffect>,
     ) -> Result<AuditReply, AuditRefusal> {
         let current = self.ranges.current();
         // The record of the rotation is the last one that the old key guards: the old key vouches for the new.
-        if !self.ranges.rotate(self.frontier.size() + 1, key_id) {
+        if !self.ranges.rotate(self.frontier.size() + 1, key_id, guard) {
             return Err(AuditRefusal::KeyId { key_id, current });
         }
         let mut args = b"{\"old\":".to_vec();
         text::digits(&mut args, current.into());
         text::number(&mut args, "new", key_id.into());
+        if let Some(guard) = guard {
+            text::string(&mut args, "guard", &guard.to_string(), usize::MAX);
+        }
         self.write_own(METHOD_ROTATE_KEY, args, at_ms, effects);
         Ok(AuditReply::Done)
     }

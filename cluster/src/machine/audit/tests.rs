@@ -1,3 +1,5 @@
+mod guard;
+
 use bytes::Bytes;
 use lockgate_proto::peer::v1;
 use proptest::prelude::*;
@@ -392,6 +394,10 @@ fn commands_come_back_from_the_wire() {
             signature: "s".to_owned(),
         },
         AuditCommand::RotateKey { key_id: 3 },
+        AuditCommand::SetGuard {
+            key_id: 4,
+            guard: Mark([5; 32]),
+        },
         AuditCommand::NodeLost {
             node: "n1".to_owned(),
             boot: 2,
@@ -401,6 +407,10 @@ fn commands_come_back_from_the_wire() {
         assert_eq!(AuditCommand::try_from(wire), Ok(command));
     }
     assert!(AuditCommand::try_from(v1::AuditCommand::default()).is_err());
+    let guard = Bytes::from_static(b"short");
+    let set = v1::AuditSetGuard { key_id: 4, guard };
+    let set = v1::audit_command::Command::SetGuard(set);
+    assert!(AuditCommand::try_from(v1::AuditCommand { command: Some(set) }).is_err());
 }
 
 #[test]

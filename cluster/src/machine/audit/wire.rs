@@ -12,6 +12,7 @@ use super::command::{Appended, AuditCommand, AuditReply};
 use super::state::{Begun, NodeTail};
 use crate::audit::chain::Genesis;
 use crate::audit::checkpoint::{Checkpoint, Signers};
+use crate::audit::guard::Mark;
 use crate::audit::hash::Hash;
 use crate::audit::mac::KeyRanges;
 use crate::audit::note::Note;
@@ -55,6 +56,10 @@ impl From<AuditCommand> for v1::AuditCommand {
                 Wire::Cosign(v1::AuditCosign { size, signature })
             }
             AuditCommand::RotateKey { key_id } => Wire::RotateKey(v1::AuditRotateKey { key_id }),
+            AuditCommand::SetGuard { key_id, guard } => Wire::SetGuard(v1::AuditSetGuard {
+                key_id,
+                guard: Bytes::copy_from_slice(&guard.0),
+            }),
             AuditCommand::NodeLost { node, boot } => {
                 Wire::NodeLost(v1::AuditNodeLost { node, boot })
             }
@@ -90,6 +95,10 @@ impl TryFrom<v1::AuditCommand> for AuditCommand {
             },
             Wire::RotateKey(rotate) => Self::RotateKey {
                 key_id: rotate.key_id,
+            },
+            Wire::SetGuard(set) => Self::SetGuard {
+                key_id: set.key_id,
+                guard: missing("guard")(mark_from(&set.guard))?,
             },
             Wire::NodeLost(lost) => Self::NodeLost {
                 node: lost.node,
@@ -170,6 +179,10 @@ fn state(log: &Begun) -> v1::AuditState {
     let ranges = ranges.map(|(first_seq, key_id)| v1::AuditKeyRange {
         first_seq: *first_seq,
         key_id: *key_id,
+        guard: log
+            .ranges
+            .guard(*key_id)
+            .map_or_else(Bytes::new, |mark| Bytes::copy_from_slice(&mark.0)),
     });
     let marks = log.marks.iter().map(|(size, root)| v1::AuditMark {
         size: *size,
@@ -230,10 +243,7 @@ impl TryFrom<v1::AuditState> for AuditLog {
         };
         let subtrees: Option<Vec<_>> = state.subtrees.iter().map(|h| Hash::from_slice(h)).collect();
         let frontier = subtrees.and_then(|subtrees| Frontier::from_parts(state.size, subtrees));
-        let ranges = state.key_ranges.iter();
-        let ranges = ranges
-            .map(|range| (range.first_seq, range.key_id))
-            .collect();
+        let ranges = missing("key_ranges")(ranges_from(&state.key_ranges))?;
         let marks: Option<VecDeque<_>> = state.marks.iter().map(mark).collect();
         let signers = state
             .signers
@@ -251,13 +261,24 @@ impl TryFrom<v1::AuditState> for AuditLog {
             frontier: missing("subtrees")(frontier)?,
             nodes: state.nodes.into_iter().map(tail).collect(),
             own_seq: state.own_seq,
-            ranges: missing("key_ranges")(KeyRanges::from_starts(ranges))?,
+            ranges,
             marks: missing("marks")(marks)?,
             signers: signers.transpose()?,
             pending: pending?,
             good: good.transpose()?,
         }))
     }
+}
+
+fn ranges_from(ranges: &[v1::AuditKeyRange]) -> Option<KeyRanges> {
+    let starts = ranges.iter().map(|range| (range.first_seq, range.key_id));
+    let guarded = ranges.iter().filter(|range| !range.guard.is_empty());
+    let guards = guarded.map(|range| Some((range.key_id, mark_from(&range.guard)?)));
+    KeyRanges::from_parts(starts.collect(), guards.collect::<Option<_>>()?)
+}
+
+fn mark_from(bytes: &[u8]) -> Option<Mark> {
+    bytes.try_into().ok().map(Mark)
 }
 
 fn mark(mark: &v1::AuditMark) -> Option<(u64, Hash)> {

@@ -21,11 +21,14 @@ use prost::Message;
 use super::quota::Quota;
 use super::{Machine, Position};
 use crate::command::wire::{WireError, need};
+use crate::guarding;
 
 const WHAT: &str = "snapshot";
-/// Format that this version writes. It is the one that all of its releases read; a newer one is written only when
-/// every voter has announced it.
+/// Format of a state that every version reads.
 const FORMAT: u32 = 1;
+/// Format of a state whose audit log a secret guards. A version that knows nothing of that would guard it wrongly, so it
+/// must not read this. No node of one is a member then: every member has announced the secret.
+const FORMAT_GUARDED: u32 = 2;
 
 /// Records of the snapshot of `machine`, in their order. Each is encoded when it is asked for, so that only one is in
 /// memory at a time.
@@ -81,7 +84,10 @@ pub(super) fn hash(machine: &Machine) -> [u8; 32] {
 fn parts(machine: &Machine) -> impl Iterator<Item = Part> + '_ {
     let state = &machine.parts;
     let header = SnapshotHeader {
-        format: FORMAT,
+        format: match guarding::in_force(state) {
+            None => FORMAT,
+            Some(_) => FORMAT_GUARDED,
+        },
         index: state.position.index,
         term: state.position.term,
     };

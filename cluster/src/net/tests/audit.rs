@@ -12,7 +12,7 @@ use crate::audit::{AuditCommand, Kind, Origin, Record};
 use crate::net::Begin;
 
 /// Looks until it is so.
-fn eventually(what: &str, is_so: impl Fn() -> bool) {
+pub(super) fn eventually(what: &str, is_so: impl Fn() -> bool) {
     for _ in 0..6_000 {
         if is_so() {
             return;
@@ -23,7 +23,7 @@ fn eventually(what: &str, is_so: impl Fn() -> bool) {
 }
 
 /// Appends so many records of a node that is none of the world's own lives.
-fn record(world: &World, node: &Cluster, first: u64, n: u64) {
+pub(super) fn record(world: &World, node: &Cluster, first: u64, n: u64) {
     let line = |local_seq| {
         let origin = Origin {
             node: "writer",

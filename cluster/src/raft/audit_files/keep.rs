@@ -43,6 +43,7 @@ impl Opening {
         Trust {
             genesis: self.genesis.clone(),
             keys: self.keys.clone(),
+            guards: None,
             signers: Vec::new(),
         }
     }

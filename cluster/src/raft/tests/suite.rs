@@ -6,6 +6,7 @@ use openraft::StorageError;
 use openraft::testing::log::{StoreBuilder, Suite};
 use tempfile::TempDir;
 
+use crate::audit::Guards;
 use crate::raft::audit_files::{AuditFiles, AuditWriter};
 use crate::raft::log_store::{Identity, LogStore};
 use crate::raft::machine_store::MachineStore;
@@ -25,10 +26,14 @@ impl StoreBuilder<TypeConfig, LogStore, MachineStore, TempDir> for Stores {
         };
         let (log, _flusher) = LogStore::open(dir.path(), &identity).unwrap();
         let key = Secret::generate().unwrap();
-        let (publisher, _applied) = Publisher::new("n0".into(), key, Arc::new(OnceLock::new()));
+        let (publisher, _applied) = Publisher::new(
+            "n0".into(),
+            (key, Guards::default()),
+            Arc::new(OnceLock::new()),
+        );
         let snapshots = Snapshots::open(&dir.path().join("snapshots")).unwrap();
         let files = AuditFiles::new(dir.path().join("audit"), false);
-        let (audit, _keeper) = AuditWriter::start(files).unwrap();
+        let (audit, _keeper) = AuditWriter::start(files, Guards::default()).unwrap();
         let machine = MachineStore::new(publisher, snapshots, Arc::default(), audit);
         Ok((dir, log, machine))
     }

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::net::Hub;
+use crate::audit::Guards;
 use crate::command::{
     Expected, JoinProof, JoinRequest, NodesCommand, RegisterWrite, Reply, Speaks,
 };
@@ -138,6 +139,7 @@ impl World {
             timing: Timing::CLUSTER,
             wait_max: Some(SOON),
             removal: Removal::default(),
+            guards: Guards::default(),
         };
         let lock = Lock::take(&data_dir).unwrap();
         let network = self.hub.end(id);

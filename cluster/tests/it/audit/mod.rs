@@ -1,5 +1,6 @@
 //! The audit log from the machine to the files and back, by way of everything that can happen to them.
 
+mod guard;
 mod prove;
 mod reopen;
 mod speed;
@@ -152,6 +153,7 @@ impl Fixture {
         Trust {
             genesis: genesis(),
             keys: mac_keys(ids),
+            guards: None,
             signers: vec![self.signers()],
         }
     }

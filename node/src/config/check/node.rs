@@ -4,10 +4,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
+use lockgate_cluster::audit::Guards;
+use secrecy::{ExposeSecret, SecretString};
 use tracing_subscriber::EnvFilter;
 
 use super::{Context, Findings, is_at_or_below, redact};
 use crate::config::checked::{Bridge, Identity, Limits, Node, Session, Telemetry, Tls};
+use crate::config::interpolate::is_variable;
 use crate::config::ledger::{Audit, AuditMode, AuditSync, Ledger};
 use crate::config::problem::Problem;
 use crate::config::raw;
@@ -78,6 +81,7 @@ pub(super) fn node(
         session: session(&raw.session.unwrap_or_default(), found),
         bridge: bridge(&raw.bridge.unwrap_or_default(), found),
         ledger: ledger(raw.audit.as_ref()),
+        guards: guards(raw.audit.as_ref(), context, found),
         redact: raw
             .audit
             .as_ref()
@@ -321,6 +325,43 @@ fn ledger(raw: Option<&raw::Audit>) -> Ledger {
         Some(raw::AuditSync::Group) | None => AuditSync::Group,
     };
     Ledger { mode, sync }
+}
+
+fn guards(raw: Option<&raw::Audit>, context: &Context<'_>, found: &mut Findings) -> Guards {
+    let Some(variable) = raw.and_then(|raw| raw.hmac_key_env.as_deref()) else {
+        return Guards::default();
+    };
+    let at = KeyPath::root().key("audit").key("hmac_key_env");
+    if !is_variable(variable) {
+        // The text is not repeated: it may well be the secret itself.
+        found.refuse(
+            &at,
+            "this is not the name of an environment variable",
+            "write a name with letters, digits and `_`, and put the secret into that variable",
+        );
+        return Guards::default();
+    }
+    let called = Guards::variable(variable);
+    let example = "for example what `openssl rand -hex 32` prints";
+    let Some(text) = (context.env)(variable) else {
+        found.refuse(
+            &at,
+            format!("{called} is not set"),
+            format!("set it to the secret that all nodes share, {example}"),
+        );
+        return Guards::default();
+    };
+    let text = SecretString::from(text);
+    Guards::parse(text.expose_secret()).unwrap_or_else(|error| {
+        found.refuse(
+            &at,
+            format!("{called} {error}"),
+            format!(
+                "put one secret that all nodes share there, and former ones behind it, {example}"
+            ),
+        );
+        Guards::default()
+    })
 }
 
 fn audit(raw: &raw::Audit, context: &Context<'_>, found: &mut Findings) -> Audit {

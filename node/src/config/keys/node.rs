@@ -317,6 +317,11 @@ const AUDIT: &[Key] = &[
         Object(REDACT),
         "What `args: redacted` hides besides the keys and texts that are always hidden: passwords, tokens, keys, cookies and the like.",
     ),
+    key(
+        "hmac_key_env",
+        Text,
+        "Environment variable that holds a secret of at least 32 bytes, the same on all nodes. The MACs beside records follow from it instead of from what lies in data directories: whoever has those, but not the secret, forges no record that no checkpoint covers yet. It is in force when all nodes have it, and is not taken back. To change it, put the new one in front of the former one, with a blank between, on one node after the other.",
+    ),
 ];
 
 const REDACT: &[Key] = &[

@@ -12,10 +12,6 @@ pub(in crate::config) struct RefusedKey {
 
 const REFUSED: &[RefusedKey] = &[
     row(
-        "audit.hmac_key_env",
-        "remove it: the keys of the audit log follow from the keyring",
-    ),
-    row(
         "identity.api_keys.*.key",
         "put the key into an environment variable and name that in `key_env`",
     ),

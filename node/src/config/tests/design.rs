@@ -63,7 +63,6 @@ fn what_is_not_enforced_is_refused_by_name() {
     lockgate.yaml:18: identity.mtls: this key is not enforced by this version; give the callers keys in `identity.api_keys`, or end mutual TLS in front of the gateway
     lockgate.yaml:40: servers.market.tools.stock_thesis.action: `approve` is not enforced by this version; write `deny` until somebody may call it, or `allow`
     lockgate.yaml:40: servers.market.tools.stock_thesis.reason: this key is not enforced by this version; remove it, or keep it as a comment: it belongs to `action: approve`
-    lockgate.yaml:50: audit.hmac_key_env: this key is not enforced by this version; remove it: the keys of the audit log follow from the keyring
     ");
 }
 
@@ -120,7 +119,6 @@ fn keys_that_the_design_only_mentions_are_refused_by_name() {
         "servers: { a: { command: x, tools: { t: { checks: [sql] } } } }",
         "servers.a.tools.t.checks",
     );
-    refused_by_name("audit: { hmac_key_env: K }", "audit.hmac_key_env");
     refused_by_name(
         "identity: { api_keys: [{ id: a, key: x }] }",
         "identity.api_keys[0].key",

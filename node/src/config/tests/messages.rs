@@ -99,6 +99,21 @@ fn api_keys_must_be_there_and_differ() {
 }
 
 #[test]
+fn secrets_of_the_audit_log_must_be_there_and_long() {
+    let check = |variable: &str| {
+        let message = refused(&format!("audit:\n  hmac_key_env: {variable}\n"));
+        assert!(!message.contains("0123456789"), "{message}");
+        message
+    };
+    insta::assert_snapshot!(check("UNSET_KEY"), @"lockgate.yaml:2: audit.hmac_key_env: the environment variable `UNSET_KEY` is not set; set it to the secret that all nodes share, for example what `openssl rand -hex 32` prints");
+    insta::assert_snapshot!(check("BLANK_KEY"), @"lockgate.yaml:2: audit.hmac_key_env: the environment variable `BLANK_KEY` is empty; put one secret that all nodes share there, and former ones behind it, for example what `openssl rand -hex 32` prints");
+    insta::assert_snapshot!(check("SHORT_KEY"), @"lockgate.yaml:2: audit.hmac_key_env: the environment variable `SHORT_KEY` holds a secret of 5 bytes, and 32 are the least; put one secret that all nodes share there, and former ones behind it, for example what `openssl rand -hex 32` prints");
+    insta::assert_snapshot!(check("SHORT_AUDIT_KEYS"), @"lockgate.yaml:2: audit.hmac_key_env: the environment variable `SHORT_AUDIT_KEYS` holds a secret of 16 bytes, and 32 are the least; put one secret that all nodes share there, and former ones behind it, for example what `openssl rand -hex 32` prints");
+    insta::assert_snapshot!(check("a0123456789abcdef0123456789abcdef"), @"lockgate.yaml:2: audit.hmac_key_env: the environment variable that is named here is not set; set it to the secret that all nodes share, for example what `openssl rand -hex 32` prints");
+    insta::assert_snapshot!(check("0123456789abcdef-0123456789abcdef"), @"lockgate.yaml:2: audit.hmac_key_env: this is not the name of an environment variable; write a name with letters, digits and `_`, and put the secret into that variable");
+}
+
+#[test]
 fn servers_are_reached_in_one_way() {
     insta::assert_snapshot!(refused(
         "servers:\n  a: { timeout: 3s }\n  b: { url: http://b, command: x }\n  c: { url: http://c, args: [x], scope: auto }\n\

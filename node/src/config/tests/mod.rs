@@ -11,6 +11,9 @@ use std::sync::Arc;
 
 use super::{Loaded, Options, Problems, parse};
 
+/// A secret and a former one.
+const AUDIT_KEYS: &str = "0123456789abcdef0123456789abcdef abcdef0123456789abcdef0123456789";
+
 /// Variables that tests may name.
 const ENV: &[(&str, &str)] = &[
     ("CI_KEY", "lg_0123456789abcdef"),
@@ -19,6 +22,12 @@ const ENV: &[(&str, &str)] = &[
     ("SHORT_KEY", "short"),
     ("SPACED_KEY", "two words"),
     ("HOST", "db.internal"),
+    ("LOCKGATE_AUDIT_KEY", AUDIT_KEYS),
+    (
+        "SHORT_AUDIT_KEYS",
+        "0123456789abcdef0123456789abcdef 0123456789abcdef",
+    ),
+    ("BLANK_KEY", " "),
     ("NEWLINE", "a\nb"),
 ];
 

@@ -10,7 +10,7 @@ use crate::config::{Audit, Balance, EraChoice, HttpTransport, Scope, Server, Tra
 
 const SERVERS: &str = r#"
 tls: { cert: tls/cert.pem, key: /abs/key.pem }
-audit: { file: ./audit.jsonl }
+audit: { file: ./audit.jsonl, hmac_key_env: LOCKGATE_AUDIT_KEY }
 servers:
   zeta:
     url: https://${HOST}/mcp?x=$${HOST}
@@ -163,6 +163,8 @@ fn stdio_settings_arrive_and_paths_start_at_the_file() {
     assert_eq!(cwd.as_deref(), Some(Path::new("/etc/lockgate/work")));
     assert_eq!(scope, Scope::Principal);
     let node = good(SERVERS).config.node;
+    assert_eq!(node.guards.marks("log").len(), 2);
+    assert!(!format!("{node:?}").contains("0123456789"));
     let tls = node.tls.unwrap();
     assert_eq!(
         (tls.cert.to_str(), tls.key.to_str()),

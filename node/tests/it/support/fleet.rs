@@ -28,6 +28,8 @@ static TURN: Mutex<()> = Mutex::const_new(());
 /// A cluster of three; its processes are killed when it is dropped.
 pub(crate) struct Fleet {
     pub(crate) nodes: Vec<Node>,
+    /// Variables that processes find from now on beside those of this one.
+    pub(crate) env: Vec<(&'static str, String)>,
     dir: TempDir,
     _turn: MutexGuard<'static, ()>,
     /// Those on which nodes speak to each other: all must know them before the first one runs.
@@ -78,6 +80,11 @@ impl Unready {
 impl Fleet {
     /// Three voters whose registry is `registry`.
     pub(crate) async fn start(registry: &str) -> Self {
+        Self::start_with(registry, Vec::new()).await
+    }
+
+    /// As [`Fleet::start`], with variables in the environment of the nodes.
+    pub(crate) async fn start_with(registry: &str, env: Vec<(&'static str, String)>) -> Self {
         let turn = TURN.lock().await;
         let dir = tempfile::tempdir().unwrap();
         let names = ["n1", "n2", "n3"];
@@ -97,12 +104,13 @@ impl Fleet {
         }
         let mut fleet = Self {
             nodes: Vec::new(),
+            env,
             dir,
             _turn: turn,
             _ports: ports,
         };
         let first = fleet.file("n1");
-        succeeded(&lockgate(&["cluster", "init", "--config", &first]).await);
+        succeeded(&fleet.verb(&["cluster", "init", "--config", &first]).await);
         for name in names {
             let node = fleet.run(name).await;
             fleet.nodes.push(node);
@@ -167,11 +175,21 @@ impl Fleet {
         }
     }
 
+    /// Runs the program as a node's operator does: with the variables that nodes find.
+    pub(crate) async fn verb(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(BINARY);
+        let env = self.env.iter().map(|(name, value)| (name, value));
+        within("verb", command.args(args).envs(env).output())
+            .await
+            .unwrap()
+    }
+
     pub(crate) fn spawn(&self, name: &str) -> Spawned {
         let log = self.dir.path().join(format!("{name}.log"));
         let log = fs::File::options().create(true).append(true).open(log);
         let mut child = Command::new(BINARY)
             .args(["serve", "--ready-json", "--config", &self.file(name)])
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log.unwrap())

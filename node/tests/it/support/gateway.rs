@@ -61,7 +61,12 @@ impl Gateway {
 
     /// Starts it once more on the same files, after its end.
     pub(crate) async fn start_again(&mut self) {
-        let (child, stdout, ready) = launch(self.dir.path(), &[]).await;
+        self.start_again_with(&[]).await;
+    }
+
+    /// As [`Gateway::start_again`], with variables in its environment.
+    pub(crate) async fn start_again_with(&mut self, env: &[(&str, &str)]) {
+        let (child, stdout, ready) = launch(self.dir.path(), env).await;
         self.address = ready["listen"].as_str().unwrap().parse().unwrap();
         self.admin = ready["admin"].as_str().unwrap().parse().unwrap();
         self.pid = child.id().unwrap();
