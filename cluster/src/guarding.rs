@@ -10,6 +10,7 @@
 //! proposed that it could not follow.
 
 use bytes::Bytes;
+use lockgate_proto::id::NodeName;
 
 use crate::audit::{AuditCommand, Guards, KeyRanges, Mark};
 use crate::command::{Command, Expected, RegisterWrite};
@@ -118,25 +119,35 @@ pub(crate) fn due(parts: &Parts, guards: &Guards) -> Option<Command> {
     (in_force(parts) != Some(&wanted)).then(|| set.into())
 }
 
-/// Node that keeps the first of `guards` from being in force, as it has not told that it holds it.
-pub(crate) fn awaited<'a>(parts: &'a Parts, guards: &Guards, own: &str) -> Option<&'a Member> {
+/// How it stands with the secret that a node was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GuardStatus {
+    /// Whether the MAC key in use follows from it.
+    pub is_in_force: bool,
+    /// Other nodes that were not given it as the one to guard with, as far as is known. Without them it does not come in
+    /// force.
+    pub awaited: Vec<NodeName>,
+}
+
+/// How it stands with the first of `guards` at the node `own`. `None` without any, and before there is a log.
+pub(crate) fn status(parts: &Parts, guards: &Guards, own: &str) -> Option<GuardStatus> {
     let wanted = *guards.marks(&parts.audit().genesis()?.log).first()?;
-    let is_due = in_force(parts) != Some(&wanted);
-    let others = |member: &&Member| member.name.as_str() != own;
-    live_without(parts, wanted).filter(|_| is_due).find(others)
+    let wants = |member: &Member| told(parts, member).is_some_and(|(mark, _)| mark == wanted);
+    let others = live(parts).filter(|member| member.name.as_str() != own);
+    let awaited = others.filter(|member| !wants(member));
+    Some(GuardStatus {
+        is_in_force: in_force(parts) == Some(&wanted),
+        awaited: awaited.map(|member| member.name.clone()).collect(),
+    })
 }
 
 /// A node that does not hold that secret.
 pub(crate) fn without<'a>(parts: &'a Parts, guard: &Mark) -> Option<&'a Member> {
-    live_without(parts, *guard).next()
-}
-
-fn live_without(parts: &Parts, guard: Mark) -> impl Iterator<Item = &Member> {
-    let holds = move |member: &Member| {
+    let holds = |member: &Member| {
         told(parts, member)
-            .is_some_and(|(wanted, former)| wanted == guard || former.contains(&guard))
+            .is_some_and(|(wanted, former)| wanted == *guard || former.contains(guard))
     };
-    live(parts).filter(move |member| !holds(member))
+    live(parts).find(|member| !holds(member))
 }
 
 fn live(parts: &Parts) -> impl Iterator<Item = &Member> {
@@ -209,21 +220,24 @@ mod tests {
         let mut cluster = cluster(3);
         tell(&mut cluster, &[&[A], &[A], &[]]);
         assert_eq!(settle(&mut cluster, &[A]), None, "one tells nothing");
-        let awaited = |cluster: &TestCluster, secrets: &[&str]| {
-            let awaited = awaited(cluster.parts(), &guards(secrets), "n1");
-            awaited.map(|member| member.name.to_string())
+        let stands = |cluster: &TestCluster, secrets: &[&str]| {
+            let status = status(cluster.parts(), &guards(secrets), "n1")?;
+            let awaited: Vec<&str> = status.awaited.iter().map(NodeName::as_str).collect();
+            Some((status.is_in_force, awaited.join(" ")))
         };
-        assert_eq!(awaited(&cluster, &[A]).as_deref(), Some("n3"));
-        assert_eq!(awaited(&cluster, &[B]).as_deref(), Some("n2"));
-        assert_eq!(awaited(&cluster, &[]), None);
+        let is = |in_force, awaited: &str| Some((in_force, awaited.to_owned()));
+        assert_eq!(stands(&cluster, &[A]), is(false, "n3"));
+        assert_eq!(stands(&cluster, &[B]), is(false, "n2 n3"));
+        assert_eq!(stands(&cluster, &[]), None);
         tell(&mut cluster, &[&[A], &[A], &[B]]);
         assert_eq!(settle(&mut cluster, &[A]), None, "one has another");
         tell(&mut cluster, &[&[A], &[A], &[A]]);
         assert_eq!(settle(&mut cluster, &[A]), Some(0));
-        assert_eq!(awaited(&cluster, &[A]), None);
+        assert_eq!(stands(&cluster, &[A]), is(true, ""));
         // From one to the next, node by node.
         tell(&mut cluster, &[&[B, A], &[B, A], &[A]]);
         assert_eq!(settle(&mut cluster, &[A, B]), Some(0));
+        assert_eq!(stands(&cluster, &[B, A]), is(false, "n3"));
         tell(&mut cluster, &[&[B, A], &[B, A], &[B, A]]);
         assert_eq!(settle(&mut cluster, &[A, B]), Some(1));
         tell(&mut cluster, &[&[], &[B], &[B]]);
@@ -289,7 +303,7 @@ mod tests {
         assert_eq!(settle(&mut cluster, &[A]), Some(0));
         let by = Refounder {
             cluster: [9; 16],
-            name: "n1".into(),
+            name: NodeName::from("n1"),
             address: String::new(),
             at_ms: 7,
         };

@@ -49,7 +49,7 @@ pub use self::command::{
     Reply, SecretsCommand, ShardChange, ShardStep, ShardsCommand, Speaks, Verdict,
 };
 pub use self::error::{OpenError, ProposeError, ReadError};
-pub use self::guarding::GuardMismatch;
+pub use self::guarding::{GuardMismatch, GuardStatus};
 pub use self::handle::{Cluster, Options};
 pub use self::join::{JoinToken, TokenError};
 pub use self::keyring::{Keyring, RotationError, SealKey};

@@ -10,6 +10,7 @@ use lockgate_proto::peer::compat::Formats;
 use crate::audit::verify::Trust;
 use crate::audit::{Guards, derive};
 use crate::command::ConfigChange;
+use crate::guarding::{self, GuardStatus};
 use crate::keyring::Keyring;
 use crate::machine::audit::AuditLog;
 use crate::machine::quota::Quota;
@@ -189,6 +190,11 @@ impl View {
             guards: Some(self.guards.clone()),
             signers: log.signers().cloned().into_iter().collect(),
         })
+    }
+
+    /// How it stands with the secret of the operator that is to guard the audit log. `None` when this node was given none.
+    pub fn audit_guard(&self) -> Option<GuardStatus> {
+        guarding::status(&self.parts, &self.guards, &self.node)
     }
 
     /// Hashes of the state after certain entries, oldest first. Two nodes that have one for the same entry must have

@@ -302,8 +302,13 @@ async fn take_part(options: &StartOptions, proposer: &Proposer) -> Result<(), Op
     let state = proposer.read().await.map_err(OpenError::engine)?;
     let (parts, guards, own) = (&state.parts, &options.guards, options.name.as_str());
     guarding::check(parts, guards, own)?;
-    if let Some(member) = guarding::awaited(parts, guards, own) {
-        info!(node = %member.name, "the secret of the audit log is in force when this node has it, too");
+    if let Some(status) = guarding::status(parts, guards, own).filter(|status| !status.is_in_force)
+    {
+        let awaited = &status.awaited;
+        info!(
+            ?awaited,
+            "the secret of the audit log comes in force when all nodes have it"
+        );
     }
     Ok(())
 }

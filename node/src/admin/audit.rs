@@ -8,6 +8,7 @@ use lockgate_cluster::audit::filter::{Filter, is_time, tail};
 use lockgate_cluster::audit::leaf::FIELDS;
 use lockgate_cluster::audit::segment::{SegmentError, SegmentReader};
 use lockgate_cluster::audit::{AuditCommand, KeyRanges, Stats, time};
+use lockgate_proto::id::NodeName;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -237,9 +238,20 @@ pub(super) async fn rotate_key(acting: &Acting<'_>) -> Result<Answer, ApiError> 
     let rotation = AuditCommand::RotateKey { key_id };
     // Of two rotations at once one is refused: each names the key that it knows to be next.
     cluster.propose(rotation.into()).await?;
-    let view = cluster.read().await?;
+    keys(acting.parts).await
+}
+
+/// Which keys guard which records, and how it stands with the secret of the operator.
+pub(super) async fn keys(parts: &Parts) -> Result<Answer, ApiError> {
+    let view = parts.cluster.read().await?;
     let keys = view.audit().key_ranges().map(shown);
-    Ok(answer::ok(&json!({ "keys": keys.unwrap_or_default() })))
+    let secret = view.audit_guard().map(|status| {
+        let awaited: Vec<&str> = status.awaited.iter().map(NodeName::as_str).collect();
+        json!({ "in_force": status.is_in_force, "awaits": awaited })
+    });
+    Ok(answer::ok(
+        &json!({ "keys": keys.unwrap_or_default(), "secret": secret }),
+    ))
 }
 
 /// The keys by number, never themselves.

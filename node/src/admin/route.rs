@@ -28,6 +28,7 @@ pub(super) enum Operation {
     Usage,
     AuditRecords,
     AuditStats,
+    AuditKeys,
     AuditRotateKey,
     ConfigShow,
     ConfigReload,
@@ -94,6 +95,7 @@ pub(super) const ROUTES: &[(Method, &str, Operation)] = &[
         Operation::AuditRecords,
     ),
     (Method::GET, "/api/v1/audit/stats", Operation::AuditStats),
+    (Method::GET, "/api/v1/audit/keys", Operation::AuditKeys),
     (
         Method::POST,
         "/api/v1/audit/rotate-key",

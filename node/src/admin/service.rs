@@ -167,6 +167,7 @@ async fn perform(
         Operation::Usage => usage::list(parts, query),
         Operation::AuditRecords => audit::records(parts, query).await,
         Operation::AuditStats => audit::stats(parts, query).await,
+        Operation::AuditKeys => audit::keys(parts).await,
         Operation::AuditRotateKey => audit::rotate_key(acting).await,
         Operation::ConfigShow => settings::show(parts),
         Operation::ConfigReload => settings::reload(acting).await,

@@ -41,6 +41,8 @@ pub(super) enum Verb {
 pub(super) enum Ask {
     /// Show records as they come, from a running node.
     Tail(tail::Args),
+    /// Say which MAC keys guard which records, and whether a secret of the operator is in force.
+    Keys,
     /// Guard records with another MAC key from now on, on every node.
     ///
     /// The log says which key guards which records: an older one vouches for nothing that comes later.
@@ -106,17 +108,33 @@ pub(super) struct ExportArgs {
 pub(super) async fn ask(verb: Ask, client: &Client, out: &mut Out) -> Result<Exit, Failure> {
     match verb {
         Ask::Tail(args) => tail::run(&args, client, out).await,
-        Ask::RotateKey => rotate_key(client, out).await,
+        Ask::Keys => show_keys(&client.get("audit/keys").await?, out),
+        Ask::RotateKey => show_keys(&client.post("audit/rotate-key", None).await?, out),
     }
 }
 
-async fn rotate_key(client: &Client, out: &mut Out) -> Result<Exit, Failure> {
-    let answer = client.post("audit/rotate-key", None).await?;
+fn show_keys(answer: &Value, out: &mut Out) -> Result<Exit, Failure> {
     let columns = ["id", "role", "from", "first", "last"];
     let row = |key: &Value| columns.map(|name| text(&key[name])).to_vec();
-    let rows: Vec<Vec<String>> = items(&answer, "keys").iter().map(row).collect();
-    out.table(&columns, &rows, &answer);
+    let rows: Vec<Vec<String>> = items(answer, "keys").iter().map(row).collect();
+    out.table(&columns, &rows, answer);
+    if let Some(awaited) = awaited(&answer["secret"]) {
+        out.note(&format!(
+            "  the secret of `audit.hmac_key_env` is not in force, it waits for {awaited}"
+        ));
+    }
     Ok(Exit::Done)
+}
+
+/// For whom a secret waits that is not in force.
+pub(super) fn awaited(secret: &Value) -> Option<String> {
+    (secret["in_force"] == false).then_some(())?;
+    let names = items(secret, "awaits").iter().map(text);
+    let names: Vec<String> = names.collect();
+    Some(match names.is_empty() {
+        true => "the leader".to_owned(),
+        false => names.join(", "),
+    })
 }
 
 pub(super) fn read(verb: &Read, out: &mut Out) -> Result<Exit, Failure> {

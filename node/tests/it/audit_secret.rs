@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::support::{DEMO, Gateway, eventually, succeeded, within};
@@ -82,6 +82,20 @@ fn config_of(gateway: &Gateway) -> PathBuf {
     gateway.data_dir().with_file_name("lockgate.yaml")
 }
 
+/// What `lockgate doctor` finds out about the secret.
+async fn examined(gateway: &Gateway) -> String {
+    let (url, config) = (gateway.admin_url(), config_of(gateway));
+    let file = config.to_str().unwrap();
+    let doctor = ["--json", "--admin", &url, "doctor", "--config", file];
+    let told = succeeded(&lockgate(&doctor, Some(SECRET)).await);
+    let checks = told["checks"].as_array().unwrap().iter();
+    let of_secret = |check: &&Value| check["name"] == "audit.hmac_key_env";
+    let details = checks
+        .filter(of_secret)
+        .map(|check| check["detail"].to_string());
+    details.collect()
+}
+
 #[tokio::test]
 async fn the_end_of_the_log_is_vouched_for_by_the_secret_alone() {
     let rest = format!("{GUARDED}{DEMO}");
@@ -100,9 +114,14 @@ async fn the_end_of_the_log_is_vouched_for_by_the_secret_alone() {
     let from: Vec<_> = from.map(|key| key["from"].as_str().unwrap()).collect();
     assert_eq!(from, ["keyring", "secret", "secret"]);
     call(&gateway).await;
+    let (data, config) = (gateway.data_dir(), config_of(&gateway));
+    let detail = examined(&gateway).await;
+    assert!(
+        detail.contains("is in force") && detail.contains("a lone node"),
+        "{detail}"
+    );
     stop(&mut gateway).await;
 
-    let (data, config) = (gateway.data_dir(), config_of(&gateway));
     let named = ["--hmac-key-env", VARIABLE];
     let configured = ["--config", config.to_str().unwrap()];
     for args in [&named[..], &configured] {
@@ -212,7 +231,13 @@ async fn the_secret_is_in_nothing_that_leaves_the_process() {
     guarded(&gateway, 1).await;
     call(&gateway).await;
     let mut shown = vec![gateway.metrics().await];
-    for path in ["config", "runtime", "cluster/members", "audit/stats"] {
+    for path in [
+        "config",
+        "runtime",
+        "cluster/members",
+        "audit/stats",
+        "audit/keys",
+    ] {
         shown.push(gateway.admin(&format!("/api/v1/{path}")).await.to_string());
     }
     let admin = gateway.admin_url();

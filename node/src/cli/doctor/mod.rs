@@ -2,6 +2,7 @@
 
 mod cluster;
 mod reach;
+mod secret;
 
 use std::error::Error as _;
 use std::fs::TryLockError;
@@ -157,6 +158,7 @@ async fn all(args: &Args, client: &Client, starts: &dyn Starts) -> Vec<Check> {
         admin.as_deref(),
     ));
     checks.append(&mut files(config));
+    checks.extend(secret::guards(config, client, running.is_some()).await);
     if let Some(cluster) = &config.node.cluster {
         checks.append(&mut cluster::all(
             cluster,

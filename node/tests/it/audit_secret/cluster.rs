@@ -178,14 +178,20 @@ async fn a_secret_is_changed_under_calls_one_node_after_the_other() {
     used(&fleet).await;
     let both = format!("{NEXT} {SECRET}");
     fleet.env = vec![(VARIABLE, both.clone())];
-    for name in ["n1", "n2", "n3"] {
-        let data = fleet.data_dir("n1");
-        let (code, told) = verify(&data, &NAMED, Some(SECRET)).await;
+    let names = ["n1", "n2", "n3"];
+    for (at, name) in names.into_iter().enumerate() {
+        let (code, told) = verify(&fleet.data_dir("n1"), &NAMED, Some(SECRET)).await;
         assert_eq!(code, Some(0), "{name}: {told}");
         fleet.kill(name).await;
         call(&fleet.nodes[0]).await;
         let node = fleet.run(name).await;
         eventually("a lease", async || node.health().await["healthy"] == true).await;
+        let rest = &names[at + 1..];
+        eventually("it waits for the rest", async || {
+            let keys = succeeded(&node.cli(&["audit", "keys"]).await);
+            keys["secret"] == json!({ "in_force": rest.is_empty(), "awaits": rest })
+        })
+        .await;
         fleet.nodes.push(node);
     }
     in_force(&fleet.nodes[0], 2).await;
