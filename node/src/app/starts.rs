@@ -167,7 +167,23 @@ fn print(text: &str) {
     let _closed = std::io::Write::flush(&mut std::io::stdout());
 }
 
+/// Keeps memory and environment of this process, which hold secrets, from other processes of its user: those of stdio
+/// servers are among them. It leaves no memory dump either. Linux only; elsewhere nothing is done.
+fn keep_private() -> Result<(), Failure> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+
+        set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(|error| {
+            let what = "the system does not keep the memory of this process to itself";
+            Failure::new(format!("{what}: {error}"), "")
+        })?;
+    }
+    Ok(())
+}
+
 fn block_on<T>(node: impl Future<Output = anyhow::Result<T>>) -> Result<T, Failure> {
+    keep_private()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .on_thread_park(coalesce::before_park)
@@ -188,5 +204,18 @@ fn failure(error: anyhow::Error) -> Failure {
             let remedy = error.downcast_ref().map(BindError::remedy);
             Failure::new(format!("{error:#}"), remedy.unwrap_or_default())
         }
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use rustix::process::{DumpableBehavior, dumpable_behavior};
+
+    use super::*;
+
+    #[test]
+    fn a_node_keeps_its_memory_to_itself() {
+        let seen = block_on(async { Ok(dumpable_behavior()?) });
+        assert_eq!(seen.unwrap(), DumpableBehavior::NotDumpable);
     }
 }
