@@ -20,6 +20,8 @@ pub(super) struct Out {
 
 /// Longest cell on a terminal; descriptions of tools run over many lines otherwise.
 const CELL_CHARS_MAX: usize = 72;
+/// Widest column. What is longer stands whole in its row, out of line, where no terminal cuts it.
+const COLUMN_CHARS_MAX: usize = 256;
 
 impl Out {
     pub(super) fn standard(terminal: bool) -> Self {
@@ -76,7 +78,8 @@ impl Out {
             let cells = std::iter::once(&head)
                 .chain(&rows)
                 .filter_map(|row| row.get(column));
-            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+            let widest = cells.map(|cell| cell.chars().count()).max();
+            widest.unwrap_or(0).min(COLUMN_CHARS_MAX)
         };
         let widths: Vec<usize> = (0..heads.len()).map(width).collect();
         for row in std::iter::once(&head).chain(&rows) {
@@ -159,4 +162,55 @@ fn cut(text: &str, limit: usize) -> String {
         return text.to_owned();
     }
     text.chars().take(limit - 1).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Memory(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Memory {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What `print` puts on standard output.
+    fn printed(terminal: bool, print: impl FnOnce(&mut Out)) -> String {
+        let memory = Memory::default();
+        print(&mut Out::to(
+            Box::new(memory.clone()),
+            Box::new(io::sink()),
+            terminal,
+        ));
+        let bytes = memory.0.lock().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn a_cell_of_any_length_is_printed_and_does_not_widen_the_other_rows() {
+        let long = "x".repeat(200_000);
+        let rows = [["long", &long, "z"], ["short", "y", "z"]];
+        let rows = rows.map(|row| row.map(ToOwned::to_owned).to_vec());
+        let table = |out: &mut Out| out.table(&["name", "what", "end"], &rows, &Value::Null);
+
+        let whole = printed(false, table);
+        let lines: Vec<&str> = whole.lines().collect();
+        assert_eq!(lines[1], format!("long   {long}  z"));
+        let padding = COLUMN_CHARS_MAX;
+        assert_eq!(lines[2], format!("short  {:padding$}  z", "y"));
+
+        let cut = printed(true, table);
+        assert!(cut.lines().all(|line| line.chars().count() < 100), "{cut}");
+    }
 }
