@@ -1,5 +1,6 @@
 //! The one place that prints. Results go to standard output, everything else to standard error.
 
+use std::borrow::Cow;
 use std::io::{self, ErrorKind, Write};
 
 use serde_json::{Value, json};
@@ -38,8 +39,13 @@ impl Out {
         }
     }
 
-    /// A result as it is, for files and the like.
+    /// A result as it is, for files and the like. Lines of a terminal are not steered by it.
     pub(super) fn text(&mut self, text: &str) {
+        let text = if self.terminal {
+            Cow::Owned(without_controls(text, &['\n', '\t']))
+        } else {
+            Cow::Borrowed(text)
+        };
         self.result(text.as_bytes());
         if !text.ends_with('\n') {
             self.result(b"\n");
@@ -150,10 +156,19 @@ impl Out {
     }
 }
 
-/// Names and descriptions come from servers: control characters could paint over the terminal.
+/// For one line of people's.
 fn clean(text: &str) -> String {
+    without_controls(text, &[])
+}
+
+/// Names, descriptions and results come from servers: control characters could paint over the terminal, name its
+/// window and fill the clipboard.
+fn without_controls(text: &str, but: &[char]) -> String {
     text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
+        .map(|c| match c {
+            c if c.is_control() && !but.contains(&c) => ' ',
+            c => c,
+        })
         .collect()
 }
 
@@ -212,5 +227,17 @@ mod tests {
 
         let cut = printed(true, table);
         assert!(cut.lines().all(|line| line.chars().count() < 100), "{cut}");
+    }
+
+    #[test]
+    fn what_servers_say_does_not_steer_a_terminal_and_is_whole_elsewhere() {
+        let said = "a\x1b[31mred\x1b]0;title\x07\u{9b}1m\tb\r\nc\n";
+        assert_eq!(printed(false, |out| out.text(said)), said);
+        assert_eq!(
+            printed(true, |out| out.text(said)),
+            "a [31mred ]0;title  1m\tb \nc\n"
+        );
+        let json = printed(true, |out| out.value(&json!({ "a": "\u{9b}1m" })));
+        assert_eq!(json, "{\n  \"a\": \" 1m\"\n}\n");
     }
 }
