@@ -4,19 +4,21 @@ use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use http_body_util::Full;
+use lockgate_proto::jsonrpc::encode_str;
 use lockgate_proto::mcp::Revision;
 use lockgate_proto::mcp::headers::{PROTOCOL_VERSION, SESSION_ID};
 use lockgate_proto::mcp::sse::Decoder;
 use lockgate_proto::mcp::{code, method};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::connect::{Answer, Plane, begin, exchange};
 use super::exit::Failure;
+use super::raw::{checked, member, string};
 use crate::error::own_code::{DENIED, OVERLOADED, QUOTA, TIMEOUT, UPSTREAM};
 
 const EVENT_BYTES_MAX: usize = 64 << 20;
 
-/// An open session. It declares that it can be asked for input, so that a tool that asks is known to do so: whoever
+/// An open session. What is asked and answered is JSON as written, never read into numbers and texts. It declares that it can be asked for input, so that a tool that asks is known to do so: whoever
 /// declares nothing is not asked, and may get any answer instead.
 #[derive(Debug)]
 pub(super) struct Mcp {
@@ -24,7 +26,7 @@ pub(super) struct Mcp {
     headers: HeaderMap,
     next_id: u64,
     /// What is answered to servers that ask for input. `None` tells them that there is no answer.
-    answer: Option<Value>,
+    answer: Option<String>,
     /// What they have asked.
     asked: Vec<String>,
 }
@@ -52,13 +54,12 @@ impl Mcp {
             "capabilities": { "elicitation": { "form": {} } },
             "clientInfo": { "name": "lockgate-cli", "version": env!("CARGO_PKG_VERSION") },
         });
-        let (headers, result) = mcp.ask("initialize", params).await?;
+        let (headers, result) = mcp.ask("initialize", &params.to_string()).await?;
         if let Some(id) = headers.get(SESSION_ID) {
             mcp.headers.insert(SESSION_ID, id.clone());
         }
-        if let Some(version) = result["protocolVersion"]
-            .as_str()
-            .and_then(|version| HeaderValue::from_str(version).ok())
+        if let Some(version) = string(&result, &["protocolVersion"])
+            .and_then(|version| HeaderValue::from_str(&version).ok())
         {
             mcp.headers.insert(PROTOCOL_VERSION, version);
         }
@@ -67,7 +68,8 @@ impl Mcp {
         Ok(mcp)
     }
 
-    pub(super) async fn call(&mut self, method: &str, params: Value) -> Result<Value, Failure> {
+    /// The result of `method`.
+    pub(super) async fn call(&mut self, method: &str, params: &str) -> Result<String, Failure> {
         Ok(self.ask(method, params).await?.1)
     }
 
@@ -79,7 +81,7 @@ impl Mcp {
     }
 
     /// Answers input that servers ask for with this from now on.
-    pub(super) fn answer_with(&mut self, answer: Option<Value>) {
+    pub(super) fn answer_with(&mut self, answer: Option<String>) {
         self.answer = answer;
     }
 
@@ -88,15 +90,13 @@ impl Mcp {
         &self.asked
     }
 
-    async fn ask(&mut self, method: &str, params: Value) -> Result<(HeaderMap, Value), Failure> {
+    async fn ask(&mut self, method: &str, params: &str) -> Result<(HeaderMap, String), Failure> {
         self.next_id += 1;
         let id = self.next_id;
-        let request = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
-        let mut coming = begin(
-            self.request(Method::POST, &request.to_string()),
-            Plane::Data,
-        )
-        .await?;
+        let method = encode_str(method);
+        let request =
+            format!(r#"{{"jsonrpc":"2.0","id":{id},"method":{method},"params":{params}}}"#);
+        let mut coming = begin(self.request(Method::POST, &request), Plane::Data).await?;
         let mut messages = Messages::of(&coming.headers);
         let mut all = Vec::new();
         while let Some(chunk) = coming.chunk().await? {
@@ -114,26 +114,34 @@ impl Mcp {
     }
 
     /// Answers what a server asks in mid-call.
-    async fn reply(&mut self, message: &Value) -> Result<(), Failure> {
-        let (Some(id), Some(method)) = (message.get("id"), message["method"].as_str()) else {
+    async fn reply(&mut self, message: &str) -> Result<(), Failure> {
+        let (Some(id), Some(method)) = (member(message, &["id"]), string(message, &["method"]))
+        else {
             return Ok(());
         };
-        let mut reply = json!({ "jsonrpc": "2.0", "id": id });
-        if method == method::ELICITATION {
-            let question = &message["params"]["message"];
-            self.asked
-                .push(question.as_str().unwrap_or_default().to_owned());
-            reply["result"] = match &self.answer {
-                Some(content) => json!({ "action": "accept", "content": content }),
-                None => json!({ "action": "cancel" }),
-            };
+        let outcome = if method == method::ELICITATION {
+            let question = string(message, &["params", "message"]);
+            self.asked.push(question.unwrap_or_default().into_owned());
+            match &self.answer {
+                Some(content) => {
+                    format!(r#""result":{{"action":"accept","content":{content}}}"#)
+                }
+                None => r#""result":{"action":"cancel"}"#.to_owned(),
+            }
         } else if method == method::PING {
-            reply["result"] = json!({});
+            r#""result":{}"#.to_owned()
         } else {
-            let text = format!("method `{method}` not found");
-            reply["error"] = json!({ "code": code::METHOD_NOT_FOUND, "message": text });
-        }
-        self.send(Method::POST, &reply.to_string()).await?;
+            let (code, text) = (
+                code::METHOD_NOT_FOUND,
+                format!("method `{method}` not found"),
+            );
+            format!(
+                r#""error":{{"code":{code},"message":{}}}"#,
+                encode_str(&text)
+            )
+        };
+        let reply = format!(r#"{{"jsonrpc":"2.0","id":{id},{outcome}}}"#);
+        self.send(Method::POST, &reply).await?;
         Ok(())
     }
 
@@ -150,38 +158,38 @@ impl Mcp {
     }
 }
 
-fn is_answer(message: &Value, id: u64) -> bool {
-    message["id"] == id && message.get("method").is_none()
+fn is_answer(message: &str, id: u64) -> bool {
+    let own = member(message, &["id"]).is_some_and(|shown| shown == id.to_string());
+    own && member(message, &["method"]).is_none()
 }
 
 /// The result for `id`, or the error as a failure.
-fn result_of(status: StatusCode, messages: &[Value], id: u64) -> Result<Value, Failure> {
+fn result_of(status: StatusCode, messages: &[String], id: u64) -> Result<String, Failure> {
     let own = messages.iter().find(|message| is_answer(message, id));
     // A refusal that came before the id was read carries none.
     let refusal = || {
         messages
             .iter()
-            .find(|message| message.get("error").is_some())
+            .find(|message| member(message, &["error"]).is_some())
     };
-    match own.or_else(refusal) {
-        Some(message) if message.get("error").is_some() => {
-            let error = &message["error"];
-            let text = error["message"].as_str().unwrap_or("no message");
-            let code = error["code"].as_i64();
-            let remedy = remedy(status, code.and_then(|code| i32::try_from(code).ok()));
-            let remedy = match error["data"]["retry_after_ms"].as_u64() {
-                Some(ms) => format!("again in {} s; {remedy}", ms.div_ceil(1_000)),
-                None => remedy.to_owned(),
-            };
-            let message = format!("{text} (code {})", error["code"]);
-            Err(Failure::new(message, remedy))
-        }
-        Some(message) => Ok(message["result"].clone()),
-        None => Err(Failure::new(
+    let Some(message) = own.or_else(refusal) else {
+        return Err(Failure::new(
             format!("{status} without an answer to the request"),
             remedy(status, None),
-        )),
+        ));
+    };
+    if member(message, &["error"]).is_some() {
+        let text = string(message, &["error", "message"]).unwrap_or("no message".into());
+        let code = member(message, &["error", "code"]).unwrap_or("null");
+        let remedy = remedy(status, code.parse().ok());
+        let wait_ms = member(message, &["error", "data", "retry_after_ms"]);
+        let remedy = match wait_ms.and_then(|ms| ms.parse::<u64>().ok()) {
+            Some(ms) => format!("again in {} s; {remedy}", ms.div_ceil(1_000)),
+            None => remedy.to_owned(),
+        };
+        return Err(Failure::new(format!("{text} (code {code})"), remedy));
     }
+    Ok(member(message, &["result"]).unwrap_or("null").to_owned())
 }
 
 /// What to do about an answer with `status` that carries an error of `error_code`.
@@ -231,7 +239,7 @@ impl Messages {
     }
 
     /// Messages that `chunk` completes.
-    fn read(&mut self, chunk: &Bytes) -> Vec<Value> {
+    fn read(&mut self, chunk: &Bytes) -> Vec<String> {
         let mut events = Vec::new();
         match self {
             // What was decoded before an event over the limit still counts.
@@ -240,15 +248,15 @@ impl Messages {
         }
         events
             .iter()
-            .filter_map(|event| serde_json::from_slice(&event.data).ok())
+            .filter_map(|event| checked(&event.data).ok())
             .collect()
     }
 
     /// The message that the end completes.
-    fn end(self) -> Option<Value> {
+    fn end(self) -> Option<String> {
         match self {
             Self::Events(_) => None,
-            Self::Json(body) => serde_json::from_slice(&body).ok(),
+            Self::Json(body) => checked(&body).ok(),
         }
     }
 }
@@ -258,7 +266,7 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(kind: &'static str, body: &'static str, expected: Result<Value, &str>) {
+    fn check(kind: &'static str, body: &'static str, expected: Result<&str, &str>) {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         let mut messages = Messages::of(&headers);
@@ -269,7 +277,7 @@ mod tests {
         }
         all.extend(messages.end());
         let result = result_of(StatusCode::OK, &all, 2).map_err(|failure| failure.message);
-        assert_eq!(result, expected.map_err(ToOwned::to_owned));
+        assert_eq!(result.as_deref().map_err(String::as_str), expected);
     }
 
     #[test]
@@ -277,12 +285,12 @@ mod tests {
         check(
             "application/json",
             r#"{"jsonrpc":"2.0","id":2,"result":{"a":1}}"#,
-            Ok(json!({ "a": 1 })),
+            Ok(r#"{"a":1}"#),
         );
         check(
             "text/event-stream",
             "id: 1\ndata:\n\ndata: {\"method\":\"notifications/progress\"}\n\ndata: {\"id\":2,\"method\":\"ping\"}\n\ndata: {\"id\":2,\"result\":3}\n\n",
-            Ok(json!(3)),
+            Ok("3"),
         );
     }
 

@@ -18,6 +18,7 @@ mod mcp;
 mod out;
 mod probe;
 mod progress;
+mod raw;
 mod serve;
 mod servers;
 mod sessions;

@@ -2,13 +2,15 @@
 
 use clap::builder::NonEmptyStringValueParser;
 use http::header::HeaderValue;
-use serde_json::{Value, json};
+use lockgate_proto::jsonrpc::encode_str;
+use serde_json::Value;
 
 use super::client::{Client, bearer, segment};
 use super::connect::address;
 use super::exit::{Exit, Failure};
 use super::mcp::Mcp;
 use super::out::Out;
+use super::raw::{self, checked, member, pretty};
 use super::sessions::{items, text};
 
 /// Key of the caller, as for `lockgate stdio`.
@@ -28,11 +30,11 @@ pub(super) struct CallArgs {
     name: String,
     /// Arguments, as a JSON object.
     #[arg(default_value = "{}", value_parser = arguments)]
-    arguments: Value,
+    arguments: String,
     /// What to answer when the tool asks for input, as a JSON object. Without it the tool is told that there is no
     /// answer, and the exit status is 1.
     #[arg(long, value_name = "JSON", value_parser = arguments)]
-    answer: Option<Value>,
+    answer: Option<String>,
     #[command(flatten)]
     door: Door,
 }
@@ -90,7 +92,10 @@ async fn list(server: Option<String>, client: &Client, out: &mut Out) -> Result<
         .map(|server| format!("?server={}", segment(&server)))
         .unwrap_or_default();
     let answer = client.get(&format!("tools{query}")).await?;
-    table(&["name", "server", "description"], &answer, out);
+    let heads = ["name", "server", "description"];
+    let row = |tool: &Value| heads.iter().map(|key| text(&tool[*key])).collect();
+    let rows: Vec<Vec<String>> = items(&answer, "tools").iter().map(row).collect();
+    out.table(&heads, &rows, &answer);
     Ok(Exit::Done)
 }
 
@@ -98,34 +103,39 @@ async fn list_as_client(door: &Door, client: &Client, out: &mut Out) -> Result<E
     let mut mcp = door.enter(client).await?;
     let listed = all_tools(&mut mcp).await;
     mcp.close().await;
-    table(&["name", "description"], &json!({ "tools": listed? }), out);
+    let tools = listed?;
+    if out.json {
+        out.text(&pretty(&format!(r#"{{"tools":[{}]}}"#, tools.join(","))));
+        return Ok(Exit::Done);
+    }
+    let heads = ["name", "description"];
+    let cell = |tool: &str, key| raw::string(tool, &[key]).map_or("-".into(), String::from);
+    let row = |tool: &String| heads.map(|key| cell(tool, key)).to_vec();
+    let rows: Vec<Vec<String>> = tools.iter().map(row).collect();
+    out.table(&heads, &rows, &Value::Null);
     Ok(Exit::Done)
 }
 
-async fn all_tools(mcp: &mut Mcp) -> Result<Vec<Value>, Failure> {
-    let (mut tools, mut params) = (Vec::new(), json!({}));
+async fn all_tools(mcp: &mut Mcp) -> Result<Vec<String>, Failure> {
+    let (mut tools, mut params) = (Vec::new(), "{}".to_owned());
     loop {
-        let page = mcp.call("tools/list", params).await?;
-        tools.extend_from_slice(items(&page, "tools"));
-        match page["nextCursor"].as_str() {
-            Some(cursor) => params = json!({ "cursor": cursor }),
-            None => return Ok(tools),
+        let page = mcp.call("tools/list", &params).await?;
+        let items = raw::items(&page, &["tools"]);
+        tools.extend(items.into_iter().map(str::to_owned));
+        match member(&page, &["nextCursor"]) {
+            Some(cursor) if cursor != "null" => params = format!(r#"{{"cursor":{cursor}}}"#),
+            _ => return Ok(tools),
         }
     }
-}
-
-fn table(columns: &[&str], answer: &Value, out: &mut Out) {
-    let row = |tool: &Value| columns.iter().map(|key| text(&tool[*key])).collect();
-    let rows: Vec<Vec<String>> = items(answer, "tools").iter().map(row).collect();
-    out.table(columns, &rows, answer);
 }
 
 async fn call(args: CallArgs, client: &Client, out: &mut Out) -> Result<Exit, Failure> {
     let mut mcp = args.door.enter(client).await?;
     let is_answered = args.answer.is_some();
     mcp.answer_with(args.answer);
-    let params = json!({ "name": args.name, "arguments": args.arguments });
-    let result = mcp.call("tools/call", params).await;
+    let (name, arguments) = (encode_str(&args.name), args.arguments);
+    let params = format!(r#"{{"name":{name},"arguments":{arguments}}}"#);
+    let result = mcp.call("tools/call", &params).await;
     let asked = mcp.asked().join("; ");
     let is_open = !mcp.asked().is_empty() && !is_answered;
     mcp.close().await;
@@ -135,11 +145,11 @@ async fn call(args: CallArgs, client: &Client, out: &mut Out) -> Result<Exit, Fa
     }
     let result = result?;
     if out.json {
-        out.value(&result);
+        out.text(&pretty(&result));
     } else {
         shown(&result).iter().for_each(|text| out.text(text));
     }
-    let is_error = result["isError"] == true;
+    let is_error = member(&result, &["isError"]) == Some("true");
     if is_error {
         out.note("the tool reports an error");
     }
@@ -189,21 +199,22 @@ fn data_plane(info: &Value) -> Result<String, Failure> {
 }
 
 /// Texts as they are, anything else as JSON.
-fn shown(result: &Value) -> Vec<String> {
-    let shown = |content: &Value| match content["text"].as_str() {
-        Some(text) => text.to_owned(),
-        None => content.to_string(),
+fn shown(result: &str) -> Vec<String> {
+    let shown = |content: &str| match raw::string(content, &["text"]) {
+        Some(text) => text.into_owned(),
+        None => content.to_owned(),
     };
-    let contents: Vec<String> = items(result, "content").iter().map(shown).collect();
-    match result.get("structuredContent") {
-        Some(structured) if contents.is_empty() => vec![format!("{structured:#}")],
-        _ => contents,
+    let contents = raw::items(result, &["content"]);
+    match member(result, &["structuredContent"]) {
+        Some(structured) if contents.is_empty() => vec![pretty(structured)],
+        _ => contents.into_iter().map(shown).collect(),
     }
 }
 
-fn arguments(text: &str) -> Result<Value, String> {
-    match serde_json::from_str(text) {
-        Ok(Value::Object(members)) => Ok(Value::Object(members)),
+/// An object as written: the tool is to get it like that.
+fn arguments(text: &str) -> Result<String, String> {
+    match checked(text.as_bytes()) {
+        Ok(object) if object.starts_with('{') => Ok(object),
         Ok(_) => Err("write a JSON object, for example {\"path\": \"a\"}".to_owned()),
         Err(error) => Err(format!("not JSON: {error}")),
     }
@@ -211,6 +222,8 @@ fn arguments(text: &str) -> Result<Value, String> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -257,15 +270,12 @@ mod tests {
     fn texts_are_shown_as_they_are() {
         let result = json!({ "content": [{ "type": "text", "text": "a\nb" }, { "type": "image", "data": "x" }] });
         assert_eq!(
-            shown(&result),
+            shown(&result.to_string()),
             [
                 "a\nb".to_owned(),
                 r#"{"type":"image","data":"x"}"#.to_owned()
             ]
         );
-        assert_eq!(
-            shown(&json!({ "content": [], "structuredContent": 1 })),
-            ["1"]
-        );
+        assert_eq!(shown(r#"{ "content": [], "structuredContent": 1 }"#), ["1"]);
     }
 }

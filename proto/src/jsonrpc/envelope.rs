@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::index::{Index, unquoted};
 use super::object::reads_as;
 use super::scanner::{Fault, Scanner};
-use super::string::{decode_key, decode_str};
+use super::string::{decode_lossy, decode_str};
 use super::{Kind, ParseError, Span};
 
 /// Where the members of a message stand, relative to the scanned text.
@@ -92,7 +92,7 @@ impl<'a> Found<'a> {
             let key_start = scanner.at();
             let key = Span::new(key_start, scanner.key()?);
             let key = if scanner.was_escaped() {
-                decode_key(key.of(text))
+                decode_lossy(key.of(text))
             } else {
                 Some(Cow::Borrowed(unquoted(key.of(text))))
             };

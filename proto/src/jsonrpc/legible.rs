@@ -6,7 +6,7 @@ use super::envelope::check_id;
 use super::index::unquoted;
 use super::limits::DEPTH_CEILING;
 use super::scanner::{Fault, Scanner};
-use super::string::decode_key;
+use super::string::decode_lossy;
 
 /// What a text seems to be that [`Frame::parse`](super::Frame::parse) refuses: for a word to whoever waits for it, and not
 /// to be passed on.
@@ -66,7 +66,7 @@ impl<'a> Found<'a> {
             let end = scanner.key()?;
             let key = &text[start..end];
             let key = if scanner.was_escaped() {
-                decode_key(key)
+                decode_lossy(key)
             } else {
                 Some(Cow::Borrowed(unquoted(key)))
             };

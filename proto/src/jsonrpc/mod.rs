@@ -24,4 +24,4 @@ pub use self::limits::Limits;
 pub use self::object::{Elements, Member, Members, elements, find, find_path, members, reads_as};
 pub use self::span::Span;
 pub use self::splice::Splice;
-pub use self::string::{decode_str, encode_str};
+pub use self::string::{decode_lossy, decode_str, encode_str};

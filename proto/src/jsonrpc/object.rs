@@ -6,7 +6,7 @@ use super::Span;
 use super::index::unquoted;
 use super::limits::DEPTH_CEILING;
 use super::scanner::Scanner;
-use super::string::decode_key;
+use super::string::decode_lossy;
 
 /// One member of an object.
 #[derive(Clone, Debug)]
@@ -45,7 +45,7 @@ impl<'a> Iterator for Members<'a> {
             key: if key_is_plain {
                 Cow::Borrowed(unquoted(raw_key))
             } else {
-                decode_key(raw_key)?
+                decode_lossy(raw_key)?
             },
             key_span,
             value_span,

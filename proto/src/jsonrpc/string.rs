@@ -13,8 +13,9 @@ pub fn decode_str(raw: &str) -> Option<Cow<'_, str>> {
     decode(raw, None)
 }
 
-/// Like [`decode_str`], with U+FFFD for halves of surrogate pairs. For keys, which are only compared with ours.
-pub(super) fn decode_key(raw: &str) -> Option<Cow<'_, str>> {
+/// Like [`decode_str`], with U+FFFD for halves of surrogate pairs. For keys, which are only compared with ours, and
+/// for what people read.
+pub fn decode_lossy(raw: &str) -> Option<Cow<'_, str>> {
     decode(raw, Some(REPLACEMENT))
 }
 
@@ -145,7 +146,7 @@ mod tests {
         check(r#""\udc00""#, None);
         check(r#""\ud800\ud800""#, None);
         check(r#""\ud800\u0041""#, None);
-        assert_eq!(decode_key(r#""\ud800a""#).as_deref(), Some("\u{fffd}a"));
+        assert_eq!(decode_lossy(r#""\ud800a""#).as_deref(), Some("\u{fffd}a"));
     }
 
     #[test]
@@ -191,7 +192,7 @@ mod tests {
 
         #[test]
         fn any_text_is_survived(text: String) {
-            let _ = (decode_str(&text), decode_key(&text));
+            let _ = (decode_str(&text), decode_lossy(&text));
         }
     }
 }

@@ -278,3 +278,78 @@ fn a_call_goes_through_the_data_plane() {
     );
     assert_eq!(asked[3], "DELETE /mcp");
 }
+
+#[test]
+fn a_called_tool_gets_and_gives_every_number_and_every_text_as_written() {
+    let call = |json: bool, result: &str| {
+        let (url, served) = gateway(vec![
+            (200, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#.into()),
+            (202, String::new()),
+            (
+                200,
+                format!(r#"{{"jsonrpc":"2.0","id":2,"result":{result}}}"#),
+            ),
+            (200, String::new()),
+        ]);
+        let url = format!("{url}/mcp");
+        let arguments = r#" {"a": 12345678901234567890123, "b": 1e400, "c": "\ud800"} "#;
+        let verb = ["tools", "call", "w", arguments, "--url", &url];
+        let ran = lockgate(&[&verb[..], if json { &["--json"] } else { &[] }].concat());
+        assert_eq!(ran.exit, Exit::Done, "{}", ran.err);
+        let asked = served.join().unwrap().swap_remove(2);
+        assert!(asked.contains(arguments.trim()), "{asked}");
+        ran.out
+    };
+    assert_eq!(
+        call(
+            false,
+            r#"{"content":[{"type":"text","text":"cut \ud83d"},{"type":"x","n":1e400}]}"#
+        ),
+        "cut \u{fffd}\n{\"type\":\"x\",\"n\":1e400}\n"
+    );
+    let numbers = r#"{"content":[],"structuredContent":{"n":123456789012345678901234567890,"m":1e400,"s":"\ud800{,","e":{},"l":[1,[]]}}"#;
+    insta::assert_snapshot!(call(false, numbers), @r#"
+    {
+      "n": 123456789012345678901234567890,
+      "m": 1e400,
+      "s": "\ud800{,",
+      "e": {},
+      "l": [
+        1,
+        []
+      ]
+    }
+    "#);
+    let whole = call(true, numbers);
+    assert!(
+        whole.contains("\"n\": 123456789012345678901234567890,"),
+        "{whole}"
+    );
+}
+
+#[test]
+fn a_client_lists_tools_of_which_no_other_reader_would_take_the_text() {
+    let list =
+        r#"{"tools":[{"name":"w","description":"cut \ud83d","inputSchema":{"maximum":1e400}}]}"#;
+    let run = |json: &[&str]| {
+        let (url, served) = gateway(vec![
+            (200, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#.into()),
+            (202, String::new()),
+            (
+                200,
+                format!(r#"{{"jsonrpc":"2.0","id":2,"result":{list}}}"#),
+            ),
+            (200, String::new()),
+        ]);
+        let url = format!("{url}/mcp");
+        let ran = lockgate(&[&["tools", "list", "--url", &url], json].concat());
+        assert_eq!(ran.exit, Exit::Done, "{}", ran.err);
+        served.join().unwrap();
+        ran.out
+    };
+    insta::assert_snapshot!(run(&[]), @"
+    NAME  DESCRIPTION
+    w     cut \u{fffd}
+    ");
+    assert!(run(&["--json"]).contains(r#""maximum": 1e400"#));
+}
