@@ -1,5 +1,7 @@
 //! A client's side of one MCP session, as short as the protocol allows: `tools call` goes the way of every client.
 
+use std::borrow::Cow;
+
 use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
@@ -15,6 +17,7 @@ use super::connect::{Answer, Plane, begin, exchange};
 use super::exit::Failure;
 use super::raw::{checked, member, string};
 use crate::error::own_code::{DENIED, OVERLOADED, QUOTA, TIMEOUT, UPSTREAM};
+use crate::error::reason::{FOREIGN_HOST, FOREIGN_TENANT};
 
 const EVENT_BYTES_MAX: usize = 64 << 20;
 
@@ -175,13 +178,14 @@ fn result_of(status: StatusCode, messages: &[String], id: u64) -> Result<String,
     let Some(message) = own.or_else(refusal) else {
         return Err(Failure::new(
             format!("{status} without an answer to the request"),
-            remedy(status, None),
+            remedy(status, None, None),
         ));
     };
     if member(message, &["error"]).is_some() {
-        let text = string(message, &["error", "message"]).unwrap_or("no message".into());
+        let text = string(message, &["error", "message"]).unwrap_or(Cow::Borrowed("no message"));
         let code = member(message, &["error", "code"]).unwrap_or("null");
-        let remedy = remedy(status, code.parse().ok());
+        let reason = string(message, &["error", "data", "reason"]);
+        let remedy = remedy(status, code.parse().ok(), reason.as_deref());
         let wait_ms = member(message, &["error", "data", "retry_after_ms"]);
         let remedy = match wait_ms.and_then(|ms| ms.parse::<u64>().ok()) {
             Some(ms) => format!("again in {} s; {remedy}", ms.div_ceil(1_000)),
@@ -192,13 +196,19 @@ fn result_of(status: StatusCode, messages: &[String], id: u64) -> Result<String,
     Ok(member(message, &["result"]).unwrap_or("null").to_owned())
 }
 
-/// What to do about an answer with `status` that carries an error of `error_code`.
-fn remedy(status: StatusCode, error_code: Option<i32>) -> &'static str {
+/// What to do about an answer with `status` that carries an error of `error_code` for `reason`.
+fn remedy(status: StatusCode, error_code: Option<i32>, reason: Option<&str>) -> &'static str {
     match status {
         StatusCode::UNAUTHORIZED => {
             "set LOCKGATE_API_KEY to an API key, or name the variable that holds one with --key-env"
         }
-        StatusCode::FORBIDDEN => "use a key whose roles allow this tool",
+        StatusCode::FORBIDDEN => match reason {
+            Some(FOREIGN_HOST) => {
+                "name this host in the gateway's `allowed_hosts`, or the address that it listens on with --url"
+            }
+            Some(FOREIGN_TENANT) => "use a key of the tenant in the URL",
+            _ => "see whether the gateway's log, or a proxy before it, says why",
+        },
         StatusCode::NOT_FOUND => "check the URL: it ends in /mcp",
         _ => match error_code {
             Some(DENIED) => {
@@ -307,16 +317,19 @@ mod tests {
             (Some(QUOTA), "lockgate usage"),
             (None, "gateway's log"),
         ] {
-            let remedy = remedy(StatusCode::OK, error_code);
+            let remedy = remedy(StatusCode::OK, error_code, None);
             assert!(remedy.contains(verb), "{remedy}");
         }
+        let forbidden = |reason| remedy(StatusCode::FORBIDDEN, Some(DENIED), reason);
+        assert!(forbidden(Some(FOREIGN_HOST)).contains("allowed_hosts"));
+        assert!(forbidden(Some(FOREIGN_TENANT)).contains("tenant"));
     }
 
     #[test]
     fn a_refusal_that_ends_by_itself_says_when() {
         let error =
             json!({ "code": QUOTA, "message": "used up", "data": { "retry_after_ms": 4_001 } });
-        let refused = [json!({ "id": 2, "error": error })];
+        let refused = [json!({ "id": 2, "error": error }).to_string()];
         let failure = result_of(StatusCode::OK, &refused, 2).unwrap_err();
         assert_eq!(failure.remedy, "again in 5 s; see `lockgate usage`");
     }

@@ -248,6 +248,13 @@ pub(crate) mod own_code {
     pub(crate) const CANCELLED: i32 = -31_499;
 }
 
+/// Word in `data` that tells refusals of one status and code apart.
+pub(crate) mod reason {
+    pub(crate) const FOREIGN_HOST: &str = "foreign_host";
+    pub(crate) const FOREIGN_ORIGIN: &str = "foreign_origin";
+    pub(crate) const FOREIGN_TENANT: &str = "foreign_tenant";
+}
+
 impl CallError {
     /// The one table.
     ///
@@ -367,6 +374,11 @@ impl CallError {
                     .to_owned(),
             ),
             Self::ResourceNotFound { uri, .. } => Some(format!(r#"{{"uri":{}}}"#, encode_str(uri))),
+            Self::ForeignTenant => Some(refusal_data(reason::FOREIGN_TENANT)),
+            Self::ForeignOrigin { header, .. } => Some(refusal_data(match *header {
+                "Host" => reason::FOREIGN_HOST,
+                _ => reason::FOREIGN_ORIGIN,
+            })),
             Self::Denied { object, name, .. } => Some(format!(
                 r#"{{"reason":"policy_rejected","status":403,"{}":{}}}"#,
                 object.as_str(),
@@ -397,6 +409,10 @@ impl CallError {
             _ => None,
         }
     }
+}
+
+fn refusal_data(reason: &str) -> String {
+    format!(r#"{{"reason":"{reason}","status":403}}"#)
 }
 
 fn quota_data(reason: &str, quota: &str, retry_after: Option<Duration>) -> String {

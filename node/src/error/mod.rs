@@ -3,6 +3,6 @@
 mod call;
 mod upstream;
 
-pub(crate) use self::call::own_code;
 pub use self::call::{CallError, Object, Wire};
+pub(crate) use self::call::{own_code, reason};
 pub use self::upstream::UpstreamError;

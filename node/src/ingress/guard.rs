@@ -61,15 +61,12 @@ impl Guard {
 
     fn host_is_ours(&self, host: &str, open: bool) -> bool {
         // Nearly all that reach a loopback listener; the rules below say the same of it, at some length.
-        if host == self.own && self.is_local() {
+        if host == self.own {
             return true;
         }
         let (name, port) = split_port(host);
         let port_fits = port.is_none_or(|port| port == self.listen.port());
-        if port_fits
-            && (is_loopback(name) || name.parse() == Ok(self.listen.ip()))
-            && self.is_local()
-        {
+        if port_fits && (self.is_listened_on(name) || self.is_local() && is_loopback(name)) {
             return true;
         }
         let listed = |allowed: &String| {
@@ -88,6 +85,13 @@ impl Guard {
         } else {
             !host.is_empty()
         }
+    }
+
+    /// An address that is listened on. No name was resolved for it, so that none can have been rebound.
+    fn is_listened_on(&self, name: &str) -> bool {
+        let own = self.listen.ip();
+        name.parse::<IpAddr>()
+            .is_ok_and(|ip| ip == own || own.is_unspecified())
     }
 
     fn origin_is_ours(&self, origin: &str, host: &str, open: bool) -> bool {
@@ -239,6 +243,26 @@ mod tests {
             Some("https://evil.example"),
             false,
         );
+    }
+
+    #[test]
+    fn an_address_that_is_listened_on_is_ours_whatever_names_are_listed() {
+        let check = |listen, host, passes| {
+            check(listen, &["gate.example"], host, None, passes);
+            check_open(listen, &["gate.example"], (host, None), true, passes);
+        };
+        for host in ["192.0.2.2:7777", "192.0.2.2", "gate.example"] {
+            check("192.0.2.2:7777", host, true);
+        }
+        for host in ["192.0.2.2:1", "evil.example:7777", "192.0.2.2.evil.example"] {
+            check("192.0.2.2:7777", host, false);
+        }
+        for host in ["127.0.0.1:7777", "192.0.2.2:7777", "[2001:db8::1]:7777"] {
+            check("0.0.0.0:7777", host, true);
+            check("[::]:7777", host, true);
+        }
+        check("0.0.0.0:7777", "127.0.0.1:1", false);
+        check("0.0.0.0:7777", "localhost:7777", false);
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub(super) const FILE: &[Key] = &[
         "allowed_hosts",
         List(&Text),
         "[]",
-        "`Host` names that are accepted beside the listen address and, on loopback, `localhost`. Guards against DNS rebinding.",
+        "`Host` names that are accepted beside the listen address (any address where that is `0.0.0.0` or `[::]`) and, on loopback, `localhost`. Guards against DNS rebinding. With none, a gateway off loopback whose callers all have keys takes any name.",
     ),
     with(
         "allowed_origins",
