@@ -123,6 +123,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "pipeline",
             "seal",
             "session",
+            "stamp",
             "stateless",
             "task",
             "telemetry",

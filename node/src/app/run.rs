@@ -139,7 +139,8 @@ where
     if is_wanted {
         let guard = Guard::new(doors.address, &node.allowed_hosts, &node.allowed_origins);
         let service = Service::new(Arc::clone(&app.gateway), guard);
-        let watched = |tls: Acceptor| spawn_named("certificate watch", tls.watch(app.stop.clone()));
+        let watched =
+            |tls: Acceptor| spawn_named("certificate watch", tls.watch(clock, app.stop.clone()));
         tasks.extend(doors.tls.map(watched));
         let serving = spawn_named(
             "data plane",
@@ -242,6 +243,10 @@ fn parts(
     admin::Parts {
         listen: doors.address,
         tls: doors.tls.is_some(),
+        certificate_until: {
+            let tls = doors.tls.clone();
+            Arc::new(move || Some(tls.as_ref()?.validity()?.until()))
+        },
         started: clock(),
         clock,
         cluster: app.cluster.clone(),

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::Context as _;
 
@@ -14,13 +15,17 @@ use crate::demo;
 
 use super::demo_fleet::DemoFleet;
 use super::occupied::BindError;
-use super::{membership, run};
+use super::{clock, membership, run};
 
 /// Starts nodes for [`crate::cli::run`].
 #[derive(Clone, Copy, Debug)]
 pub struct Node;
 
 impl Starts for Node {
+    fn now(&self) -> SystemTime {
+        clock()
+    }
+
     fn serve(&self, options: ServeOptions) -> Result<(), Failure> {
         let settings = config::Options::from_process(options.unsafe_no_auth);
         let ready = |listen, admin| {

@@ -2,9 +2,11 @@
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
+use super::Starts;
 use super::client::Client;
 use super::config_file::ConfigFile;
 use super::doctor::{self, Verdict};
@@ -16,6 +18,7 @@ use crate::config::{
     ImportError, Loaded, Options, Problems, import, load, read_written, redacted, reference,
     rooted, schema,
 };
+use crate::ingress::tls;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Verb {
@@ -98,9 +101,14 @@ pub(super) struct ImportArgs {
     file: PathBuf,
 }
 
-pub(super) async fn run(verb: Verb, client: &Client, out: &mut Out) -> Result<Exit, Failure> {
+pub(super) async fn run(
+    verb: Verb,
+    client: &Client,
+    starts: &dyn Starts,
+    out: &mut Out,
+) -> Result<Exit, Failure> {
     match verb {
-        Verb::Check(args) => check(&args, out).await,
+        Verb::Check(args) => check(&args, starts.now(), out).await,
         Verb::Show(args) => show(&args, client, out).await,
         Verb::Schema => {
             out.value(&schema());
@@ -118,11 +126,11 @@ pub(super) async fn run(verb: Verb, client: &Client, out: &mut Out) -> Result<Ex
     }
 }
 
-async fn check(args: &CheckArgs, out: &mut Out) -> Result<Exit, Failure> {
+async fn check(args: &CheckArgs, now: SystemTime, out: &mut Out) -> Result<Exit, Failure> {
     let path = args.config.path();
     let file = path.display();
     let loaded = load(path, &Options::from_process(args.unsafe_no_auth));
-    let loaded = match loaded.and_then(|loaded| with_tls(loaded, path)) {
+    let loaded = match loaded.and_then(|loaded| with_tls(loaded, path, now)) {
         Ok(loaded) => loaded,
         Err(problems) => {
             let count = problems.list.len();
@@ -162,14 +170,21 @@ async fn check(args: &CheckArgs, out: &mut Out) -> Result<Exit, Failure> {
     probed(&loaded, out).await
 }
 
-/// Refuses what the start would: files of the listener that cannot be used.
-fn with_tls(loaded: Loaded, path: &Path) -> Result<Loaded, Problems> {
-    let tls = loaded.config.node.tls.as_ref();
-    match tls.and_then(doctor::tls_refusal) {
-        None => Ok(loaded),
-        Some(problem) => Err(Problems {
+/// Refuses what the start would, files of the listener that cannot be used, and warns of what clients will refuse.
+fn with_tls(mut loaded: Loaded, path: &Path, now: SystemTime) -> Result<Loaded, Problems> {
+    let Some(settings) = &loaded.config.node.tls else {
+        return Ok(loaded);
+    };
+    match tls::inspect(settings) {
+        Ok(dates) => {
+            loaded
+                .warnings
+                .extend(dates.and_then(|dates| tls::outdated(&dates, now)));
+            Ok(loaded)
+        }
+        Err(error) => Err(Problems {
             file: Some(path.to_owned()),
-            list: vec![problem],
+            list: vec![error.into()],
         }),
     }
 }
@@ -195,13 +210,13 @@ async fn show(args: &ShowArgs, client: &Client, out: &mut Out) -> Result<Exit, F
         out.value(&config);
         return Ok(Exit::Done);
     }
-    let text = serde_saphyr::to_string(&config["config"]).map_err(|error| {
+    let yaml = serde_saphyr::to_string(&config["config"]).map_err(|error| {
         Failure::new(
             format!("the configuration cannot be written as YAML: {error}"),
             "use --json",
         )
     })?;
-    out.text(&text);
+    out.text(&yaml);
     let about = |key: &str| config[key].as_str().map(|text| format!("{key} {text}"));
     let version = config["version"]
         .as_u64()

@@ -31,6 +31,7 @@ use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 use clap::{Parser, Subcommand};
 
@@ -46,6 +47,9 @@ use crate::config::ClusterNode;
 
 /// What starts a gateway in this process. Each blocks until the gateway has ended.
 pub trait Starts {
+    /// The time, for what has a date.
+    fn now(&self) -> SystemTime;
+
     /// `lockgate serve`.
     ///
     /// # Errors
@@ -248,7 +252,7 @@ fn dispatch(cli: Cli, starts: &dyn Starts, out: &mut Out) -> Result<Exit, Failur
         Verb::Audit(audit::Verb::Ask(verb)) => wait(audit::ask(verb, &client()?, out)),
         Verb::Audit(audit::Verb::Look(verb)) => wait(audit::look(&verb, client, out)),
         Verb::Audit(audit::Verb::Read(verb)) => audit::read(&verb, out),
-        Verb::Config(verb) => wait(config::run(verb, &client()?, out)),
+        Verb::Config(verb) => wait(config::run(verb, &client()?, starts, out)),
         Verb::Keys(verb) => wait(keys::run(verb, &client()?, out)),
         Verb::Servers(verb) => wait(servers::run(verb, &client()?, out)),
         Verb::Tools(verb) => wait(tools::run(verb, &client()?, out)),

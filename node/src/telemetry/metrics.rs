@@ -1,7 +1,7 @@
 //! Counters that the call path touches. Writing never blocks on a reader.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lockgate_proto::id::{ServerName, Tenant};
 use papaya::HashMap;
@@ -81,6 +81,11 @@ impl Metrics {
         self.render_refusals(&mut out, gauges);
         render_waiting(&mut out, gauges);
         render_sessions(&mut out, gauges);
+        if let Some(until) = gauges.certificate_until {
+            let help = "Last second of the certificate of the data plane, since 1970.";
+            out.family(names::TLS_CERTIFICATE_END, Kind::Gauge, help);
+            out.sample(&[], since_epoch(until).as_secs());
+        }
         let help =
             "Whether the node's file says something else than the registry that the nodes share.";
         out.family(names::CONFIG_FILE_DIFFERS, Kind::Gauge, help);
@@ -203,6 +208,11 @@ fn render_sessions(out: &mut Exposition, gauges: &Gauges) {
     out.sample(&[("state", "passive")], gauges.sessions_passive);
 }
 
+/// A clock before 1970 reads as 1970.
+fn since_epoch(time: SystemTime) -> Duration {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
 fn render_process(out: &mut Exposition, gauges: &Gauges, process: Process) {
     if let Some(bytes) = process.rss_bytes {
         let help = "Memory of this process that is in RAM.";
@@ -214,11 +224,7 @@ fn render_process(out: &mut Exposition, gauges: &Gauges, process: Process) {
         out.family(names::PROCESS_OPEN_FDS, Kind::Gauge, help);
         out.sample(&[], fds);
     }
-    // A clock before 1970 reads as 1970.
-    let started = gauges
-        .started
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let started = since_epoch(gauges.started);
     let help = "Start of this process in seconds since 1970.";
     out.family(names::PROCESS_START_TIME, Kind::Gauge, help);
     out.sample(

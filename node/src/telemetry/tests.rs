@@ -28,6 +28,7 @@ fn gauges() -> Gauges {
             hidden: 2,
             endpoints: vec![endpoint("closed"), endpoint("open"), endpoint("half_open")],
         }],
+        certificate_until: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)),
         file_differs: false,
         raft: RaftGauges::default(),
         quotas: QuotaGauges {

@@ -3,14 +3,13 @@
 mod cluster;
 mod reach;
 mod secret;
+mod tls;
 
-use std::error::Error as _;
 use std::fs::TryLockError;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
+use std::time::SystemTime;
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -19,8 +18,7 @@ use super::client::Client;
 use super::config_file::ConfigFile;
 use super::exit::{Exit, Failure};
 use super::out::Out;
-use crate::config::{Audit, Config, Options, Problem, Tls, load};
-use crate::ingress::tls::{Acceptor, TlsError};
+use crate::config::{Audit, Config, Options, Problem, load};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -157,7 +155,7 @@ async fn all(args: &Args, client: &Client, starts: &dyn Starts) -> Vec<Check> {
         config.node.admin_listen,
         admin.as_deref(),
     ));
-    checks.append(&mut files(config));
+    checks.append(&mut files(config, starts.now()));
     checks.extend(secret::guards(config, client, running.is_some()).await);
     if let Some(cluster) = &config.node.cluster {
         checks.append(&mut cluster::all(
@@ -202,8 +200,7 @@ fn port(name: &str, address: SocketAddr, ours: Option<&str>) -> Check {
     match TcpListener::bind(address) {
         Ok(_) => Check::good(name, format!("{address} is free")),
         Err(error)
-            if error.kind() == std::io::ErrorKind::AddrInUse
-                && ours == Some(&*address.to_string()) =>
+            if error.kind() == std::io::ErrorKind::AddrInUse && ours == Some(&*address.to_string()) =>
         {
             Check::good(name, format!("{address} is held by the running gateway"))
         }
@@ -220,18 +217,13 @@ fn port(name: &str, address: SocketAddr, ours: Option<&str>) -> Check {
     }
 }
 
-fn files(config: &Config) -> Vec<Check> {
+fn files(config: &Config, now: SystemTime) -> Vec<Check> {
     let mut checks = vec![directory("data_dir", &config.node.data_dir)];
     if let Audit::File(file) = &config.node.audit {
         checks.push(audit_file(file));
     }
     if let Some(tls) = &config.node.tls {
-        let files = [certificate(tls), key(tls)];
-        let are_good = files.iter().all(|check| check.result == Verdict::Good);
-        checks.extend(files);
-        if are_good {
-            checks.push(pair(tls));
-        }
+        checks.append(&mut tls::all(tls, now));
     }
     checks
 }
@@ -296,60 +288,6 @@ fn audit_file(file: &Path) -> Check {
 fn is_held(data_dir: &Path) -> bool {
     std::fs::File::open(data_dir.join("lock"))
         .is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
-}
-
-fn certificate(tls: &Tls) -> Check {
-    let file = tls.cert.display();
-    let certificates =
-        CertificateDer::pem_file_iter(&tls.cert).map(|list| list.filter_map(Result::ok).count());
-    match certificates {
-        Ok(0) => Check::failed(
-            "tls.cert",
-            format!("{file} holds no certificate"),
-            "name a PEM file with the chain",
-        ),
-        Ok(count) => Check::good("tls.cert", format!("{file} holds {count} certificate(s)")),
-        Err(error) => Check::failed(
-            "tls.cert",
-            format!("{file} cannot be read: {error}"),
-            "check path and permissions",
-        ),
-    }
-}
-
-fn key(tls: &Tls) -> Check {
-    let file = tls.key.display();
-    match PrivateKeyDer::from_pem_file(&tls.key) {
-        Ok(_) => Check::good("tls.key", format!("{file} holds a private key")),
-        Err(error) => Check::failed(
-            "tls.key",
-            format!("{file}: {error}"),
-            "name a PEM file with the private key, readable by the gateway",
-        ),
-    }
-}
-
-fn pair(tls: &Tls) -> Check {
-    match tls_refusal(tls) {
-        None => Check::good("tls", "certificate and key belong together"),
-        Some(problem) => Check::failed("tls", problem.what, problem.remedy),
-    }
-}
-
-/// Why the start would refuse certificate and key.
-pub(super) fn tls_refusal(tls: &Tls) -> Option<Problem> {
-    let error = Acceptor::load(tls.clone()).err()?;
-    let remedy = match error {
-        TlsError::Read { .. } => "name a PEM file that the gateway may read",
-        TlsError::Pair(_) => "name the private key that belongs to the certificate",
-    };
-    let cause = error.source().map(|cause| format!(": {cause}"));
-    Some(Problem {
-        line: None,
-        key: "tls".to_owned(),
-        what: format!("{error}{}", cause.unwrap_or_default()),
-        remedy: remedy.to_owned(),
-    })
 }
 
 #[cfg(test)]
