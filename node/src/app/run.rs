@@ -18,7 +18,7 @@ use crate::admin::{self, Readiness};
 use crate::config::{self, Loaded, ReloadHandle, Reloader};
 use crate::identity::Authenticated;
 use crate::ingress::http::Listener;
-use crate::ingress::tls::Acceptor;
+use crate::ingress::tls::{self, Acceptor};
 use crate::ingress::{Guard, Service};
 use crate::task::spawn_named;
 use crate::telemetry;
@@ -45,7 +45,9 @@ pub(super) async fn serve(
     ready: Ready<'_>,
 ) -> anyhow::Result<()> {
     let loaded = config::load(path, &options)?;
-    let (reloader, reload) = Reloader::new(path, options.clone(), loaded.clone(), clock);
+    let (reloader, reload) = Reloader::new(path, options.clone(), loaded.clone(), clock, |tls| {
+        tls::inspect(tls).err().map(Into::into)
+    });
     let file = Some(reload.clone());
     let keep = async |app: &App| {
         let mut tasks = app.keep_current();

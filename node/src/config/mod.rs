@@ -33,7 +33,7 @@ pub use self::problem::{Problem, Problems};
 pub use self::quota::{Quota, QuotaPer};
 pub use self::redact::{HIDDEN, Redact, fold};
 pub use self::reference::reference;
-pub use self::reload::{ReloadError, ReloadHandle, Reloader, Status, Versioned};
+pub use self::reload::{CertificateCheck, ReloadError, ReloadHandle, Reloader, Status, Versioned};
 pub use self::schema::schema;
 pub(crate) use self::shape::{NAME_REMEDY, is_name};
 pub use self::show::{redacted, redacted_server};

@@ -303,3 +303,23 @@ async fn a_server_of_the_file_takes_the_place_of_one_that_was_added() {
     .await;
     gateway.stop().await;
 }
+
+/// The restart that the changed keys wait for would refuse it.
+#[tokio::test]
+async fn a_file_whose_certificate_cannot_be_used_is_refused() {
+    let gateway = Gateway::start(&config("\"demo_*\"", "")).await;
+    let client = gateway.client().open().await;
+    let tools = client.tools().await;
+    let tls = "tls: { cert: nope.pem, key: nope.key }\n";
+    gateway.reconfigure(&config("\"demo_add\"", tls));
+    eventually("the problem is reported", async || {
+        let log = gateway.log();
+        log.contains("configuration file refused") && log.contains("nope.pem")
+    })
+    .await;
+    assert_eq!(client.tools().await, tools);
+    let shown = gateway.admin("/api/v1/config").await;
+    let error = shown["last_error"].to_string();
+    assert!(error.contains("nope.pem"), "{shown}");
+    gateway.stop().await;
+}

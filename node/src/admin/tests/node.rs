@@ -84,7 +84,7 @@ impl Node {
         let file = dir.path().join("lockgate.yaml");
         std::fs::write(&file, CONFIG).unwrap();
         let loaded = config::load(&file, &options()).unwrap();
-        let (reloader, reload) = Reloader::new(&file, options(), loaded.clone(), clock);
+        let (reloader, reload) = Reloader::new(&file, options(), loaded.clone(), clock, |_| None);
         let registry = Arc::new(ArcSwap::from_pointee(loaded.config.registry.clone()));
         let cluster = Cluster::open(&dir.path().join("data"), clock).unwrap();
         let audit = config::Audit::File(dir.path().join("audit.jsonl"));

@@ -7,4 +7,4 @@ mod reloader;
 
 pub use self::core::{Status, Versioned};
 pub use self::handle::{ReloadError, ReloadHandle};
-pub use self::reloader::Reloader;
+pub use self::reloader::{CertificateCheck, Reloader};

@@ -11,8 +11,9 @@ use tracing::{info, warn};
 
 use super::core::{Core, Outcome, Status, Versioned};
 use super::handle::{ReloadHandle, Request};
+use crate::config::checked::Tls;
 use crate::config::load::{Loaded, Options, load};
-use crate::config::problem::Problems;
+use crate::config::problem::{Problem, Problems};
 
 /// Editors write in several steps; the file is read when this long nothing happened to it.
 const QUIET: Duration = Duration::from_millis(100);
@@ -21,12 +22,16 @@ const QUIET_ROUNDS_MAX: usize = 10;
 /// Callers that wait for a reading at once.
 const REQUESTS_MAX: usize = 16;
 
+/// Why the start would refuse the certificate files of a listener.
+pub type CertificateCheck = fn(&Tls) -> Option<Problem>;
+
 /// Owner of the configuration in force. Its [`run`](Self::run) is a task that `app` starts and ends.
 #[derive(Debug)]
 pub struct Reloader {
     path: PathBuf,
     options: Options,
     clock: fn() -> SystemTime,
+    certificate: CertificateCheck,
     core: Core,
     versions: watch::Sender<Arc<Versioned>>,
     status: watch::Sender<Arc<Status>>,
@@ -37,12 +42,14 @@ pub struct Reloader {
 }
 
 impl Reloader {
-    /// Starts from `first`, which was loaded from `path` with the same `options`, and watches from now on.
+    /// Starts from `first`, which was loaded from `path` with the same `options`, and watches from now on. `certificate`
+    /// says why the start would refuse the files that `tls` names.
     pub fn new(
         path: &Path,
         options: Options,
         first: Loaded,
         clock: fn() -> SystemTime,
+        certificate: CertificateCheck,
     ) -> (Self, ReloadHandle) {
         let hint = Arc::new(Notify::new());
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
@@ -65,6 +72,7 @@ impl Reloader {
                 path,
                 options,
                 clock,
+                certificate,
                 core,
                 versions,
                 status,
@@ -112,7 +120,14 @@ impl Reloader {
 
     async fn read(&mut self) -> Result<Arc<Versioned>, Problems> {
         let (path, options) = (self.path.clone(), self.options.clone());
-        let read = tokio::task::spawn_blocking(move || load(&path, &options)).await;
+        let (tls, check) = (
+            self.core.current().config.node.tls.clone(),
+            self.certificate,
+        );
+        let read = tokio::task::spawn_blocking(move || {
+            with_certificate(load(&path, &options)?, &path, tls.as_ref(), check)
+        })
+        .await;
         let read = read.unwrap_or_else(|error| {
             Err(Problems::one(
                 Some(&self.path),
@@ -164,6 +179,25 @@ impl Reloader {
         if outcome == Outcome::Replaced {
             self.versions.send_replace(Arc::clone(current));
         }
+    }
+}
+
+/// Refuses certificate files that the node would not start with again. Those that it runs with are looked at where they
+/// are served: a fault of theirs must not keep a key from being revoked.
+fn with_certificate(
+    loaded: Loaded,
+    path: &Path,
+    running: Option<&Tls>,
+    check: CertificateCheck,
+) -> Result<Loaded, Problems> {
+    let named = loaded.config.node.tls.as_ref();
+    let refused = named.filter(|tls| running != Some(*tls)).and_then(check);
+    match refused {
+        None => Ok(loaded),
+        Some(problem) => Err(Problems {
+            file: Some(path.to_owned()),
+            list: vec![problem],
+        }),
     }
 }
 
@@ -219,6 +253,31 @@ mod tests {
     const A: &str = "servers: { a: { command: a } }";
     const B: &str = "servers: { b: { command: b } }";
 
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "a check that refuses whatever it is asked about"
+    )]
+    fn unusable(tls: &Tls) -> Option<Problem> {
+        Some(Problem {
+            line: None,
+            key: "tls".to_owned(),
+            what: format!("{} is no certificate", tls.cert.display()),
+            remedy: String::new(),
+        })
+    }
+
+    #[test]
+    fn a_certificate_is_looked_at_where_the_file_names_another_one_than_the_node_runs_with() {
+        let read = |text| crate::config::parse(text, None, Path::new("/"), &options()).unwrap();
+        let named = read("tls: { cert: a.pem, key: a.key }");
+        let tls = named.config.node.tls.clone();
+        let check =
+            |loaded, running| with_certificate(loaded, Path::new("/x"), running, unusable).is_ok();
+        assert!(!check(named.clone(), None));
+        assert!(check(named, tls.as_ref()));
+        assert!(check(read("{}"), tls.as_ref()));
+    }
+
     struct Fixture {
         dir: tempfile::TempDir,
         handle: ReloadHandle,
@@ -232,7 +291,7 @@ mod tests {
             std::fs::write(&path, A).unwrap();
             let first = load(&path, &options()).unwrap();
             let (reloader, handle) =
-                Reloader::new(&path, options(), first, || SystemTime::UNIX_EPOCH);
+                Reloader::new(&path, options(), first, || SystemTime::UNIX_EPOCH, unusable);
             Self {
                 dir,
                 handle,
