@@ -1,5 +1,6 @@
 //! What the command line starts: one runtime per process, one node in it.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -7,7 +8,8 @@ use std::time::SystemTime;
 use anyhow::Context as _;
 
 use crate::cli::{
-    DemoOptions, DemoShape, Failure, RestoreArgs, ServeOptions, Starts, StdioOptions,
+    DemoOptions, DemoShape, Exit, Failure, RestoreArgs, ServeOptions, Starts,
+    StdioOptions,
 };
 use crate::coalesce;
 use crate::config::{self, ClusterNode};
@@ -33,31 +35,33 @@ impl Starts for Node {
                 print_ready(listen, admin);
             }
         };
-        block_on(async { run::serve(options.config.path(), settings, &ready).await })
+        let served = block_on(async { run::serve(options.config.path(), settings, &ready).await });
+        served.map_err(not_started)
     }
 
     fn stdio(&self, options: StdioOptions) -> Result<(), Failure> {
         let settings = config::Options::from_process(false);
-        block_on(async { run::stdio(options.config.path(), settings).await })
+        let served = block_on(async { run::stdio(options.config.path(), settings).await });
+        served.map_err(not_started)
     }
 
     fn demo(&self, options: DemoOptions) -> Result<(), Failure> {
         let shape = options.shape()?;
         let ready_json = options.ready_json;
-        block_on(async {
+        let served = block_on(async {
             match shape {
                 DemoShape::Node { listen, admin } => run_demo(listen, admin, ready_json).await,
                 DemoShape::Fleet(n_nodes) => run_fleet(n_nodes, ready_json).await,
             }
-        })
+        });
+        served.map_err(failure)
     }
 
     fn cluster_init(&self, config: &Path) -> Result<(String, String), Failure> {
         let settings = config::Options::from_process(false);
-        block_on(async {
-            let founded = membership::init(config, &settings).await?;
-            Ok((founded.cluster, founded.node))
-        })
+        let founded = block_on(async { membership::init(config, &settings).await });
+        let founded = founded.map_err(failure)?;
+        Ok((founded.cluster, founded.node))
     }
 
     fn cluster_join(
@@ -67,7 +71,9 @@ impl Starts for Node {
         learner: bool,
     ) -> Result<String, Failure> {
         let settings = config::Options::from_process(false);
-        block_on(async { membership::join(config, &settings, (token, learner)).await })
+        let joined =
+            block_on(async { membership::join(config, &settings, (token, learner)).await });
+        joined.map_err(failure)
     }
 
     fn snapshot_inspect(&self, file: &Path) -> Result<serde_json::Value, Failure> {
@@ -100,10 +106,11 @@ impl Starts for Node {
     }
 
     fn demo_server(&self) -> Result<(), Failure> {
-        block_on(async {
+        let served = block_on(async {
             demo::serve_stdio().await;
             Ok(())
-        })
+        });
+        served.map_err(failure)
     }
 }
 
@@ -169,37 +176,47 @@ fn print_ready(listen: SocketAddr, admin: SocketAddr) {
 fn print(text: &str) {
     print!("{text}");
     // A pipe buffers what has no flush.
-    let _closed = std::io::Write::flush(&mut std::io::stdout());
+    let _closed = io::Write::flush(&mut io::stdout());
 }
 
 /// Keeps memory and environment of this process, which hold secrets, from other processes of its user: those of stdio
 /// servers are among them. It leaves no memory dump either. Linux only; elsewhere nothing is done.
-fn keep_private() -> Result<(), Failure> {
+fn keep_private() -> anyhow::Result<()> {
     #[cfg(target_os = "linux")]
     {
         use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
-        set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(|error| {
-            let what = "the system does not keep the memory of this process to itself";
-            Failure::new(format!("{what}: {error}"), "")
-        })?;
+        set_dumpable_behavior(DumpableBehavior::NotDumpable)
+            .context("the system does not keep the memory of this process to itself")?;
     }
     Ok(())
 }
 
-fn block_on<T>(node: impl Future<Output = anyhow::Result<T>>) -> Result<T, Failure> {
+fn block_on<T>(node: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     keep_private()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .on_thread_park(coalesce::before_park)
         .build();
-    let runtime = runtime
-        .map_err(|error| Failure::new(format!("the system gives no event loop: {error}"), ""))?;
+    let runtime = runtime.context("the system gives no event loop")?;
     let ended = runtime.block_on(node);
     // Whatever has to be finished is finished. A thread that reads our standard input is not waited for: it returns when
     // the client closes it, and the client may wait for our end.
     runtime.shutdown_background();
-    ended.map_err(failure)
+    ended
+}
+
+/// Tells a service manager what it need not try again.
+fn not_started(error: anyhow::Error) -> Failure {
+    let is_refused = error.is::<config::Problems>();
+    let failure = failure(error);
+    match is_refused {
+        true => Failure {
+            exit: Exit::Misconfigured,
+            ..failure
+        },
+        false => failure,
+    }
 }
 
 fn failure(error: anyhow::Error) -> Failure {

@@ -13,6 +13,8 @@ pub enum Exit {
     Usage,
     /// 3: could not check.
     Unchecked,
+    /// 78: a start was refused for its configuration, and would be again (`EX_CONFIG` of sysexits.h).
+    Misconfigured,
 }
 
 impl From<Exit> for ExitCode {
@@ -22,6 +24,7 @@ impl From<Exit> for ExitCode {
             Exit::Failed => 1,
             Exit::Usage => 2,
             Exit::Unchecked => 3,
+            Exit::Misconfigured => 78,
         })
     }
 }

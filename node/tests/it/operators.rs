@@ -5,7 +5,7 @@ use std::process::Stdio;
 use rustix::process::Signal;
 use tokio::process::Command;
 
-use crate::support::{BINARY, Client, DEMO, Gateway, Port, Upstream, eventually};
+use crate::support::{BINARY, Client, DEMO, Gateway, Port, Upstream, eventually, within};
 
 #[tokio::test]
 async fn a_node_that_waits_for_a_server_says_that_it_starts() {
@@ -104,4 +104,32 @@ async fn a_hang_up_without_news_says_so() {
     assert!(log.contains("server is up server=demo eras="), "{log}");
     assert!(!log.contains("Actor{") && !log.contains("Eras {"), "{log}");
     gateway.stop().await;
+}
+
+/// A service manager tries again what a full disk or a taken port keeps from starting, and not this.
+#[tokio::test]
+async fn a_start_that_is_refused_for_its_file_has_a_status_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("lockgate.yaml");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = format!(
+        "listen: \"{}\"\nadmin: {{ listen: 127.0.0.1:0 }}\ndata_dir: {:?}\n",
+        taken.local_addr().unwrap(),
+        dir.path().join("data"),
+    );
+    for verb in ["serve", "stdio"] {
+        for (text, status) in [("servers: [", 78), (&*taken, 1)] {
+            if verb == "stdio" && status == 1 {
+                continue;
+            }
+            std::fs::write(&file, text).unwrap();
+            let run = Command::new(BINARY)
+                .args([verb, "--config"])
+                .arg(&file)
+                .stdin(Stdio::null())
+                .output();
+            let ran = within("the end", run).await.unwrap();
+            assert_eq!(ran.status.code(), Some(status), "{ran:?}");
+        }
+    }
 }
