@@ -226,6 +226,14 @@ async fn show(args: &ShowArgs, client: &Client, out: &mut Out) -> Result<Exit, F
         .flatten()
         .collect();
     out.note(&format!("# {}", about.join(", ")));
+    let waiting = items(&config, "needs_restart").iter();
+    let waiting: Vec<String> = waiting.map(text).collect();
+    if !waiting.is_empty() {
+        let keys = waiting.join(", ");
+        out.note(&format!(
+            "# not in force until the gateway is started again: {keys}"
+        ));
+    }
     if let Some(error) = shown_error(&config["last_error"]) {
         out.note(&format!("# the file as it is now was refused: {error}"));
     }

@@ -18,6 +18,7 @@ use super::client::Client;
 use super::config_file::ConfigFile;
 use super::exit::{Exit, Failure};
 use super::out::Out;
+use super::sessions::{items, text};
 use crate::config::{Audit, Config, Options, Problem, load};
 
 #[derive(Debug, clap::Args)]
@@ -155,6 +156,11 @@ async fn all(args: &Args, client: &Client, starts: &dyn Starts) -> Vec<Check> {
         config.node.admin_listen,
         admin.as_deref(),
     ));
+    if running.is_some()
+        && let Ok(shown) = client.get("config").await
+    {
+        checks.extend(in_force(&shown));
+    }
     checks.append(&mut files(config, starts.now()));
     checks.extend(secret::guards(config, client, running.is_some()).await);
     if let Some(cluster) = &config.node.cluster {
@@ -177,6 +183,24 @@ async fn all(args: &Args, client: &Client, starts: &dyn Starts) -> Vec<Check> {
         ));
     }
     checks
+}
+
+/// Where the running gateway does not do what its file says.
+fn in_force(shown: &Value) -> Option<Check> {
+    const NAME: &str = "running gateway";
+    if shown["last_error"].is_string() {
+        let detail = "it has refused its file as it is now";
+        let remedy = "`lockgate config show` says why; what was in force before still is";
+        return Some(Check::failed(NAME, detail, remedy));
+    }
+    let waiting: Vec<String> = items(shown, "needs_restart").iter().map(text).collect();
+    (!waiting.is_empty()).then(|| {
+        let detail = format!(
+            "changed in the file and not in force: {}",
+            waiting.join(", ")
+        );
+        Check::new(NAME, Verdict::Warning, detail, "start it again")
+    })
 }
 
 /// What is wrong with the file itself.
@@ -311,6 +335,18 @@ mod tests {
             let checks: Vec<Check> = results.iter().map(|result| check(*result)).collect();
             assert_eq!(verdict(&checks), exit, "{results:?}");
         }
+    }
+
+    #[test]
+    fn a_running_gateway_that_does_not_do_what_its_file_says_is_told() {
+        let found = |shown| in_force(&shown).map(|check| (check.result, check.detail));
+        let fine = json!({ "last_error": null, "needs_restart": [] });
+        assert_eq!(found(fine), None);
+        let waits = json!({ "last_error": null, "needs_restart": ["listen", "limits.body_max"] });
+        let detail = "changed in the file and not in force: listen, limits.body_max";
+        assert_eq!(found(waits), Some((Verdict::Warning, detail.to_owned())));
+        let refused = json!({ "last_error": "x", "needs_restart": ["listen"] });
+        assert_eq!(found(refused).map(|found| found.0), Some(Verdict::Failed));
     }
 
     #[test]

@@ -207,6 +207,13 @@ fn the_configuration_in_force_is_shown() {
     # version 3, hash ab, reloaded_at now
     # the file as it is now was refused: x.yaml:1: bad
     ");
+    let body = r#"{"version":3,"hash":"ab","needs_restart":["listen","limits.body_max"],"last_error":null,"config":{"separator":"_"}}"#;
+    let (_, text) = check(&["config", "show"], 200, body, "GET /api/v1/config");
+    insta::assert_snapshot!(text, @"
+    separator: _
+    # version 3, hash ab
+    # not in force until the gateway is started again: listen, limits.body_max
+    ");
 }
 
 #[test]
