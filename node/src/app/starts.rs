@@ -1,6 +1,6 @@
 //! What the command line starts: one runtime per process, one node in it.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use anyhow::Context as _;
 
 use crate::cli::{
-    DemoOptions, DemoShape, Exit, Failure, RestoreArgs, ServeOptions, Starts,
+    DemoOptions, DemoShape, Exit, Failure, MAKE_ROOM, RestoreArgs, ServeOptions, Starts,
     StdioOptions,
 };
 use crate::coalesce;
@@ -163,6 +163,19 @@ async fn run_fleet(n_nodes: usize, ready_json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Whether a disk has no room.
+fn is_full(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|cause| {
+            matches!(
+                cause.kind(),
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+            )
+        })
+}
+
 fn print_ready(listen: SocketAddr, admin: SocketAddr) {
     print(&format!(
         "{{\"event\":\"ready\",\"listen\":\"{listen}\",\"admin\":\"{admin}\"}}\n"
@@ -224,6 +237,7 @@ fn failure(error: anyhow::Error) -> Failure {
         Ok(problems) => problems.into(),
         Err(error) => {
             let remedy = error.downcast_ref().map(BindError::remedy);
+            let remedy = remedy.or_else(|| is_full(&error).then(|| MAKE_ROOM.to_owned()));
             Failure::new(format!("{error:#}"), remedy.unwrap_or_default())
         }
     }

@@ -38,6 +38,7 @@ use clap::{Parser, Subcommand};
 use self::client::Client;
 pub use self::config_file::ConfigFile;
 pub use self::demo::{DemoOptions, DemoShape};
+pub use self::doctor::MAKE_ROOM;
 pub use self::exit::{Exit, Failure};
 use self::out::Out;
 pub use self::serve::ServeOptions;

@@ -3,6 +3,7 @@
 use std::process::Stdio;
 
 use rustix::process::Signal;
+use serde_json::Value;
 use tokio::process::Command;
 
 use crate::support::{BINARY, Client, DEMO, Gateway, Port, Upstream, eventually, within};
@@ -132,4 +133,33 @@ async fn a_start_that_is_refused_for_its_file_has_a_status_of_its_own() {
             assert_eq!(ran.status.code(), Some(status), "{ran:?}");
         }
     }
+}
+
+/// A bound on the size of files stands for a disk without room.
+#[tokio::test]
+async fn doctor_finds_a_disk_on_which_no_start_is_possible() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("lockgate.yaml");
+    let text = "listen: 127.0.0.1:0\nadmin: { listen: 127.0.0.1:0 }\ndata_dir: data\naudit: { file: audit.jsonl }\n";
+    std::fs::write(&file, text).unwrap();
+    let doctor = async |bound: &str| {
+        let script = format!("trap '' XFSZ; ulimit -f {bound}; exec \"$0\" \"$@\"");
+        let run = Command::new("sh")
+            .args(["-c", &script, BINARY])
+            .args(["--json", "--admin", "http://127.0.0.1:1", "doctor"])
+            .arg(&file)
+            .output();
+        let ran = within("doctor", run).await.unwrap();
+        let found: Value = serde_json::from_slice(&ran.stdout).unwrap();
+        let checks = found["checks"].as_array().unwrap().iter();
+        let failed = checks.filter(|check| check["result"] == "failed");
+        failed
+            .map(|check| check["name"].clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(doctor("unlimited").await, [""; 0]);
+    assert_eq!(doctor("0").await, ["data_dir", "audit.file"]);
+    std::fs::write(dir.path().join("audit.jsonl"), "").unwrap();
+    assert_eq!(doctor("0").await, ["data_dir", "audit.file"]);
+    assert!(!dir.path().join("data").exists());
 }

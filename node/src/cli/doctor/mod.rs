@@ -6,6 +6,7 @@ mod secret;
 mod tls;
 
 use std::fs::TryLockError;
+use std::io::{self, ErrorKind, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::SystemTime;
@@ -20,6 +21,12 @@ use super::exit::{Exit, Failure};
 use super::out::Out;
 use super::sessions::{items, text};
 use crate::config::{Audit, Config, Options, Problem, load};
+
+/// What to do about a disk without room.
+pub const MAKE_ROOM: &str =
+    "make room on that disk, or raise the quota there; what was acknowledged is kept";
+/// A store that begins takes about 180 KiB.
+const TRIAL_BYTES: usize = 256 << 10;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -224,11 +231,11 @@ fn port(name: &str, address: SocketAddr, ours: Option<&str>) -> Check {
     match TcpListener::bind(address) {
         Ok(_) => Check::good(name, format!("{address} is free")),
         Err(error)
-            if error.kind() == std::io::ErrorKind::AddrInUse && ours == Some(&*address.to_string()) =>
+            if error.kind() == ErrorKind::AddrInUse && ours == Some(&*address.to_string()) =>
         {
             Check::good(name, format!("{address} is held by the running gateway"))
         }
-        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => Check::failed(
+        Err(error) if error.kind() == ErrorKind::AddrInUse => Check::failed(
             name,
             format!("{address} is in use"),
             "stop the process that holds it, or choose another port",
@@ -266,13 +273,8 @@ fn directory(name: &str, dir: &Path) -> Check {
             "name a directory",
         );
     }
-    let trial = existing.join(format!(".lockgate-doctor-{}", std::process::id()));
-    match std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(&trial)
-        .and_then(|_| std::fs::remove_file(&trial))
-    {
+    match try_out(existing) {
+        Err(error) if is_full(&error) => full(name, existing, &error),
         Ok(()) if existing == dir => Check::good(name, format!("{shown} is writable")),
         Ok(()) => Check::good(name, format!("{shown} can be made")),
         Err(error) => Check::failed(
@@ -281,6 +283,34 @@ fn directory(name: &str, dir: &Path) -> Check {
             "change its owner or permissions, or name another directory",
         ),
     }
+}
+
+/// Writes as much as a start does, and takes it away again.
+fn try_out(dir: &Path) -> io::Result<()> {
+    let trial = dir.join(format!(".lockgate-doctor-{}", std::process::id()));
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(&trial)?;
+    let written = file
+        .write_all(&[0; TRIAL_BYTES])
+        .and_then(|()| file.sync_all());
+    std::fs::remove_file(&trial)?;
+    written
+}
+
+fn is_full(error: &io::Error) -> bool {
+    let kind = error.kind();
+    // A bound on the size of files stops a start as well.
+    matches!(
+        kind,
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge
+    )
+}
+
+fn full(name: &str, dir: &Path, error: &io::Error) -> Check {
+    let dir = dir.display();
+    Check::failed(name, format!("{dir} has no room: {error}"), MAKE_ROOM)
 }
 
 /// The start makes the file, and no directory for it.
@@ -299,7 +329,11 @@ fn audit_file(file: &Path) -> Check {
         return directory(NAME, dir);
     }
     match std::fs::OpenOptions::new().append(true).open(file) {
-        Ok(_) => Check::good(NAME, format!("{shown} is writable")),
+        Ok(_) => match try_out(dir) {
+            Err(error) if is_full(&error) => full(NAME, dir, &error),
+            // A file may be open to the gateway where its directory is not.
+            _ => Check::good(NAME, format!("{shown} is writable")),
+        },
         Err(error) => Check::failed(
             NAME,
             format!("{shown} is not writable: {error}"),
