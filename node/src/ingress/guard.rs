@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use http::header::{HOST, ORIGIN};
-use http::{HeaderMap, Uri};
+use http::{HeaderMap, HeaderValue, Uri};
 
 use crate::error::CallError;
 
@@ -14,19 +14,29 @@ pub struct Guard {
     /// `listen` as clients write it.
     own: String,
     hosts: Vec<String>,
-    origins: Vec<String>,
+    origins: Vec<HeaderValue>,
 }
 
 impl Guard {
     /// `listen` is the address as bound.
     pub fn new(listen: SocketAddr, hosts: &[String], origins: &[String]) -> Self {
-        let lower = |list: &[String]| list.iter().map(|text| text.to_ascii_lowercase()).collect();
+        let lower = |text: &String| text.to_ascii_lowercase();
+        // Nobody says what is no header.
+        let origin = |text| HeaderValue::try_from(lower(text)).ok();
         Self {
             listen,
             own: listen.to_string(),
-            hosts: lower(hosts),
-            origins: lower(origins),
+            hosts: hosts.iter().map(lower).collect(),
+            origins: origins.iter().filter_map(origin).collect(),
         }
+    }
+
+    /// The listed origin that a page has which asks. Nothing is read where none is listed.
+    pub(super) fn page(&self, headers: &HeaderMap) -> Option<&HeaderValue> {
+        if self.origins.is_empty() {
+            return None;
+        }
+        self.listed(headers.get(ORIGIN)?.as_bytes())
     }
 
     /// Checks one request. `open`: callers need no credential, so that a page whose name was rebound to this address
@@ -95,10 +105,10 @@ impl Guard {
     }
 
     fn origin_is_ours(&self, origin: &str, host: &str, open: bool) -> bool {
-        let lower = origin.to_ascii_lowercase();
-        if self.origins.contains(&lower) {
+        if self.listed(origin.as_bytes()).is_some() {
             return true;
         }
+        let lower = origin.to_ascii_lowercase();
         let authority = lower.split_once("://").map(|(_, authority)| authority);
         let Some(authority) = authority else {
             return false;
@@ -108,6 +118,11 @@ impl Guard {
         } else {
             !open && authority.eq_ignore_ascii_case(host)
         }
+    }
+
+    fn listed(&self, origin: &[u8]) -> Option<&HeaderValue> {
+        let mut listed = self.origins.iter();
+        listed.find(|listed| origin.eq_ignore_ascii_case(listed.as_bytes()))
     }
 
     fn is_local(&self) -> bool {
@@ -140,8 +155,6 @@ fn split_port(host: &str) -> (&str, Option<u16>) {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     #[track_caller]

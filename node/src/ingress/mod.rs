@@ -3,6 +3,7 @@
 //! message means is decided behind the doors of the two eras.
 
 mod body;
+mod cors;
 mod drain;
 mod duplex;
 mod event_writer;

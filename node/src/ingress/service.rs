@@ -25,6 +25,7 @@ use crate::telemetry::Metrics;
 use crate::telemetry::trace::Context;
 
 use super::body::Body;
+use super::cors;
 use super::guard::Guard;
 use super::refusals::Refusals;
 use super::sse::Desk;
@@ -182,6 +183,26 @@ impl Service {
         }
     }
 
+    /// Answers a browser that asks for a page of a listed origin.
+    fn preflight(
+        &self,
+        head: &http::request::Parts,
+    ) -> Result<Response<Body>, Box<Response<Body>>> {
+        let path = head.uri.path();
+        let methods = match (Path::parse(path), Way::of(path)) {
+            (Some(_), _) => "GET, POST, DELETE",
+            (None, Some((way, _))) => way.method_name(),
+            (None, None) => return Ok(not_found()),
+        };
+        // No credential comes with it.
+        let open = self.gateway.identities.load().anonymous().is_some();
+        let checked = self.guard.check(&head.uri, &head.headers, open);
+        match checked {
+            Ok(()) => Ok(cors::preflight(head, methods)),
+            Err(error) => Err(Box::new(respond::error(&error, Era::Session))),
+        }
+    }
+
     /// Paths beside `/mcp`.
     async fn beside(
         &self,
@@ -322,8 +343,19 @@ impl Visitor {
         self: Arc<Self>,
         request: Request<Incoming>,
     ) -> Result<Response<Body>, Infallible> {
-        let answered = self.service.route(&self, request).await;
-        Ok(answered.unwrap_or_else(|refusal| *refusal))
+        let service = &self.service;
+        let page = service.guard.page(request.headers());
+        let is_preflight =
+            page.is_some() && cors::is_preflight(request.method(), request.headers());
+        let answered = match is_preflight {
+            true => service.preflight(&request.into_parts().0),
+            false => service.route(&self, request).await,
+        };
+        let mut response = answered.unwrap_or_else(|refusal| *refusal);
+        if let Some(origin) = page {
+            cors::open(&mut response, origin);
+        }
+        Ok(response)
     }
 }
 

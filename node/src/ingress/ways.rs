@@ -48,6 +48,14 @@ impl Way {
             Self::Messages => Method::POST,
         }
     }
+
+    /// The same as in `Allow`.
+    pub(super) fn method_name(self) -> &'static str {
+        match self {
+            Self::Stream | Self::WebSocket => "GET",
+            Self::Messages => "POST",
+        }
+    }
 }
 
 impl Service {
@@ -64,10 +72,7 @@ impl Service {
         };
         let who = self.admit(visitor, &head, path)?;
         if head.method != way.method() {
-            return Ok(match way {
-                Way::Stream | Way::WebSocket => respond::not_allowed("GET"),
-                Way::Messages => respond::not_allowed("POST"),
-            });
+            return Ok(respond::not_allowed(way.method_name()));
         }
         match way {
             Way::Stream if !service::accepts(&head.headers, "text/event-stream") => {

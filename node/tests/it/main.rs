@@ -13,6 +13,7 @@ mod audit_tail;
 mod bridge_asks;
 mod bridge_down;
 mod bridge_up;
+mod browsers;
 mod children;
 mod cluster;
 mod cluster_operators;

@@ -40,7 +40,7 @@ pub(super) const FILE: &[Key] = &[
         "allowed_origins",
         List(&Text),
         "[]",
-        "`Origin` values that are accepted beside those of the listen address, for example `https://app.example`.",
+        "`Origin` values whose pages may call from a browser and read the answers (CORS), for example `https://app.example`. Taken without being listed: on loopback `localhost` and loopback addresses with any scheme and port, because whoever serves pages there could as well call without a browser; elsewhere the gateway's own `Host`, if all callers have keys. Browsers let pages of another origin than the gateway's read nothing of those answers but on `/ws`.",
     ),
     key(
         "limits",
