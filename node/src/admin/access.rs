@@ -1,7 +1,8 @@
 //! Who may use the admin plane. Pure.
 //!
 //! On its own machine a node trusts whoever reaches its loopback address, except a web page in a browser there and
-//! whatever a proxy there passes on. Everybody else shows the token.
+//! what a proxy there passes on and marks as that; one that adds no header cannot be told from an operator. Everybody
+//! else shows the token.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -13,13 +14,10 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::error::ApiError;
 
-/// Headers that proxies add. With one of them, the peer is not who asks.
-const FORWARDED: [&str; 4] = [
-    "forwarded",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-real-ip",
-];
+/// Headers that proxies add (RFC 9110, section 7.6.3; RFC 7239). With one of them, the peer is not who asks.
+const FORWARDED: [&str; 3] = ["forwarded", "via", "x-real-ip"];
+/// How the names of others begin.
+const FORWARDED_PREFIX: &str = "x-forwarded-";
 
 /// Who asks, as audit lines name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +113,9 @@ fn is_local(from: IpAddr, uri: &Uri, headers: &HeaderMap) -> bool {
         && is_loopback_host(host)
         && typed_or_own
         && !headers.contains_key(ORIGIN)
-        && !FORWARDED.iter().any(|name| headers.contains_key(*name))
+        && !headers.keys().any(|name| {
+            FORWARDED.contains(&name.as_str()) || name.as_str().starts_with(FORWARDED_PREFIX)
+        })
 }
 
 /// `localhost`, `127.0.0.1`, `[::1]`, each with or without a port.
@@ -191,7 +191,15 @@ mod tests {
 
     #[test]
     fn a_proxy_on_this_machine_does_not_lend_its_address() {
-        for name in FORWARDED {
+        for name in [
+            "forwarded",
+            "via",
+            "x-real-ip",
+            "x-forwarded-for",
+            "x-forwarded-host",
+            "x-forwarded-proto",
+            "x-forwarded-server",
+        ] {
             let headers = [("host", "127.0.0.1"), (name, "10.0.0.5")];
             assert_eq!(check(None, LOCAL, &headers), None, "{name}");
         }
