@@ -88,6 +88,7 @@ pub(super) async fn run(verb: Verb, client: &Client, out: &mut Out) -> Result<Ex
 }
 
 async fn list(server: Option<String>, client: &Client, out: &mut Out) -> Result<Exit, Failure> {
+    let is_of_one = server.is_some();
     let query = server
         .map(|server| format!("?server={}", segment(&server)))
         .unwrap_or_default();
@@ -96,7 +97,23 @@ async fn list(server: Option<String>, client: &Client, out: &mut Out) -> Result<
     let row = |tool: &Value| heads.iter().map(|key| text(&tool[*key])).collect();
     let rows: Vec<Vec<String>> = items(&answer, "tools").iter().map(row).collect();
     out.table(&heads, &rows, &answer);
-    Ok(Exit::Done)
+    let missing = items(&answer, "missing");
+    if !out.json {
+        missing.iter().for_each(|server| out.note(&untold(server)));
+    }
+    Ok(match is_of_one && !missing.is_empty() {
+        true => Exit::Unchecked,
+        false => Exit::Done,
+    })
+}
+
+/// Why the tools of a server are not in the list.
+fn untold(missing: &Value) -> String {
+    let server = text(&missing["server"]);
+    match missing["error"].as_str() {
+        Some(error) => format!("server `{server}` has not told its tools: {error}"),
+        None => format!("server `{server}` has not told its tools yet"),
+    }
 }
 
 async fn list_as_client(door: &Door, client: &Client, out: &mut Out) -> Result<Exit, Failure> {
@@ -109,7 +126,8 @@ async fn list_as_client(door: &Door, client: &Client, out: &mut Out) -> Result<E
         return Ok(Exit::Done);
     }
     let heads = ["name", "description"];
-    let cell = |tool: &str, key| raw::string(tool, &[key]).map_or("-".into(), String::from);
+    let cell =
+        |tool: &str, key| raw::string(tool, &[key]).map_or_else(|| "-".to_owned(), String::from);
     let row = |tool: &String| heads.map(|key| cell(tool, key)).to_vec();
     let rows: Vec<Vec<String>> = tools.iter().map(row).collect();
     out.table(&heads, &rows, &Value::Null);

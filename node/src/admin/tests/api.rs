@@ -249,10 +249,10 @@ async fn a_node_without_sessions_and_tools_says_so() {
         node.ask("GET", "/api/v1/sessions", "").await.1,
         json!({ "sessions": [] })
     );
-    assert_eq!(
-        node.ask("GET", "/api/v1/tools?server=down", "").await.1,
-        json!({ "tools": [] })
-    );
+    let untold = node.ask("GET", "/api/v1/tools?server=down", "").await.1;
+    assert_eq!(untold["tools"], json!([]));
+    assert_eq!(untold["missing"][0]["server"], "down");
+    assert_eq!(untold["missing"].as_array().map(Vec::len), Some(1));
     let unknown = node.ask("GET", "/api/v1/tools?server=none", "").await;
     assert_eq!(code(&unknown), (404, "unknown_server"));
     for method in ["GET", "DELETE"] {

@@ -199,6 +199,23 @@ fn tools_are_listed_without_what_could_paint_the_terminal() {
 }
 
 #[test]
+fn servers_that_have_not_told_their_tools_are_named() {
+    let list = r#"{"tools":[],"missing":[{"server":"a","error":"HTTP status 401"},{"server":"b","error":null}]}"#;
+    let all = ["tools", "list"];
+    let (exit, text) = check(&all, 200, list, "GET /api/v1/tools");
+    assert_eq!(exit, Exit::Done);
+    insta::assert_snapshot!(text, @"
+    NAME  SERVER  DESCRIPTION
+    server `a` has not told its tools: HTTP status 401
+    server `b` has not told its tools yet
+    ");
+    let list = r#"{"tools":[],"missing":[{"server":"a","error":"HTTP status 401"}]}"#;
+    let one = ["tools", "list", "--server", "a"];
+    let (exit, _) = check(&one, 200, list, "GET /api/v1/tools?server=a");
+    assert_eq!(exit, Exit::Unchecked);
+}
+
+#[test]
 fn the_configuration_in_force_is_shown() {
     let body = r#"{"version":3,"hash":"ab","reloaded_at":"now","last_error":"x.yaml:1: bad","config":{"separator":"_"}}"#;
     let (_, text) = check(&["config", "show"], 200, body, "GET /api/v1/config");
