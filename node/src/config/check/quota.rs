@@ -68,7 +68,7 @@ fn one(
     let (per, Time(window)) = (raw.per?, raw.window?);
     let (is_cost, amount) = match (raw.requests, raw.cost_usd) {
         (Some(requests), None) => (false, requests),
-        (None, Some(usd)) => (true, micros(usd)),
+        (None, Some(usd)) => (true, micros(usd, &at.key("cost_usd"), found)),
         (Some(_), Some(_)) => {
             let what = "`requests` and `cost_usd` stand together";
             found.refuse(at, what, "write two quotas: both will hold");
@@ -117,13 +117,22 @@ fn id(
     format!("{scope}/{}/{unit}/{}{shape}", per.as_str(), Time(window))
 }
 
-/// Dollars in millionths, rounded to the nearest. The shape check has bounded them.
-pub(super) fn micros(usd: f64) -> u64 {
+/// Dollars in millionths. The shape check has bounded them.
+pub(super) fn micros(usd: f64, at: &KeyPath, found: &mut Findings) -> u64 {
+    let micros = (usd.max(0.0) * 1e6).round();
+    // A decimal of six places is the number that is nearest to its millionths.
+    if micros / 1e6 != usd {
+        found.refuse(
+            at,
+            format!("{usd} dollars are no whole number of millionths"),
+            "write six decimal places at most, or count what is cheaper by `requests`",
+        );
+    }
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "not negative, and far below 2^53"
     )]
-    let micros = (usd.max(0.0) * 1e6).round() as u64;
+    let micros = micros as u64;
     micros
 }

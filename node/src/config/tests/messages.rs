@@ -249,6 +249,17 @@ fn what_would_widen_or_silence_without_a_word_is_refused() {
 }
 
 #[test]
+fn money_is_counted_in_millionths_and_not_rounded_to_them() {
+    insta::assert_snapshot!(refused(
+        "quotas:\n  - { per: tool, cost_usd: 0.0000001, window: 1d }\n\
+         servers:\n  a:\n    command: x\n    tools:\n      b: { cost_usd: 0.0000016 }\n      c: { cost_usd: 0.000001 }\n      d: { cost_usd: 9999.999999 }\n"
+    ), @"
+    lockgate.yaml:2: quotas[0].cost_usd: 0.0000001 dollars are no whole number of millionths; write six decimal places at most, or count what is cheaper by `requests`
+    lockgate.yaml:7: servers.a.tools.b.cost_usd: 0.0000016 dollars are no whole number of millionths; write six decimal places at most, or count what is cheaper by `requests`
+    ");
+}
+
+#[test]
 fn duplicate_names_and_broken_yaml_name_the_line() {
     insta::assert_snapshot!(refused("servers:\n  a: { command: x }\n  a: { command: y }\n"), @"lockgate.yaml:3: the key `a` is there twice; correct the YAML");
     insta::assert_snapshot!(refused("listen: 127.0.0.1:1\n\tx: 1\n"), @"lockgate.yaml:1: while scanning a plain scalar, found a tab; correct the YAML");
