@@ -109,6 +109,11 @@ fn what_is_wrong_with_a_file_is_said() {
         (&*cert, encrypted, "is encrypted"),
         (&cert, "", "holds no private key"),
         ("junk", &key, "holds no certificate"),
+        (
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+            &key,
+            "the first certificate of `tls.cert` cannot be used: ",
+        ),
     ] {
         let files = Files::new(cert, key);
         for ran in [files.check(), files.doctor()] {

@@ -71,6 +71,9 @@ pub enum TlsError {
         /// Counted from 1.
         place: usize,
     },
+    /// The gateway's own certificate is damaged, or of a kind that no client takes.
+    #[error("the first certificate of `tls.cert` cannot be used")]
+    Certificate(#[source] rustls::Error),
     /// Certificate and key do not fit.
     #[error("`tls.cert` and `tls.key` cannot be used together")]
     Pair(#[source] rustls::Error),
@@ -90,6 +93,7 @@ impl TlsError {
             Self::Order { .. } => {
                 "write the gateway's certificate first, then those that signed it, one after another"
             }
+            Self::Certificate(_) => "have it issued again, as X.509 of version 3",
             Self::Pair(_) => "name the private key that belongs to the certificate",
         }
     }
@@ -134,6 +138,9 @@ impl Pair {
             });
         let mut config = config.map_err(|error| match place_of(&key, &chain, &provider) {
             Some(place) => TlsError::Order { place },
+            None if matches!(error, rustls::Error::InvalidCertificate(_)) => {
+                TlsError::Certificate(error)
+            }
             None => TlsError::Pair(error),
         })?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
