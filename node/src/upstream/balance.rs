@@ -1,5 +1,7 @@
 //! Which endpoint a call goes to. Pure: what the endpoints publish goes in, an index comes out.
 
+use smallvec::SmallVec;
+
 use crate::config::Balance;
 
 use super::breaker::Gate;
@@ -120,15 +122,21 @@ fn gcd(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
+/// The endpoint whose calls pass its open breaker by when none passes any.
 fn kept_in_service(endpoints: &[View], ejection_percent_max: u8) -> Option<usize> {
-    let n = endpoints.len();
-    let allowed = n * usize::from(ejection_percent_max.min(100)) / 100;
+    kept(endpoints, ejection_percent_max).first().copied()
+}
+
+/// Endpoints that stay in service in spite of their open breakers because no more than `ejection_percent_max` may be
+/// ejected (at least one when that is above 0): those that would be tried again first, untried before tried.
+pub fn kept(endpoints: &[View], ejection_percent_max: u8) -> SmallVec<[usize; 8]> {
+    let allowed = endpoints.len() * usize::from(ejection_percent_max.min(100)) / 100;
     let allowed = if ejection_percent_max > 0 {
         allowed.max(1)
     } else {
         0
     };
-    let excess = n.saturating_sub(allowed);
+    let n_out = endpoints.iter().filter(|e| !passes(e)).count();
     let open = endpoints
         .iter()
         .enumerate()
@@ -136,7 +144,10 @@ fn kept_in_service(endpoints: &[View], ejection_percent_max: u8) -> Option<usize
             Gate::Open { retry_after, .. } => Some((e.tried, retry_after, index)),
             Gate::Closed | Gate::HalfOpen { .. } => None,
         });
-    (excess > 0).then(|| open.min())?.map(|(.., index)| index)
+    let mut open: SmallVec<[_; 8]> = open.collect();
+    open.sort_unstable();
+    open.truncate(n_out.saturating_sub(allowed));
+    open.into_iter().map(|(.., index)| index).collect()
 }
 
 #[cfg(test)]
@@ -222,6 +233,24 @@ mod tests {
         let choice = choose(Balance::Failover, 0, &views, 50).unwrap();
         assert!(choice.bypass);
         assert_eq!(choose(Balance::Failover, 0, &views, 100), None);
+    }
+
+    #[test]
+    fn those_that_are_tried_again_first_are_kept() {
+        #[track_caller]
+        fn check(endpoints: &str, percent: u8, want: &[usize]) {
+            let got = kept(&views(endpoints), percent);
+            assert_eq!(got.as_slice(), want, "{endpoints:?} at {percent}");
+        }
+        check("O o O", 0, &[1, 0, 2]);
+        check("O o O", 33, &[1, 0]);
+        check("O o O", 67, &[1]);
+        check("O o O", 100, &[]);
+        check("O o a", 33, &[1]);
+        check("O o a", 67, &[]);
+        check("O ot H", 50, &[0, 1]);
+        check("o", 0, &[0]);
+        check("o", 1, &[]);
     }
 
     #[test]

@@ -332,13 +332,14 @@ impl Inner {
         }
     }
 
-    /// Whether the session's endpoint is dead, by this call's experience or by that of others, and another is well.
+    /// Whether the session's endpoint is dead, by this call's experience or by that of others, and another is well, or
+    /// is the one that stays in service when all are ejected.
     fn should_move(&self, link: &Link, trail: &Trail) -> bool {
         let home = bit(link.endpoint.index);
-        let dead = trail.tried() & home != 0
-            || !link.endpoint.is_healthy()
-            || matches!(link.endpoint.breaker.gate(), Gate::Open { .. });
-        dead && self.shared.has_other(home | trail.tried())
+        let open = matches!(link.endpoint.breaker.gate(), Gate::Open { .. });
+        let dead = trail.tried() & home != 0 || !link.endpoint.is_healthy() || open;
+        let left = home | trail.tried();
+        dead && (self.shared.has_other(left) || open && self.shared.keeps_instead(home, left))
     }
 
     /// Opens the session at another endpoint, unless another call has done so since `seen`.

@@ -192,11 +192,7 @@ pub(super) async fn admit_at(
     shared: &Arc<Shared>,
     endpoint: &Arc<Endpoint>,
 ) -> Result<Admission, UpstreamError> {
-    let claim = || {
-        let permit = endpoint.breaker.claim()?;
-        Ok(Admission::new(Arc::clone(endpoint), permit))
-    };
-    pass_gate(shared, claim).await
+    pass_gate(shared, || shared.admit_at(endpoint)).await
 }
 
 /// Claims with `claim`. A rejection that may not last is waited out: until a breaker lets the call pass, until nobody

@@ -244,12 +244,37 @@ impl Shared {
         !self.endpoints.iter().any(|endpoint| endpoint.is_healthy())
     }
 
-    fn choose(&self, tried: u64) -> Option<balance::Choice> {
-        let views: Views = self
-            .endpoints
+    /// A bit for each endpoint that stays in service in spite of its breaker: no more may be ejected.
+    pub(super) fn kept(&self) -> u64 {
+        let ejected_max = self.settings.breaker.max_ejection_percent;
+        let kept = balance::kept(&self.views(0), ejected_max);
+        kept.into_iter().map(bit).fold(0, |all, one| all | one)
+    }
+
+    /// Whether, of the endpoints that are ejected, `home` does not stay in service and one does that is not `left`.
+    pub(super) fn keeps_instead(&self, home: u64, left: u64) -> bool {
+        let kept = self.kept();
+        kept & home == 0 && kept & !left != 0
+    }
+
+    /// Claims `endpoint`, where a session is.
+    pub(super) fn admit_at(&self, endpoint: &Arc<Endpoint>) -> Result<Admission, Rejected> {
+        let permit = match endpoint.breaker.claim() {
+            Err(_) if self.kept() & bit(endpoint.index) != 0 => endpoint.breaker.bypass(),
+            claimed => claimed?,
+        };
+        Ok(Admission::new(Arc::clone(endpoint), permit))
+    }
+
+    fn views(&self, tried: u64) -> Views {
+        self.endpoints
             .iter()
             .map(|endpoint| endpoint.view(tried & bit(endpoint.index) != 0))
-            .collect();
+            .collect()
+    }
+
+    fn choose(&self, tried: u64) -> Option<balance::Choice> {
+        let views = self.views(tried);
         let balance = match &self.settings.transport {
             config::Transport::Http { balance, .. } => *balance,
             config::Transport::Stdio { .. } => config::Balance::Failover,
@@ -281,7 +306,7 @@ impl Shared {
     /// How long every breaker refuses every call, whatever a health check finds. Zero when a call may pass.
     pub(super) fn shut_for(&self) -> Duration {
         let rejected = self.rejection();
-        if rejected.may_recover {
+        if rejected.may_recover || self.kept() != 0 {
             return Duration::ZERO;
         }
         rejected.retry_after
