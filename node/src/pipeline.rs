@@ -387,15 +387,12 @@ async fn send(
     let out = outgoing(incoming, entry, plan, trail.context().or(incoming.trace))?;
     let method = incoming.frame.method();
     let rules = incoming.who.access.tool_rules();
-    let rule = plan
+    let ruled = plan
         .own
         .as_deref()
-        .and_then(|own| rules.tool_rule(&entry.settings.name, own));
-    let tool_safe = rule.is_some_and(|rule| rule.retry_safe);
-    let class = CallClass::of(
-        &method,
-        tool_safe || plan.item.is_some_and(|item| item.retry_safe),
-    );
+        .and_then(|own| rules.retry_safe(&entry.settings.name, own));
+    let tool_safe = ruled.unwrap_or_else(|| plan.item.is_some_and(|item| item.retry_safe));
+    let class = CallClass::of(&method, tool_safe);
     let reply = match link {
         Link::Stateless => {
             let owner = Owner::of(&incoming.who.caller, incoming.scope != Scope::All);

@@ -463,8 +463,8 @@ pub struct ToolRule {
     pub pattern: GlobMatcher,
     /// Set by `action:`. `Some(false)` denies the tool to everyone.
     pub allow: Option<bool>,
-    /// `retry: safe`.
-    pub retry_safe: bool,
-    /// What one call costs, in millionths of a dollar. 0 without `cost_usd`.
-    pub cost_micros: u64,
+    /// Set by `retry:`, over what the server says of the tool.
+    pub retry_safe: Option<bool>,
+    /// What one call costs, in millionths of a dollar. Set by `cost_usd:`.
+    pub cost_micros: Option<u64>,
 }

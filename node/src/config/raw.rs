@@ -303,7 +303,7 @@ words! {
 }
 words! {
     /// `servers.*.tools.*.retry`.
-    ToolRetry { Safe, }
+    ToolRetry { Safe, Unsafe, }
 }
 
 /// `identity.anonymous`: the word `deny`, or roles.

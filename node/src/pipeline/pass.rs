@@ -41,14 +41,14 @@ impl Pipeline {
             Err(error) => return (OVERLOADED.into(), Err(error)),
         };
         let server = &entry.settings.name;
-        let tool = question
+        let cost_micros = question
             .tool()
-            .and_then(|own| access.tool_rules().tool_rule(server, own));
+            .map_or(0, |own| access.tool_rules().cost_micros(server, own));
         let draw = Draw {
             caller: &incoming.who.caller,
             server,
             tool: question.tool().map(|_| question.shown()),
-            cost_micros: tool.map_or(0, |tool| tool.cost_micros),
+            cost_micros,
         };
         let paid = self.quotas.pay(&draw).await;
         if let Err(CallError::QuotaExceeded { quota, per, .. })

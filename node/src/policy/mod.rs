@@ -13,4 +13,4 @@ mod uri;
 pub use self::access::{Access, Verdict};
 pub use self::pattern::PatternError;
 pub use self::quota::{Draw, Quotas};
-pub use self::tool_rules::{ToolRules, ToolSetting};
+pub use self::tool_rules::ToolRules;

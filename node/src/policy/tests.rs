@@ -58,8 +58,8 @@ fn build(
     let rule = |glob: &str, allow| ToolRule {
         pattern: Glob::new(glob).unwrap().compile_matcher(),
         allow,
-        retry_safe: false,
-        cost_micros: 0,
+        retry_safe: None,
+        cost_micros: None,
     };
     let rules = [
         rule("drop_table", Some(true)),
@@ -269,6 +269,53 @@ fn a_tool_that_its_server_denies_is_denied_to_everyone() {
             .decide_tool("x_drop_all", &ServerName::from("x"), "drop_all")
             .allowed
     );
+}
+
+#[test]
+fn each_key_of_a_tool_counts_from_the_first_rule_that_has_it() {
+    let rule = |glob: &str| ToolRule {
+        pattern: Glob::new(glob).unwrap().compile_matcher(),
+        allow: None,
+        retry_safe: None,
+        cost_micros: None,
+    };
+    let rules = [
+        ToolRule {
+            cost_micros: Some(0),
+            ..rule("list_*")
+        },
+        ToolRule {
+            retry_safe: Some(false),
+            ..rule("put_*")
+        },
+        ToolRule {
+            cost_micros: Some(10_000),
+            ..rule("*")
+        },
+        ToolRule {
+            allow: Some(false),
+            cost_micros: Some(7),
+            ..rule("delete_*")
+        },
+        ToolRule {
+            retry_safe: Some(true),
+            ..rule("*")
+        },
+    ];
+    let db = ServerName::from("db");
+    let rules = ToolRules::from_rules([(&db, rules.as_slice())]);
+    for (tool, denied, cost, safe) in [
+        ("list_all", false, 0, true),
+        ("put_one", false, 10_000, false),
+        ("delete_one", true, 10_000, true),
+    ] {
+        assert_eq!(rules.denial(&db, tool).is_some(), denied, "{tool}");
+        assert_eq!(rules.cost_micros(&db, tool), cost, "{tool}");
+        assert_eq!(rules.retry_safe(&db, tool), Some(safe), "{tool}");
+    }
+    let other = ServerName::from("x");
+    assert_eq!(rules.cost_micros(&other, "put_one"), 0);
+    assert_eq!(rules.retry_safe(&other, "put_one"), None);
 }
 
 #[test]

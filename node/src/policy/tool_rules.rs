@@ -18,27 +18,12 @@ pub struct ToolRules {
 #[derive(Debug)]
 struct Compiled {
     pattern: GlobMatcher,
-    setting: ToolSetting,
-}
-
-/// What one rule says about the tools that it matches.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ToolSetting {
-    /// `action: deny`: nobody may call them, whatever their roles say. `action: allow` grants nothing by itself, it
-    /// shields a tool from a later rule.
-    pub denied: bool,
-    /// `retry: safe`.
-    pub retry_safe: bool,
-    /// What one call costs, in millionths of a dollar.
-    pub cost_micros: u64,
-    rule: Box<str>,
-}
-
-impl ToolSetting {
-    /// Where the rule stands, for audit lines: `server github: tools.drop_*`.
-    pub fn rule(&self) -> &str {
-        &self.rule
-    }
+    /// `action:`. What is allowed here is only shielded from a later rule.
+    allow: Option<bool>,
+    retry_safe: Option<bool>,
+    cost_micros: Option<u64>,
+    /// Where it stands, for audit lines: `server github: tools.drop_*`.
+    name: Box<str>,
 }
 
 impl ToolRules {
@@ -58,12 +43,10 @@ impl ToolRules {
         let by_server = with_rules.map(|(server, rules)| {
             let rules = rules.iter().map(|rule| Compiled {
                 pattern: rule.pattern.clone(),
-                setting: ToolSetting {
-                    denied: rule.allow == Some(false),
-                    retry_safe: rule.retry_safe,
-                    cost_micros: rule.cost_micros,
-                    rule: format!("server {server}: tools.{}", rule.pattern.glob().glob()).into(),
-                },
+                allow: rule.allow,
+                retry_safe: rule.retry_safe,
+                cost_micros: rule.cost_micros,
+                name: format!("server {server}: tools.{}", rule.pattern.glob().glob()).into(),
             });
             (server.clone(), rules.collect())
         });
@@ -72,23 +55,37 @@ impl ToolRules {
         }
     }
 
-    /// The first rule of `server` that matches the tool's own name, without prefix.
-    pub fn tool_rule(&self, server: &ServerName, own_name: &str) -> Option<&ToolSetting> {
-        let rules = self.by_server.get(server)?;
-        rules
-            .iter()
-            .find(|rule| rule.pattern.is_match(own_name))
-            .map(|rule| &rule.setting)
+    /// What one call of the tool costs, in millionths of a dollar.
+    pub fn cost_micros(&self, server: &ServerName, own_name: &str) -> u64 {
+        self.first(server, own_name, |rule| rule.cost_micros)
+            .unwrap_or(0)
+    }
+
+    /// Whether the tool may run twice. `None` when no rule says so or otherwise.
+    pub fn retry_safe(&self, server: &ServerName, own_name: &str) -> Option<bool> {
+        self.first(server, own_name, |rule| rule.retry_safe)
     }
 
     /// The denial of the tool, if a rule denies it.
     pub(super) fn denial(&self, server: &ServerName, own_name: &str) -> Option<Verdict<'_>> {
-        let setting = self
-            .tool_rule(server, own_name)
-            .filter(|setting| setting.denied)?;
-        Some(Verdict {
-            allowed: false,
-            rule: &setting.rule,
-        })
+        let (allowed, rule) =
+            self.first(server, own_name, |rule| Some((rule.allow?, &rule.name)))?;
+        (!allowed).then_some(Verdict { allowed, rule })
+    }
+
+    /// What the first rule says about it of those of `server` that match the tool's own name, without prefix, and say
+    /// anything about it: a rule about the cost of all tools takes none out of a later denial.
+    fn first<'a, T>(
+        &'a self,
+        server: &ServerName,
+        own_name: &str,
+        said: impl Fn(&'a Compiled) -> Option<T>,
+    ) -> Option<T> {
+        let rules = self.by_server.get(server)?;
+        rules
+            .iter()
+            .filter_map(|rule| Some((rule, said(rule)?)))
+            .find(|(rule, _)| rule.pattern.is_match(own_name))
+            .map(|(_, said)| said)
     }
 }

@@ -442,15 +442,14 @@ fn tools(
     let mut rules = Vec::new();
     for (glob, tool) in raw.map(|tools| tools.0).unwrap_or_default() {
         let cost_at = at.key(&glob).key("cost_usd");
-        let cost = tool
+        let cost_micros = tool
             .cost_usd
             .map(|usd| super::quota::micros(usd, &cost_at, found));
-        let cost_micros = cost.unwrap_or(0);
         match Glob::new(&glob) {
             Ok(pattern) => rules.push(ToolRule {
                 pattern: pattern.compile_matcher(),
                 allow: tool.action.map(|action| action == raw::ToolAction::Allow),
-                retry_safe: tool.retry == Some(raw::ToolRetry::Safe),
+                retry_safe: tool.retry.map(|retry| retry == raw::ToolRetry::Safe),
                 cost_micros,
             }),
             Err(error) => found.refuse(

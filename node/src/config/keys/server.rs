@@ -102,7 +102,7 @@ pub(super) const SERVER: &[Key] = &[
     key(
         "tools",
         Free(&Object(TOOL)),
-        "Rules by glob over the tool's own name (without prefix). The first glob that matches counts.",
+        "Rules by glob over the tool's own name (without prefix). Each key counts from the first glob that matches and has it.",
     ),
 ];
 
@@ -202,12 +202,12 @@ const TOOL: &[Key] = &[
     key(
         "action",
         Choice(&["allow", "deny"]),
-        "`deny` denies the tool to everyone, whatever their roles. `allow` ends the search through the rules; the roles decide.",
+        "`deny` denies the tool to everyone, whatever their roles. `allow` keeps it from a later `deny`; the roles decide.",
     ),
     key(
         "retry",
-        Choice(&["safe"]),
-        "`safe`: the tool may run twice, so a call that failed on the way is tried again.",
+        Choice(&["safe", "unsafe"]),
+        "`safe`: the tool may run twice, so a call that failed on the way is tried again. `unsafe`: it may not. Default: what the server says (`readOnlyHint`, `idempotentHint`).",
     ),
     key(
         "cost_usd",

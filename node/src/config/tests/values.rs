@@ -73,8 +73,8 @@ fn http_settings_arrive() {
     assert_eq!(zeta.era, EraChoice::Session);
     assert_eq!(zeta.breaker.max_ejection_percent, 100);
     assert_eq!(zeta.tools[0].allow, Some(false));
-    assert!(zeta.tools[0].pattern.is_match("drop_table") && !zeta.tools[0].retry_safe);
-    assert!(zeta.tools[1].retry_safe && zeta.tools[1].allow.is_none());
+    assert!(zeta.tools[0].pattern.is_match("drop_table") && zeta.tools[0].retry_safe.is_none());
+    assert!(zeta.tools[1].retry_safe == Some(true) && zeta.tools[1].allow.is_none());
     let alpha = server("alpha");
     let Transport::Http {
         endpoints,

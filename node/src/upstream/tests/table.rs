@@ -36,8 +36,8 @@ async fn a_reload_touches_only_what_changed() {
     let rule = config::ToolRule {
         pattern: globset::Glob::new("drop_*").unwrap().compile_matcher(),
         allow: Some(false),
-        retry_safe: false,
-        cost_micros: 0,
+        retry_safe: None,
+        cost_micros: None,
     };
     let ruled = config::Server {
         tools: vec![rule],
