@@ -36,7 +36,7 @@ pub use self::reference::reference;
 pub use self::reload::{CertificateCheck, ReloadError, ReloadHandle, Reloader, Status, Versioned};
 pub use self::schema::schema;
 pub(crate) use self::shape::{NAME_REMEDY, is_name};
-pub use self::show::{redacted, redacted_server};
+pub use self::show::redacted;
 
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::interpolate::is_variable;
-use super::keys::{FILE, Key, Kind, REGISTRY, SERVER};
+use super::keys::{FILE, Key, Kind, REGISTRY};
 
 /// Stands where a secret stood.
 const HIDDEN: &str = "***";
@@ -13,12 +13,47 @@ const SCHEMES: &[&str] = &["", "Bearer", "Basic", "Token", "token", "ApiKey"];
 /// Fills defaults into what a file says (see [`Loaded::written`](super::Loaded)) and hides literal secrets.
 /// References such as `${GITHUB_TOKEN}` stay as they are written.
 pub fn redacted(written: &Value) -> Value {
-    object(written, FILE)
+    let mut written = written.clone();
+    if let Some(Value::Object(servers)) = written.get_mut("servers") {
+        for (name, server) in servers {
+            complete(name, server);
+        }
+    }
+    object(&written, FILE)
 }
 
-/// The same for the settings of one server.
-pub fn redacted_server(written: &Value) -> Value {
-    object(written, SERVER)
+/// Writes those defaults of a server out that depend on its other keys: the table has none for them.
+fn complete(name: &str, server: &mut Value) {
+    let Value::Object(server) = server else {
+        return;
+    };
+    let n_endpoints = server
+        .get("endpoints")
+        .and_then(Value::as_array)
+        .map_or(1, Vec::len);
+    fill(server, "prefix", name);
+    if server.contains_key("command") {
+        fill(server, "scope", "auto");
+    } else {
+        fill(server, "balance", "failover");
+        fill(server, "connect_timeout", "5s");
+        fill(server, "transport", "auto");
+    }
+    let era = server.get("era").and_then(Value::as_str).unwrap_or("auto");
+    if era == "auto" && server.get("transport").is_some_and(|kind| kind == "sse") {
+        server.insert("era".to_owned(), "session".into());
+    }
+    let breaker = server.entry("breaker").or_insert_with(|| Map::new().into());
+    if let Value::Object(breaker) = breaker {
+        let window = breaker.get("sliding_window_size").and_then(Value::as_u64);
+        fill(breaker, "minimum_calls", window.unwrap_or(20).min(20));
+        let ejected_max = if n_endpoints == 1 { 100 } else { 50 };
+        fill(breaker, "max_ejection_percent", ejected_max);
+    }
+}
+
+fn fill(keys: &mut Map<String, Value>, name: &str, default: impl Into<Value>) {
+    keys.entry(name).or_insert_with(|| default.into());
 }
 
 /// Keys of the node, not of the registry, in which two files differ: a reload leaves them alone.

@@ -74,7 +74,7 @@ pub(super) const SERVER: &[Key] = &[
         "era",
         Choice(&["auto", "session", "stateless"]),
         r#""auto""#,
-        "Protocol era spoken with the server: `session` up to 2025-11-25, `stateless` from 2026-07-28. `auto` finds out and remembers.",
+        "Protocol era spoken with the server: `session` up to 2025-11-25, `stateless` from 2026-07-28. `auto` finds out and remembers; with `transport: sse` it is `session`.",
     ),
     with(
         "probe_interval",
@@ -135,11 +135,10 @@ const BREAKER: &[Key] = &[
         "100",
         "Calls in the window.",
     ),
-    with(
+    key(
         "minimum_calls",
         Int(1, 100_000),
-        "20",
-        "Calls in the window before the share counts.",
+        "Calls in the window before the share counts. Default: 20, in a smaller window all of its calls.",
     ),
     with(
         "slow_call_duration",

@@ -159,7 +159,12 @@ fn every_key_is_documented_in_sentences_and_every_default_is_json() {
 #[test]
 fn the_tables_defaults_are_those_of_the_checks() {
     let short = json!({
-        "servers": { "a": { "url": "http://a/mcp" }, "b": { "command": "b" }, "c": { "endpoints": ["http://c"] } },
+        "servers": {
+            "a": { "url": "http://a/mcp" },
+            "b": { "command": "b" },
+            "c": { "endpoints": ["http://c"] },
+            "d": { "endpoints": ["http://d", "http://e"], "transport": "sse", "breaker": { "sliding_window_size": 10 } },
+        },
         "roles": { "r": {} },
         "tenants": { "t": {} },
     });
@@ -167,11 +172,22 @@ fn the_tables_defaults_are_those_of_the_checks() {
     for (name, key, value) in [
         ("a", "balance", "failover"),
         ("a", "connect_timeout", "5s"),
+        ("a", "transport", "auto"),
         ("a", "prefix", "a"),
         ("b", "scope", "auto"),
+        ("d", "era", "session"),
     ] {
-        long["servers"][name][key] = json!(value);
+        assert_eq!(long["servers"][name][key], value, "{name}.{key}");
     }
+    let breaker = |name: &str| {
+        let breaker = &long["servers"][name]["breaker"];
+        (
+            breaker["minimum_calls"].as_u64(),
+            breaker["max_ejection_percent"].as_u64(),
+        )
+    };
+    assert_eq!(breaker("c"), (Some(20), Some(100)));
+    assert_eq!(breaker("d"), (Some(10), Some(50)));
     long["servers"]["c"]["endpoints"] = json!([{ "url": "http://c", "weight": 1 }]);
     let config = |json: &Value| format!("{:#?}", good(&json.to_string()).config);
     assert_eq!(config(&short), config(&long));
@@ -198,7 +214,9 @@ fn what_is_shown_holds_no_secret() {
         "A": "***",
         "B": "${GITHUB_TOKEN}"
       },
+      "scope": "auto",
       "timeout": "1m",
+      "prefix": "b",
       "era": "auto",
       "probe_interval": "1h",
       "in_flight_max": 1024,
@@ -210,7 +228,8 @@ fn what_is_shown_holds_no_secret() {
         "slow_call_duration": "30s",
         "open_for": "30s",
         "open_for_max": "5m",
-        "half_open_calls": 3
+        "half_open_calls": 3,
+        "max_ejection_percent": 100
       },
       "retry": {
         "max_attempts": 3,
