@@ -1,8 +1,10 @@
 //! Whether a server can be reached, without speaking to it: a stdio server is not started for a look.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpStream;
 
 use super::{Check, Verdict};
@@ -12,14 +14,11 @@ use crate::config::{Endpoint, Server, Transport};
 pub(super) async fn server(server: &Server) -> Vec<Check> {
     let name = format!("servers.{}", server.name);
     match &server.transport {
-        Transport::Stdio { command, cwd, .. } => {
-            let mut checks = vec![program(
-                &name,
-                command,
-                std::env::var_os("PATH")
-                    .as_deref()
-                    .map(std::env::split_paths),
-            )];
+        Transport::Stdio {
+            command, env, cwd, ..
+        } => {
+            let search = Search::of(env, cwd.as_deref(), std::env::var_os("PATH"));
+            let mut checks = vec![program(&name, command, &search)];
             if let Some(cwd) = cwd.as_deref().filter(|cwd| !cwd.is_dir()) {
                 checks.push(Check::failed(
                     format!("{name}.cwd"),
@@ -57,7 +56,39 @@ async fn endpoint(name: &str, endpoint: &Endpoint, limit: Duration) -> Check {
     )
 }
 
-fn program(name: &str, command: &str, path: Option<impl Iterator<Item = PathBuf>>) -> Check {
+/// Where the start looks for a bare name: in the child's own `PATH`, whose relative directories begin where it runs.
+struct Search {
+    dirs: Option<Vec<PathBuf>>,
+    /// How a message calls it.
+    path: &'static str,
+    remedy: &'static str,
+}
+
+impl Search {
+    fn of(env: &[(String, SecretString)], cwd: Option<&Path>, inherited: Option<OsString>) -> Self {
+        let own = env.iter().find(|(name, _)| name == "PATH");
+        let (path, value, remedy) = match own {
+            Some((_, value)) => (
+                "the `PATH` of its `env`",
+                Some(OsString::from(value.expose_secret())),
+                "add its directory there",
+            ),
+            None => ("PATH", inherited, "install it"),
+        };
+        let cwd = cwd.unwrap_or_else(|| Path::new(""));
+        Self {
+            dirs: value.map(|value| {
+                std::env::split_paths(&value)
+                    .map(|dir| cwd.join(dir))
+                    .collect()
+            }),
+            path,
+            remedy,
+        }
+    }
+}
+
+fn program(name: &str, command: &str, search: &Search) -> Check {
     if command.contains('/') {
         return if is_program(Path::new(command)) {
             Check::good(name, format!("{command} is there"))
@@ -69,7 +100,7 @@ fn program(name: &str, command: &str, path: Option<impl Iterator<Item = PathBuf>
             )
         };
     }
-    let Some(mut path) = path else {
+    let Some(dirs) = &search.dirs else {
         return Check::new(
             name,
             Verdict::Unchecked,
@@ -77,12 +108,13 @@ fn program(name: &str, command: &str, path: Option<impl Iterator<Item = PathBuf>
             "set PATH",
         );
     };
-    match path.find_map(|dir| Some(dir.join(command)).filter(|file| is_program(file))) {
+    let mut files = dirs.iter().map(|dir| dir.join(command));
+    match files.find(|file| is_program(file)) {
         Some(file) => Check::good(name, format!("{command} is {}", file.display())),
         None => Check::failed(
             name,
-            format!("`{command}` is not in PATH"),
-            format!("install `{command}`, or write its full path"),
+            format!("`{command}` is not in {}", search.path),
+            format!("{}, or write its full path", search.remedy),
         ),
     }
 }
@@ -105,22 +137,38 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("tool");
         std::fs::write(&file, "").unwrap();
-        let path = || Some([PathBuf::from("/nowhere"), dir.path().to_owned()].into_iter());
-        assert_eq!(program("a", "tool", path()).result, Verdict::Failed);
+        let there = format!("/nowhere:{}", dir.path().display());
+        let look = |command: &str, inherited: Option<&str>| {
+            let search = Search::of(&[], None, inherited.map(OsString::from));
+            program("a", command, &search).result
+        };
+        assert_eq!(look("tool", Some(&there)), Verdict::Failed);
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
-        assert_eq!(program("a", "tool", path()).result, Verdict::Good);
-        assert_eq!(
-            program("a", file.to_str().unwrap(), path()).result,
-            Verdict::Good
-        );
-        assert_eq!(
-            program("a", "/nowhere/tool", path()).result,
-            Verdict::Failed
-        );
-        assert_eq!(
-            program("a", "tool", None::<std::vec::IntoIter<PathBuf>>).result,
-            Verdict::Unchecked
-        );
+        assert_eq!(look("tool", Some(&there)), Verdict::Good);
+        assert_eq!(look(file.to_str().unwrap(), Some(&there)), Verdict::Good);
+        assert_eq!(look("/nowhere/tool", Some(&there)), Verdict::Failed);
+        assert_eq!(look("tool", None), Verdict::Unchecked);
+    }
+
+    #[test]
+    fn a_path_of_the_childs_own_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("bin").join("tool");
+        std::fs::create_dir(dir.path().join("bin")).unwrap();
+        std::fs::write(&file, "").unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let there = dir.path().join("bin");
+        let look = |own: &str, inherited: &str| {
+            let env = [("PATH".to_owned(), SecretString::from(own))];
+            let search = Search::of(&env, Some(dir.path()), Some(inherited.into()));
+            program("a", "tool", &search)
+        };
+        let there = there.to_str().unwrap();
+        assert_eq!(look(there, "/nowhere").result, Verdict::Good);
+        assert_eq!(look("bin", "/nowhere").result, Verdict::Good);
+        let missing = look("/nowhere", there);
+        assert_eq!(missing.result, Verdict::Failed);
+        assert_eq!(missing.detail, "`tool` is not in the `PATH` of its `env`");
     }
 
     #[tokio::test]

@@ -40,7 +40,7 @@ pub(super) const SERVER: &[Key] = &[
     key(
         "command",
         Text,
-        "Program of a stdio server. A relative path with `/` starts at the file's directory, a bare name is looked up in `PATH`.",
+        "Program of a stdio server. A relative path with `/` starts at the file's directory, a bare name is looked up in `PATH`: that of `env`, else the gateway's.",
     ),
     key("args", List(&Template), "Arguments. stdio only."),
     key(
