@@ -111,7 +111,7 @@ fn name(kind: Kind) -> String {
         Kind::Size(min, max) => format!("size, {min} to {max}"),
         Kind::Address => "address".to_owned(),
         Kind::File => "path".to_owned(),
-        Kind::Url => "URL".to_owned(),
+        Kind::Collector => "`http://HOST:PORT`".to_owned(),
         Kind::Template => "template".to_owned(),
         Kind::Secret => "secret template".to_owned(),
         Kind::List(of) | Kind::Filled(of) => format!("list of {}", name(*of)),

@@ -75,7 +75,9 @@ fn kind(of: Kind) -> Value {
         Kind::Address => {
             json!({ "type": "string", "pattern": "^(\\[[0-9A-Fa-f:.]+\\]|[0-9.]+):[0-9]{1,5}$" })
         }
-        Kind::Url => json!({ "type": "string", "pattern": "^https?://" }),
+        Kind::Collector => {
+            json!({ "type": "string", "pattern": "^http://[^/?#@]+:[0-9]{1,5}/?$" })
+        }
         Kind::List(item) => json!({ "type": "array", "items": kind(*item) }),
         Kind::Filled(item) => json!({ "type": "array", "items": kind(*item), "minItems": 1 }),
         Kind::Object(keys) => object(keys),

@@ -31,13 +31,6 @@ pub enum InitError {
     /// Something else in this process has taken the log.
     #[error("the log of this process was started already")]
     Taken(#[from] TryInitError),
-    /// The endpoint is no address that spans can be sent to. Collectors are reached in the clear; one that is elsewhere
-    /// has an agent on this machine.
-    #[error("trace collector `{endpoint}` is no `http://HOST:PORT`")]
-    Endpoint {
-        /// As configured.
-        endpoint: String,
-    },
     /// The exporter cannot be made.
     #[error("trace collector `{endpoint}` cannot be used")]
     Exporter {
@@ -99,10 +92,6 @@ impl Telemetry {
                 provider: None,
             });
         };
-        if !is_address(endpoint) {
-            let endpoint = endpoint.clone();
-            return Err(InitError::Endpoint { endpoint });
-        }
         tokio::runtime::Handle::try_current().map_err(|_| InitError::NoRuntime)?;
         let provider =
             export::provider(endpoint, settings.trace_ratio, node).map_err(|source| {
@@ -132,11 +121,4 @@ impl Telemetry {
             tracing::warn!(%error, "the last spans were not sent");
         }
     }
-}
-
-/// The exporter itself takes an empty endpoint for its default.
-fn is_address(endpoint: &str) -> bool {
-    endpoint.parse::<http::Uri>().is_ok_and(|uri| {
-        uri.scheme_str() == Some("http") && uri.host().is_some_and(|host| !host.is_empty())
-    })
 }

@@ -44,8 +44,8 @@ pub(super) enum Kind {
     Address,
     /// Path; relative ones start at the file's directory.
     File,
-    /// `http` or `https` URL without `${VAR}`.
-    Url,
+    /// `http://HOST:PORT`, without `${VAR}`.
+    Collector,
     /// Text in which `${VAR}` stands for a variable of the gateway's environment.
     Template,
     /// The same, and never shown.

@@ -1,8 +1,8 @@
 //! Keys of the whole file but `servers`.
 
 use super::Kind::{
-    Address, Choice, File, Filled, Int, List, Name, Named, Object, OneOf, Ratio, Size, Text, Time,
-    Url, Usd,
+    Address, Choice, Collector, File, Filled, Int, List, Name, Named, Object, OneOf, Ratio, Size,
+    Text, Time, Usd,
 };
 use super::{Key, key, required, server, with};
 
@@ -358,8 +358,8 @@ const TELEMETRY: &[Key] = &[
 const OTLP: &[Key] = &[
     required(
         "endpoint",
-        Url,
-        "OTLP/gRPC collector, for example `http://127.0.0.1:4317`.",
+        Collector,
+        "OTLP/gRPC collector, for example `http://127.0.0.1:4317`. It is spoken to in the clear; one that wants TLS or credentials needs an agent on this machine.",
     ),
     with(
         "ratio",

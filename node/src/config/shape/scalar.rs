@@ -39,7 +39,7 @@ pub(super) fn fits(kind: Kind, value: &Value) -> bool {
         | Kind::Size(..)
         | Kind::Address
         | Kind::File
-        | Kind::Url
+        | Kind::Collector
         | Kind::Template
         | Kind::Secret => matches!(value, Value::Text(_)),
     }
@@ -101,20 +101,27 @@ fn text_of(text: &str, kind: Kind) -> Result<(), Wrong> {
             format!("{text:?} is not an IP address with a port"),
             "write for example 127.0.0.1:7777 or [::1]:7777",
         )),
-        Kind::Url => match text.parse::<http::Uri>() {
-            Ok(url)
-                if url.authority().is_some()
-                    && matches!(url.scheme_str(), Some("http" | "https")) =>
-            {
-                Ok(())
-            }
-            _ => Err(Wrong::new(
-                format!("{text:?} is not a URL"),
-                "write http:// or https:// with a host",
-            )),
-        },
+        // What stands before an `@` may be a secret.
+        Kind::Collector if text.contains('@') => Err(Wrong::new(
+            "the address holds a user name or password",
+            "remove it: a collector is sent none",
+        )),
+        Kind::Collector if !is_collector(text) => Err(Wrong::new(
+            format!("{text:?} is not of the form http://HOST:PORT"),
+            "write for example http://127.0.0.1:4317, without path: OTLP is spoken over gRPC and in the clear; run an agent on this machine for a collector that wants TLS",
+        )),
         _ => Ok(()),
     }
+}
+
+fn is_collector(text: &str) -> bool {
+    let Ok(url) = text.parse::<http::Uri>() else {
+        return false;
+    };
+    let port = url.port_u16().is_some_and(|port| port != 0);
+    let host = url.host().is_some_and(|host| !host.is_empty());
+    let is_bare = url.path() == "/" && url.query().is_none() && !text.contains('#');
+    url.scheme_str() == Some("http") && host && port && is_bare
 }
 
 /// A quantity with a unit: how it is read, and how a message calls it.

@@ -55,7 +55,7 @@ fn expected(kind: Kind) -> String {
         Kind::Size(..) => "a size such as 4MiB".to_owned(),
         Kind::Address => "an address such as 127.0.0.1:7777".to_owned(),
         Kind::File => "a path".to_owned(),
-        Kind::Url => "a URL".to_owned(),
+        Kind::Collector => "an address such as http://127.0.0.1:4317".to_owned(),
         Kind::List(_) | Kind::Filled(_) => "a list".to_owned(),
         Kind::Object(_) | Kind::Named(_) | Kind::Free(_) => "a mapping".to_owned(),
         Kind::OneOf(kinds) => kinds

@@ -260,6 +260,41 @@ fn money_is_counted_in_millionths_and_not_rounded_to_them() {
 }
 
 #[test]
+fn a_collector_is_a_host_and_a_port() {
+    let load = |endpoint: &str| {
+        let file = format!("telemetry: {{ otlp: {{ endpoint: '{endpoint}' }} }}\n");
+        super::load(&file)
+    };
+    for endpoint in [
+        "http://127.0.0.1:4317",
+        "http://otel:80/",
+        "http://[::1]:4317",
+    ] {
+        assert!(load(endpoint).is_ok(), "{endpoint}");
+    }
+    for endpoint in [
+        "https://127.0.0.1:4317",
+        "http://127.0.0.1:4317/v1/traces",
+        "http://127.0.0.1:4317?a=b",
+        "http://127.0.0.1:4317#a",
+        "http://127.0.0.1:99999",
+        "http://127.0.0.1:0",
+        "http://127.0.0.1",
+        "localhost:4317",
+        "not an address",
+        "",
+    ] {
+        let problems = load(endpoint).expect_err(endpoint).to_string();
+        let expected = format!(
+            "lockgate.yaml:1: telemetry.otlp.endpoint: {endpoint:?} is not of the form http://HOST:PORT; write"
+        );
+        assert!(problems.starts_with(&expected), "{problems}");
+    }
+    let problems = load("http://me:planted@127.0.0.1:4317").unwrap_err();
+    assert!(!problems.to_string().contains("planted"), "{problems}");
+}
+
+#[test]
 fn duplicate_names_and_broken_yaml_name_the_line() {
     insta::assert_snapshot!(refused("servers:\n  a: { command: x }\n  a: { command: y }\n"), @"lockgate.yaml:3: the key `a` is there twice; correct the YAML");
     insta::assert_snapshot!(refused("listen: 127.0.0.1:1\n\tx: 1\n"), @"lockgate.yaml:1: while scanning a plain scalar, found a tab; correct the YAML");
