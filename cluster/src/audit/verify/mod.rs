@@ -178,7 +178,7 @@ impl<'a> Verifier<'a> {
                 Err(error) => return Err(wrong(stated.size, error)),
             }
         }
-        if !self.trust.signers.is_empty() {
+        if !self.trust.signers.is_empty() && self.other_log().is_none() {
             let size = stated.size;
             let what = format!("checkpoint of {size} records: no majority of known keys signed it");
             self.unchecked.push(what);
@@ -342,6 +342,15 @@ impl<'a> Verifier<'a> {
         Verdict::Unchecked(std::mem::take(&mut self.unchecked))
     }
 
+    /// Whose keys were given, if they are all of other logs.
+    fn other_log(&self) -> Option<&str> {
+        let origin = self.trust.genesis.origin();
+        let mut names = self.trust.signers.iter().map(|one| one.log().name());
+        let first = names.next()?;
+        let is_other = first != origin && names.all(|name| name != origin);
+        is_other.then_some(first)
+    }
+
     /// Which records nothing that was given vouches for, and why that need be no fault.
     fn unvouched(&self, end: u64) -> String {
         let records = match self.attested {
@@ -351,6 +360,13 @@ impl<'a> Verifier<'a> {
         if self.trust.signers.is_empty() {
             return format!(
                 "{records} in no checkpoint that could be verified: no public keys were given"
+            );
+        }
+        if let Some(other) = self.other_log() {
+            let origin = self.trust.genesis.origin();
+            return format!(
+                "{records} in no checkpoint that could be verified: the public keys that were given are of the log \
+                 `{other}`, and this is `{origin}`; `lockgate audit signers` prints its own"
             );
         }
         if let Some(path) = &self.missing {

@@ -5,9 +5,10 @@ use std::sync::LazyLock;
 use lockgate_cluster::audit::leaf::Head;
 use lockgate_cluster::audit::segment::SegmentReader;
 use lockgate_cluster::audit::verify::{Finding, Reason, Trust, Verdict, verify_export};
+use lockgate_cluster::audit::{KeyKind, Signers};
 use proptest::prelude::*;
 
-use super::{Fixture, mac_keys, verify};
+use super::{Fixture, mac_keys, signer, verify};
 
 /// The eventful log, with two records and a checkpoint more; made once, since signatures are slow without optimisation.
 static EVENTFUL: LazyLock<(Exported, Trust, Trust)> = LazyLock::new(|| {
@@ -99,6 +100,18 @@ fn what_no_checkpoint_covers_yet_is_told_from_what_could_not_be_checked_at_all()
     let rest = format!("records {attested} to {} are", log.log.size() - 1);
     assert!(
         told.starts_with(&rest) && told.contains("it is no fault"),
+        "{told}"
+    );
+    let other = signer("lockgate.audit/c0", KeyKind::Signer, 1);
+    let other = Signers::new(other.verifier().clone(), Vec::new()).unwrap();
+    trust.signers = vec![other];
+    let (_, told) = reasons(&trust);
+    assert!(
+        told.contains("of the log `lockgate.audit/c0`, and this is `lockgate.audit/c1`"),
+        "{told}"
+    );
+    assert!(
+        !told.contains("no fault") && !told.contains("no majority"),
         "{told}"
     );
     trust.signers.clear();
