@@ -43,6 +43,12 @@ async fn one_log_whoever_dies(mode: &str, ends: &[&str]) {
         call(&fleet.nodes[n % 3], &format!("call {n}")).await;
     }
     fleet.kill("n2").await;
+    // Where it led, the others elect one first.
+    eventually("the others have a lease", async || {
+        fleet.nodes[0].health().await["healthy"] == true
+            && fleet.nodes[1].health().await["healthy"] == true
+    })
+    .await;
     for n in 30..50 {
         call(&fleet.nodes[n % 2], &format!("call {n}")).await;
     }

@@ -293,9 +293,12 @@ async fn two_go_on_without_the_leader_and_one_alone_serves_nothing() {
             && fleet.nodes[1].health().await["healthy"] == true
     })
     .await;
-    let write = r#"{"value":"after"}"#;
-    let answer = fleet.nodes[0].admin(Method::PUT, "/api/v1/registers/r", write);
-    assert_eq!(answer.await.status, 200);
+    eventually("they decide", async || {
+        let write = r#"{"value":"after"}"#;
+        let answer = fleet.nodes[0].admin(Method::PUT, "/api/v1/registers/r", write);
+        answer.await.status == 200
+    })
+    .await;
     eventually("they serve", async || {
         status(&fleet.nodes[1], &key).await == 200
     })
