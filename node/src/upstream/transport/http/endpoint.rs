@@ -17,6 +17,7 @@ use super::blame::Blame;
 use super::call_stream::CallStream;
 use super::connector::Connector;
 use super::exchange::Exchange;
+use super::head::Media;
 use super::heard::{Content, DISCARD_BYTES_MAX, Heard};
 use super::inbox::Inbox;
 use super::pool::Pool;
@@ -214,10 +215,21 @@ impl HttpEndpoint {
         body: Bytes,
         limit: Duration,
     ) -> Result<u16, UpstreamError> {
-        let request = || template.post(&[], &body);
+        self.tell(|| template.post(&[], &body), limit).await
+    }
+
+    /// Any request of which only the status of its answer counts, bounded in the same way: the body is no message,
+    /// whatever it says.
+    pub(super) async fn tell(
+        &self,
+        request: impl Fn() -> Request,
+        limit: Duration,
+    ) -> Result<u16, UpstreamError> {
         let (head, exchange) = self.0.pool.send(request, limit).await?;
         // Read for nothing else than to keep the connection, which is lost when the body is too long or too late.
-        let _rest = timeout(limit, exchange.read_all(DISCARD_BYTES_MAX)).await;
+        if head.media != Media::Events {
+            let _rest = timeout(limit, exchange.read_all(DISCARD_BYTES_MAX)).await;
+        }
         Ok(head.status.as_u16())
     }
 

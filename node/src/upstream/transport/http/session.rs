@@ -225,9 +225,9 @@ impl HttpSession {
         }
         let endpoint = &self.0.endpoint;
         let limit = CLOSE_MAX.min(endpoint.timeout());
-        let delete = async || match endpoint.hear(|| live.template.delete(), limit).await {
-            Ok(heard) if heard.status >= 500 => Err(endpoint.blame().status(heard.status)),
-            told => told.map(|heard| heard.status),
+        let delete = async || match endpoint.tell(|| live.template.delete(), limit).await {
+            Ok(status) if status >= 500 => Err(endpoint.blame().status(status)),
+            told => told,
         };
         let told = timeout(limit, async {
             match delete().await {

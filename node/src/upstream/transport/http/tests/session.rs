@@ -428,6 +428,26 @@ async fn the_end_of_a_session_is_told_again_where_it_fails() {
 }
 
 #[tokio::test]
+async fn the_end_of_a_session_is_told_by_its_status_alone() {
+    let sessions = Sessions::default();
+    let n_told = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&n_told);
+    let server = Server::start(move |seen| {
+        let answer = if seen.method == Method::DELETE {
+            counted.fetch_add(1, Ordering::Relaxed);
+            json(200, "{}")
+        } else {
+            sessions.answer(&seen, not_found)
+        };
+        async move { answer }
+    })
+    .await;
+    let session = endpoint(&server.url()).open(init()).await.unwrap();
+    session.close().await;
+    assert_eq!(n_told.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
 async fn an_array_of_messages_is_a_stream() {
     let sessions = Sessions::default();
     let server = Server::start(move |seen| {
