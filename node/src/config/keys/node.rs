@@ -28,7 +28,7 @@ pub(super) const FILE: &[Key] = &[
     key(
         "cluster",
         Object(CLUSTER),
-        "Makes this node one of several. Without this section it is a cluster of one. `lockgate cluster init` makes the cluster; the registry (`identity`, `servers`, `separator`, `roles`, `tenants`) then lives in it, and this file's seeds it once.",
+        "Makes this node one of several. Without this section it is a cluster of one. `lockgate cluster init` makes the cluster; the registry (`identity`, `servers`, `separator`, `roles`, `tenants`, `quotas`) then lives in it, and this file's seeds it once.",
     ),
     with(
         "allowed_hosts",

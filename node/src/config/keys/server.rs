@@ -20,7 +20,7 @@ pub(super) const SERVER: &[Key] = &[
     key(
         "balance",
         Choice(&["failover", "round_robin", "weighted", "least_in_flight"]),
-        "How an endpoint is chosen. Default: `failover`. HTTP only.",
+        "How an endpoint is chosen: for each call, at servers with sessions for each session, whose calls all go there. Default: `failover`. HTTP only.",
     ),
     key(
         "headers",
@@ -112,7 +112,7 @@ const ENDPOINT: &[Key] = &[
         "weight",
         Int(1, 1000),
         "1",
-        "Share of calls under `balance: weighted`.",
+        "Share of calls (of sessions, at servers with sessions) under `balance: weighted`.",
     ),
 ];
 
@@ -144,7 +144,7 @@ const BREAKER: &[Key] = &[
         "slow_call_duration",
         Time("1ms", "1d"),
         r#""30s""#,
-        "A slower call counts as a failure.",
+        "A call whose first sign of life (progress or the answer) takes longer counts as a failure.",
     ),
     with(
         "open_for",
@@ -156,7 +156,7 @@ const BREAKER: &[Key] = &[
         "open_for_max",
         Time("1ms", "1d"),
         r#""5m""#,
-        "Longest wait before trial calls.",
+        "Longest wait before trial calls. Each wait is up to a tenth longer, so that nodes do not try at once.",
     ),
     with(
         "half_open_calls",
