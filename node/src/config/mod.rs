@@ -36,6 +36,7 @@ pub use self::reference::reference;
 pub use self::reload::{CertificateCheck, ReloadError, ReloadHandle, Reloader, Status, Versioned};
 pub use self::schema::schema;
 pub(crate) use self::shape::{NAME_REMEDY, is_name};
+use self::shape::{SHELLS, SHELLS_REMEDY, begins_like_a_shells};
 pub use self::show::redacted;
 
 #[cfg(test)]

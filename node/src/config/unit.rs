@@ -38,8 +38,12 @@ impl Time {
 
     /// Reads `30s` and the like. A number without unit is refused: nobody can tell its unit.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let ms = parse(text, TIMES)?;
-        Some(Self(Duration::from_millis(ms))).filter(|time| *time <= Self::MAX)
+        Self::read(text).filter(|time| *time <= Self::MAX)
+    }
+
+    /// Reads it, however long it is.
+    pub(super) fn read(text: &str) -> Option<Self> {
+        parse(text, TIMES).map(|ms| Self(Duration::from_millis(ms)))
     }
 }
 

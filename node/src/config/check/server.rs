@@ -16,6 +16,7 @@ use crate::config::checked::{
 };
 use crate::config::raw;
 use crate::config::tree::KeyPath;
+use crate::config::{SHELLS, SHELLS_REMEDY, begins_like_a_shells};
 
 /// Headers that the transport writes itself: another value would break framing or the protocol.
 const OWN_HEADERS: &[&str] = &[
@@ -36,6 +37,8 @@ const OWN_HEADERS: &[&str] = &[
     "transfer-encoding",
     "upgrade",
 ];
+
+const NUL: &str = "the value holds a NUL character";
 
 pub(super) fn all(
     raw: Option<raw::Ordered<raw::Server>>,
@@ -232,10 +235,7 @@ fn http(
         .take()
         .map(|headers| headers.0)
         .unwrap_or_default();
-    let headers = headers
-        .into_iter()
-        .filter_map(|(name, value)| header(&name, &value, &at.key("headers"), context, found))
-        .collect();
+    let headers = all_headers(headers, &at.key("headers"), context, found);
     sound.then(|| Transport::Http {
         endpoints,
         kind: match raw.transport {
@@ -295,6 +295,30 @@ fn url(text: &str, at: &KeyPath, context: &Context<'_>, found: &mut Findings) ->
     Some(url)
 }
 
+/// Names differ in more than the case of their letters: the second would replace the first.
+fn all_headers(
+    written: Vec<(String, String)>,
+    at: &KeyPath,
+    context: &Context<'_>,
+    found: &mut Findings,
+) -> Vec<(HeaderName, SecretString)> {
+    let mut headers: Vec<(HeaderName, SecretString)> = Vec::with_capacity(written.len());
+    for (name, value) in written {
+        let Some(next) = header(&name, &value, at, context, found) else {
+            continue;
+        };
+        if headers.iter().any(|(other, _)| *other == next.0) {
+            found.refuse(
+                &at.key(&name),
+                "this header is there twice, in other letters",
+                "remove one",
+            );
+        }
+        headers.push(next);
+    }
+    headers
+}
+
 fn header(
     name: &str,
     value: &str,
@@ -340,7 +364,14 @@ fn stdio(
     let args = args
         .iter()
         .enumerate()
-        .filter_map(|(index, arg)| found.interpolate(arg, &at_args.index(index), context.env))
+        .filter_map(|(index, arg)| {
+            let at = at_args.index(index);
+            let arg = found.interpolate(arg, &at, context.env)?;
+            if arg.contains('\0') {
+                found.refuse(&at, NUL, "remove it");
+            }
+            Some(arg)
+        })
         .collect();
     let mut env = Vec::new();
     for (name, value) in raw.env.take().map(|env| env.0).unwrap_or_default() {
@@ -353,10 +384,13 @@ fn stdio(
             );
         } else if let Some(value) = found.interpolate(&value, &at, context.env) {
             if value.contains('\0') {
-                found.refuse(&at, "the value holds a NUL character", "remove it");
+                found.refuse(&at, NUL, "remove it");
             }
             env.push((name, SecretString::from(value)));
         }
+    }
+    if command.contains('/') && begins_like_a_shells(command) {
+        found.refuse(&at.key("command"), SHELLS, SHELLS_REMEDY);
     }
     let relative = command.contains('/') && Path::new(command).is_relative();
     let command = if relative {

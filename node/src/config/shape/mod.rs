@@ -4,9 +4,9 @@
 mod scalar;
 mod wrong;
 
-pub(crate) use self::scalar::{NAME_REMEDY, is_name};
+pub(crate) use self::scalar::{NAME_REMEDY, SHELLS, SHELLS_REMEDY, begins_like_a_shells, is_name};
 
-use self::scalar::{fits, scalar};
+use self::scalar::{fits, scalar, takes};
 use self::wrong::{Wrong, first_sentence, mistyped, no_choice, unknown};
 use super::keys::{Key, Kind, refusal};
 use super::problem::Problem;
@@ -94,6 +94,10 @@ impl Shape {
             Kind::Named(of) => self.named(tree, *of, here, true),
             Kind::Free(of) => self.named(tree, *of, here, false),
             Kind::OneOf(kinds) => match kinds.iter().find(|kind| fits(**kind, &tree.value)) {
+                // What is none of the words may be meant as one of the other forms.
+                Some(Kind::Choice(_)) if is_none_of(tree, kind, here) => {
+                    Err(mistyped(&tree.value, kind))
+                }
                 Some(kind) => self.value(tree, *kind, here),
                 None => Err(mistyped(&tree.value, kind)),
             },
@@ -133,7 +137,16 @@ impl Shape {
             let here = here.key(&entry.key);
             let known = keys.iter().find(|key| key.name == entry.key);
             let found = match (known, here.refusal(None)) {
-                (Some(key), _) => self.entry(entry, key.kind, &here),
+                (Some(key), _) => {
+                    let found = self.entry(entry, key.kind, &here);
+                    found.map_err(|wrong| {
+                        if key.required {
+                            wrong.of_needed()
+                        } else {
+                            wrong
+                        }
+                    })
+                }
                 (None, Some(remedy)) => Err(Wrong::new(
                     "this key is not enforced by this version",
                     remedy,
@@ -206,4 +219,12 @@ impl Shape {
             }
         }
     }
+}
+
+/// Whether the text is nothing that `kind` takes, and nothing that a feature to come would.
+fn is_none_of(tree: &Tree, kind: Kind, here: &Here) -> bool {
+    let Value::Text(text) = &tree.value else {
+        return false;
+    };
+    !takes(kind, text) && here.refusal(Some(text)).is_none()
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::wrong::{Wrong, mistyped};
+use super::wrong::{Wrong, expected, mistyped};
 use crate::config::keys::Kind;
 use crate::config::tree::Value;
 use crate::config::unit::{Size, Time};
@@ -65,18 +65,31 @@ pub(super) fn scalar(value: &Value, kind: Kind) -> Result<(), Wrong> {
         (Kind::Usd(max), Value::Float(number)) if (0.0..=f64::from(max)).contains(number) => Ok(()),
         (Kind::Template | Kind::Secret, Value::Text(_)) => Ok(()),
         (Kind::Time(..) | Kind::Size(..), Value::Int(number)) => {
-            let example = if matches!(kind, Kind::Size(..)) {
-                "MiB"
-            } else {
-                "s"
+            let units = match kind {
+                Kind::Size(..) => ["MiB", "B"],
+                _ => ["s", "ms"],
             };
-            Err(Wrong::new(
-                format!("{number} has no unit"),
-                format!("write the unit, for example {number}{example}"),
-            ))
+            let example = units
+                .iter()
+                .map(|unit| format!("{number}{unit}"))
+                .find(|text| text_of(text, kind).is_ok());
+            let remedy = example.map_or_else(
+                || format!("write {}", expected(kind)),
+                |example| format!("write the unit, for example {example}"),
+            );
+            Err(Wrong::new(format!("{number} has no unit"), remedy))
         }
         (_, Value::Text(text)) if fits(kind, value) => text_of(text, kind),
         _ => Err(mistyped(value, kind)),
+    }
+}
+
+/// Whether a key of `kind` takes `text`.
+pub(super) fn takes(kind: Kind, text: &str) -> bool {
+    match kind {
+        Kind::OneOf(kinds) => kinds.iter().any(|kind| takes(*kind, text)),
+        Kind::Choice(words) => words.contains(&text),
+        _ => scalar(&Value::Text(text.to_owned()), kind).is_ok(),
     }
 }
 
@@ -95,6 +108,7 @@ fn text_of(text: &str, kind: Kind) -> Result<(), Wrong> {
             "the text is empty",
             "write a value, or remove the key",
         )),
+        Kind::File if begins_like_a_shells(text) => Err(Wrong::new(SHELLS, SHELLS_REMEDY)),
         Kind::Time(min, max) => within(text, &TIME, min, max),
         Kind::Size(min, max) => within(text, &SIZE, min, max),
         Kind::Address if text.parse::<SocketAddr>().is_err() => Err(Wrong::new(
@@ -112,6 +126,16 @@ fn text_of(text: &str, kind: Kind) -> Result<(), Wrong> {
         )),
         _ => Ok(()),
     }
+}
+
+/// Told of a path that a shell would complete.
+pub(crate) const SHELLS: &str = "`~` and `$` are a shell's and mean nothing here";
+pub(crate) const SHELLS_REMEDY: &str =
+    "write the whole path, or `./` in front of it for a directory that is called so";
+
+/// Whether a path begins with what only a shell completes. It would be a directory of that name beside the file.
+pub(crate) fn begins_like_a_shells(path: &str) -> bool {
+    path.starts_with(['~', '$'])
 }
 
 fn is_collector(text: &str) -> bool {
@@ -132,7 +156,7 @@ struct Unit<T> {
 }
 
 const TIME: Unit<Time> = Unit {
-    parse: Time::parse,
+    parse: Time::read,
     thing: "time",
     example: "a whole number with ms, s, m, h or d, for example 30s",
 };

@@ -1,6 +1,6 @@
 //! What is told about a value that is wrong.
 
-use super::scalar::fits;
+use super::scalar::takes;
 use crate::config::keys::{Key, Kind};
 use crate::config::tree::Value;
 
@@ -17,9 +17,25 @@ impl Wrong {
             remedy: remedy.into(),
         }
     }
+
+    /// The same of a key that has to be there.
+    pub(super) fn of_needed(mut self) -> Self {
+        if let Some(remedy) = self.remedy.strip_suffix(", or remove the key") {
+            self.remedy = remedy.to_owned();
+        }
+        self
+    }
 }
 
 pub(super) fn mistyped(value: &Value, kind: Kind) -> Wrong {
+    if let (Value::Float(number), Kind::Int(..)) = (value, kind)
+        && number.fract() == 0.0
+    {
+        return Wrong::new(
+            "the number is not written in plain digits",
+            "write it without leading zeros, point and exponent",
+        );
+    }
     let found = match value {
         Value::Null => "nothing".to_owned(),
         Value::Bool(value) => format!("`{value}`"),
@@ -29,9 +45,13 @@ pub(super) fn mistyped(value: &Value, kind: Kind) -> Wrong {
         Value::List(_) => "a list".to_owned(),
         Value::Map(_) => "a mapping".to_owned(),
     };
-    let quotable = matches!(value, Value::Bool(_) | Value::Int(_) | Value::Float(_))
-        && fits(kind, &Value::Text(String::new()));
-    let remedy = if quotable {
+    let quoted = match value {
+        Value::Bool(value) => Some(value.to_string()),
+        Value::Int(value) => Some(value.to_string()),
+        Value::Float(value) => Some(value.to_string()),
+        _ => None,
+    };
+    let remedy = if quoted.is_some_and(|text| takes(kind, &text)) {
         "put it in quotes".to_owned()
     } else {
         format!("write {}", expected(kind))
@@ -42,7 +62,7 @@ pub(super) fn mistyped(value: &Value, kind: Kind) -> Wrong {
     )
 }
 
-fn expected(kind: Kind) -> String {
+pub(super) fn expected(kind: Kind) -> String {
     match kind {
         Kind::Text | Kind::Template | Kind::Secret => "a text".to_owned(),
         Kind::Name => "a name".to_owned(),

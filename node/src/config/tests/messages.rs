@@ -92,7 +92,7 @@ fn api_keys_must_be_there_and_differ() {
     lockgate.yaml:6: identity.api_keys[2].key_env: the environment variable `UNSET_KEY` is not set; set `UNSET_KEY` to the key, for example: export UNSET_KEY=lg_$(openssl rand -hex 24)
     lockgate.yaml:7: identity.api_keys[3].key_env: this is not the name of an environment variable; write a name with letters, digits and `_`, and put the key into that variable
     lockgate.yaml:8: identity.api_keys[4].key_env: `SPACED_KEY` is empty, or holds characters that no header may carry; use visible ASCII without spaces
-    lockgate.yaml:9: identity.api_keys[5].roles: the list is empty; add an item, or remove the key
+    lockgate.yaml:9: identity.api_keys[5].roles: the list is empty; add an item
     lockgate.yaml:9: identity.api_keys[5].key_env: this key is missing; add it (Environment variable that holds the key)
     lockgate.yaml:9: identity.api_keys[5].principal: this key is missing; add it (Whom the key identifies)
     ");
@@ -257,6 +257,31 @@ fn money_is_counted_in_millionths_and_not_rounded_to_them() {
     lockgate.yaml:2: quotas[0].cost_usd: 0.0000001 dollars are no whole number of millionths; write six decimal places at most, or count what is cheaper by `requests`
     lockgate.yaml:7: servers.a.tools.b.cost_usd: 0.0000016 dollars are no whole number of millionths; write six decimal places at most, or count what is cheaper by `requests`
     ");
+}
+
+#[test]
+fn a_remedy_is_taken() {
+    insta::assert_snapshot!(refused(
+        "listen: 7777\nlimits: { body_max: 1048576, read_timeout: 1000000, depth_max: 017 }\naudit: { args: false, file: '~/a' }\n\
+         data_dir: $HOME/x\nsession: { age_max: 367d }\n\
+         identity:\n  anonymous: me\n  api_keys: [{ id: a, key_env: CI_KEY, principal: p, roles: [] }]\n\
+         servers:\n  a: { url: 'http://a', headers: { A: x, a: y } }\n  b: { command: b, args: [\"a\\0b\"], cwd: ~/ }\n  c: { command: ~/bin/x }\n"
+    ), @r#"
+    lockgate.yaml:1: listen: the number 7777 stands where an address such as 127.0.0.1:7777 is expected; write an address such as 127.0.0.1:7777
+    lockgate.yaml:2: limits.body_max: 1048576 has no unit; write the unit, for example 1048576B
+    lockgate.yaml:2: limits.read_timeout: 1000000 has no unit; write the unit, for example 1000000ms
+    lockgate.yaml:2: limits.depth_max: the number is not written in plain digits; write it without leading zeros, point and exponent
+    lockgate.yaml:3: audit.args: `false` stands where `hash` or `redacted` is expected; write `hash` or `redacted`
+    lockgate.yaml:3: audit.file: `~` and `$` are a shell's and mean nothing here; write the whole path, or `./` in front of it for a directory that is called so
+    lockgate.yaml:4: data_dir: `~` and `$` are a shell's and mean nothing here; write the whole path, or `./` in front of it for a directory that is called so
+    lockgate.yaml:5: session.age_max: 367d is out of range; write a time from 1s to 366d
+    lockgate.yaml:7: identity.anonymous: the text "me" stands where `deny` or a list is expected; write `deny` or a list
+    lockgate.yaml:8: identity.api_keys[0].roles: the list is empty; add an item
+    lockgate.yaml:10: servers.a.headers.a: this header is there twice, in other letters; remove one
+    lockgate.yaml:11: servers.b.cwd: `~` and `$` are a shell's and mean nothing here; write the whole path, or `./` in front of it for a directory that is called so
+    lockgate.yaml:11: servers.b.args[0]: the value holds a NUL character; remove it
+    lockgate.yaml:12: servers.c.command: `~` and `$` are a shell's and mean nothing here; write the whole path, or `./` in front of it for a directory that is called so
+    "#);
 }
 
 #[test]
