@@ -249,7 +249,10 @@ impl Proposer {
             return Leader::Here;
         }
         let members = &metrics.membership_config;
-        let others: Vec<RaftId> = members.voter_ids().filter(|id| *id != me).collect();
+        let others: Vec<RaftId> = match search.n_failures {
+            0 => Vec::new(),
+            _ => members.voter_ids().filter(|id| *id != me).collect(),
+        };
         let asked = search.next(metrics.current_leader, &others);
         match asked.and_then(|id| Some((id, members.get_node(&id)?))) {
             Some((id, member)) => Leader::There(id, member.clone()),

@@ -24,7 +24,7 @@ use super::log_store::{Identity, LogStore};
 use super::machine_store::MachineStore;
 use super::network::Network;
 use super::proposer::Proposer;
-use super::publish::Publisher;
+use super::publish::{Applied, Publisher};
 use super::rounds::Rounds;
 use super::snapshot::Snapshots;
 use super::starting::{Progress, Starting};
@@ -299,7 +299,8 @@ async fn boot<N: Network>(
 async fn take_part(options: &StartOptions, proposer: &Proposer) -> Result<(), OpenError> {
     lead_when_alone(options, proposer.engine()).await?;
     begin_life(options, proposer).await?;
-    let state = proposer.read().await.map_err(OpenError::engine)?;
+    let deadline = Instant::now() + options.wait_max.unwrap_or(FOREVER);
+    let state = read_patiently(proposer, deadline).await?;
     let (parts, guards, own) = (&state.parts, &options.guards, options.name.as_str());
     guarding::check(parts, guards, own)?;
     if let Some(status) = guarding::status(parts, guards, own).filter(|status| !status.is_in_force)
@@ -359,6 +360,19 @@ async fn begin_audit(proposer: &Proposer, deadline: Instant) -> Result<(), OpenE
     }
 }
 
+/// Reads, and says every now and then that nobody answers.
+async fn read_patiently(proposer: &Proposer, deadline: Instant) -> Result<Arc<Applied>, OpenError> {
+    loop {
+        match proposer.read().await {
+            Ok(state) => return Ok(state),
+            Err(ReadError::NoLeader) if Instant::now() < deadline => {
+                warn!("{WAITING}");
+            }
+            Err(error) => return Err(OpenError::engine(error)),
+        }
+    }
+}
+
 /// Has this start counted, and says every now and then that nobody answers.
 async fn count_start(
     count: &NodesCommand,
@@ -370,7 +384,10 @@ async fn count_start(
         let told_at = deadline.min(now + TELL_EVERY);
         let counting = proposer.propose_idempotent(count.clone().into(), told_at);
         match counting.await {
-            Err(ProposeError::NoLeader | ProposeError::Unknown) if told_at < deadline => {
+            // Earlier it is no wait that ended, but the engine.
+            Err(ProposeError::NoLeader | ProposeError::Unknown)
+                if told_at < deadline && Instant::now() + Duration::from_secs(1) >= told_at =>
+            {
                 warn!("{WAITING}");
             }
             counted => return Ok(counted?),
@@ -394,15 +411,7 @@ async fn begin_life(options: &StartOptions, proposer: &Proposer) -> Result<(), O
         // Before anything else: it may have moved, and is not sent what it lacks before the others know where it is.
         counted = Some(count_start(&count, proposer, deadline).await?);
     }
-    let state = loop {
-        match proposer.read().await {
-            Ok(state) => break state,
-            Err(ReadError::NoLeader) if Instant::now() < deadline => {
-                warn!("{WAITING}");
-            }
-            Err(error) => return Err(OpenError::engine(error)),
-        }
-    };
+    let state = read_patiently(proposer, deadline).await?;
     if options.role == Role::Founder && state.parts.nodes().cluster().is_none() {
         let found = NodesCommand::Found {
             cluster: random()?,
