@@ -15,7 +15,7 @@ use super::{Incoming, denied};
 
 /// Methods that ask for no grant of their own: policy decides on the tool, the prompt or the resource, and lists show what
 /// may be used. Who denies them by name means it all the same.
-const DENIABLE: [&str; 14] = [
+const DENIABLE: [&str; 19] = [
     method::TOOLS_CALL,
     method::TOOLS_LIST,
     method::PROMPTS_GET,
@@ -25,11 +25,16 @@ const DENIABLE: [&str; 14] = [
     method::TEMPLATES_LIST,
     method::DIRECTORY_READ,
     method::SUBSCRIBE,
+    method::UNSUBSCRIBE,
     method::LISTEN,
     method::COMPLETE,
     method::SET_LEVEL,
     method::SKILLS_LIST,
     method::SKILLS_GET,
+    method::TASKS_GET,
+    method::TASKS_RESULT,
+    method::TASKS_UPDATE,
+    method::TASKS_CANCEL,
 ];
 
 /// `called`, if a role may deny it by its name.

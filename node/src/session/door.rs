@@ -372,6 +372,9 @@ impl Door {
         let trace = trace.or_else(|| Context::of_meta(&frame));
         if scope == Scope::All {
             if let Some(kind) = route::kind_of(&frame.method()) {
+                // Before servers are asked.
+                let asked = incoming(cell, &frame, &shared, &who, trace.as_ref());
+                inner.pipeline.permit_method(&asked)?;
                 let table = Box::pin(inner.table_for(cell, &who, Need::List)).await;
                 let asked = incoming(cell, &frame, &table, &who, trace.as_ref());
                 return inner.pipeline.page(&asked, kind, &inner.sealer);
