@@ -13,6 +13,9 @@ use super::error::ApiError;
 use super::parts::Parts;
 use super::path;
 
+/// Below this nodes tell each other what they hold; whoever writes there could speak for them.
+const OWN: &str = "audit/";
+
 /// How a register must be.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
@@ -62,6 +65,14 @@ pub(super) async fn show(
 
 /// Writes one register; `"value": null` ends it.
 pub(super) async fn write(acting: &Acting<'_>, key: &str, body: &[u8]) -> Result<Answer, ApiError> {
+    if key.starts_with(OWN) {
+        let message = format!("keys that begin with `{OWN}` are the nodes' own");
+        return Err(ApiError::invalid(
+            "reserved_key",
+            message,
+            "choose another one",
+        ));
+    }
     let write: Write = body::parse(body)?;
     let expected = match write.expected {
         None => Expected::Any,
