@@ -86,7 +86,7 @@ fn is_refused(status: &Status) -> bool {
     let error = status.last_error.as_deref().unwrap_or_default();
     ["HTTP status 401", "HTTP status 403"]
         .iter()
-        .any(|refusal| error.ends_with(refusal))
+        .any(|refusal| error.contains(refusal))
 }
 
 /// `1 tool`, `2 tools`.

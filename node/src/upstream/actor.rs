@@ -82,6 +82,8 @@ pub(super) struct ActorState {
     has_doubt: bool,
     /// Whether a check was told that the gateway is not let in.
     is_refused: bool,
+    /// Whether the lists were asked for since checks are told so.
+    has_asked: bool,
     /// What the log says of each endpoint.
     told_healthy: Box<[bool]>,
     /// Children that had ended by themselves when this was last looked at.
@@ -118,6 +120,7 @@ impl Actor for UpstreamActor {
             introduction: None,
             has_doubt: false,
             is_refused: false,
+            has_asked: false,
             tasks: HashMap::new(),
         })
     }
@@ -212,7 +215,10 @@ impl ActorState {
             },
             Message::Checked { endpoint, result } => {
                 match &result {
-                    Ok(sign) => self.is_refused |= *sign == Sign::Refused,
+                    Ok(Sign::Refused) => {
+                        self.is_refused |= !std::mem::replace(&mut self.has_asked, true);
+                    }
+                    Ok(_) => self.has_asked = false,
                     Err(error) => self.note(error),
                 }
                 Event::Checked {

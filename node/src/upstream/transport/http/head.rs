@@ -9,6 +9,9 @@ use lockgate_proto::mcp::headers;
 
 use super::body::Body;
 
+/// A server that asks for more is asked again after a day: longer waits are no use to anybody who waits.
+const RETRY_AFTER_MAX_S: u64 = 86_400;
+
 /// Longest head. Answers of MCP servers have some 200 bytes; cookies of balancers in front of them come on top.
 pub(super) const HEAD_BYTES_MAX: usize = 64 << 10;
 
@@ -145,7 +148,10 @@ impl Notes {
                 self.stays |= has_token(value, b"keep-alive");
             }
             10 if is("keep-alive") => self.keep_alive = announced_timeout(value),
-            11 if is("retry-after") => self.retry_after = length(value).map(Duration::from_secs),
+            11 if is("retry-after") => {
+                let seconds = length(value).map(|seconds| seconds.min(RETRY_AFTER_MAX_S));
+                self.retry_after = seconds.map(Duration::from_secs);
+            }
             12 if is("content-type") => {
                 self.media.get_or_insert_with(|| media(value));
             }
