@@ -276,19 +276,19 @@ fn url(text: &str, at: &KeyPath, context: &Context<'_>, found: &mut Findings) ->
         );
         return None;
     };
-    if !has_port_or_none(authority) {
-        found.refuse(
-            at,
-            format!("{text:?} has no port behind its colon"),
-            "write a number from 1 to 65535 there, or leave the colon out for that of the scheme",
-        );
-        return None;
-    }
     if authority.as_str().contains('@') {
         found.refuse(
             at,
             "the address holds a user name or password",
             "put credentials into `headers`, for example Authorization",
+        );
+        return None;
+    }
+    if !has_port_or_none(authority) {
+        found.refuse(
+            at,
+            format!("{text:?} has no port behind its colon"),
+            "write a number from 1 to 65535 there, or leave the colon out for that of the scheme",
         );
         return None;
     }

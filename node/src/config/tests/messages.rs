@@ -225,7 +225,7 @@ fn ports_and_audit_targets_differ() {
 fn what_would_widen_or_silence_without_a_word_is_refused() {
     insta::assert_snapshot!(refused(
         "allowed_hosts: ['*', 'a:99999']\nallowed_origins: ['https://*.a']\ntelemetry: { filter: infoo }\n\
-         servers:\n  a: { url: 'http://a:99999/mcp' }\n  b: { url: 'http://a:/mcp' }\n  c: { url: 'http://a/mcp', timeout: }\n\
+         servers:\n  a: { url: 'http://a:99999/mcp' }\n  b: { url: 'http://a:/mcp' }\n  c: { url: 'http://a/mcp', timeout: }\n  d: { url: 'http://me:planted@a:99999' }\n\
          tenants:\n  t:\n    servers:\n"
     ), @r#"
     lockgate.yaml:1: allowed_hosts[0]: "*" is not a host name; write a name or name:port, without scheme, path and wildcards
@@ -235,7 +235,8 @@ fn what_would_widen_or_silence_without_a_word_is_refused() {
     lockgate.yaml:5: servers.a.url: "http://a:99999/mcp" has no port behind its colon; write a number from 1 to 65535 there, or leave the colon out for that of the scheme
     lockgate.yaml:6: servers.b.url: "http://a:/mcp" has no port behind its colon; write a number from 1 to 65535 there, or leave the colon out for that of the scheme
     lockgate.yaml:7: servers.c.timeout: there is no value behind this key; write one, or remove the key
-    lockgate.yaml:10: tenants.t.servers: there is no value behind this key; write one, or remove the key
+    lockgate.yaml:8: servers.d.url: the address holds a user name or password; put credentials into `headers`, for example Authorization
+    lockgate.yaml:11: tenants.t.servers: there is no value behind this key; write one, or remove the key
     "#);
     insta::assert_snapshot!(refused(
         "roles: { r: { deny: ['tools:a', 'Tool:a', ' a', 'tool: a', '!a', 'tools://a', 'resource:tools:a'] } }\n"
