@@ -221,7 +221,9 @@ fn block_on<T>(node: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<
 
 /// Tells a service manager what it need not try again.
 fn not_started(error: anyhow::Error) -> Failure {
-    let is_refused = error.is::<config::Problems>();
+    // What the nodes share another node can mend: this one is to be tried again.
+    let problems = error.downcast_ref::<config::Problems>();
+    let is_refused = problems.is_some_and(|problems| problems.file.is_some());
     let failure = failure(error);
     match is_refused {
         true => Failure {
