@@ -274,6 +274,37 @@ fn files_fit_the_limit() {
     }
 }
 
+/// Where a link of a document leads inside the repository, something is.
+#[test]
+fn links_of_documents_lead_somewhere() {
+    for file in files_of(&workspace(), "md") {
+        let text = fs::read_to_string(&file).unwrap();
+        let folder = file.parent().unwrap();
+        for link in relative_links(&text) {
+            let target = link.split('#').next().unwrap_or(link);
+            assert!(
+                folder.join(target).exists(),
+                "{} links to `{link}`, which is not there",
+                file.display()
+            );
+        }
+    }
+}
+
+/// Targets of `[…](target)` that name no host and no place in the document itself.
+fn relative_links(text: &str) -> Vec<&str> {
+    let targets = text.split("](").skip(1);
+    let targets = targets.filter_map(|rest| rest.split(')').next());
+    let ours = |target: &&str| !target.contains(':') && !target.starts_with('#');
+    targets.filter(ours).collect()
+}
+
+#[test]
+fn relative_links_are_told_from_others() {
+    let text = "[a](b.md) and [`c`](../d/e.rs#L1), [f](https://g.example/h), [i](#j)";
+    assert_eq!(relative_links(text), ["b.md", "../d/e.rs#L1"]);
+}
+
 /// `policy/mod.rs` and `policy.rs` both belong to `policy`; `lib.rs` and `main.rs` to none.
 fn room_of(src: &Path, file: &Path) -> Option<String> {
     let first = file.strip_prefix(src).ok()?.components().next()?;
@@ -331,6 +362,11 @@ fn rooms_are_found_in_every_form_of_import() {
 }
 
 fn rust_files(dir: &Path) -> Vec<PathBuf> {
+    files_of(dir, "rs")
+}
+
+/// Files with this extension in `dir` and below it.
+fn files_of(dir: &Path, extension: &str) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
@@ -342,9 +378,9 @@ fn rust_files(dir: &Path) -> Vec<PathBuf> {
         if path.is_dir() {
             // Built and fetched things are not ours.
             if !matches!(name, "target" | "node_modules" | "vendor") && !name.starts_with('.') {
-                files.extend(rust_files(&path));
+                files.extend(files_of(&path, extension));
             }
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+        } else if path.extension().is_some_and(|its| its == extension) {
             files.push(path);
         }
     }
