@@ -39,8 +39,8 @@ use std::time::SystemTime;
 pub use self::agreement::Agreement;
 pub use self::alarm::Alarm;
 pub use self::backup::{
-    RestoreError, RestoreOptions, Restored, SaveError, SavedSnapshot, SnapshotError,
-    SnapshotSummary, inspect_snapshot, restore_snapshot,
+    RestoreError, RestoreOptions, Restored, SalvageError, Salvaged, SaveError, SavedSnapshot,
+    SnapshotError, SnapshotSummary, inspect_snapshot, restore_snapshot, salvage_snapshot,
 };
 pub use self::command::wire::WireError;
 pub use self::command::{

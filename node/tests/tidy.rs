@@ -291,6 +291,26 @@ fn links_of_documents_lead_somewhere() {
     }
 }
 
+/// Who is woken by an alert finds it in the runbook.
+#[test]
+fn every_alert_is_in_the_runbook() {
+    let deploy = workspace().join("deploy");
+    let rules = fs::read_to_string(deploy.join("prometheus/lockgate.rules.yml")).unwrap();
+    let runbook = fs::read_to_string(deploy.join("guide/runbook.md")).unwrap();
+    let headings = runbook.lines().filter(|line| line.starts_with("### "));
+    let headings: Vec<&str> = headings.collect();
+    let alerts = rules
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "));
+    let mut n_alerts = 0;
+    for alert in alerts {
+        n_alerts += 1;
+        let is_there = headings.iter().any(|heading| heading.contains(alert));
+        assert!(is_there, "`{alert}` has no heading in the runbook");
+    }
+    assert!(n_alerts > 5, "the rules are written in another way");
+}
+
 /// Targets of `[…](target)` that name no host and no place in the document itself.
 fn relative_links(text: &str) -> Vec<&str> {
     let targets = text.split("](").skip(1);

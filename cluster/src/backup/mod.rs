@@ -4,10 +4,12 @@
 
 mod inspect;
 mod restore;
+mod salvage;
 mod save;
 #[cfg(test)]
 mod tests;
 
 pub use self::inspect::{SnapshotError, SnapshotSummary, inspect_snapshot};
 pub use self::restore::{RestoreError, RestoreOptions, Restored, restore_snapshot};
+pub use self::salvage::{SalvageError, Salvaged, salvage_snapshot};
 pub use self::save::{SaveError, SavedSnapshot};

@@ -156,3 +156,58 @@ async fn pieces_of_another_snapshot_are_not_mixed_in() {
     assert_eq!(end.unwrap().len(), 0);
     cluster.close().await;
 }
+
+#[tokio::test]
+async fn a_stopped_node_has_all_that_it_was_told() {
+    let dir = TempDir::new().unwrap();
+    let (old, _file) = saved(&dir).await;
+    let (data_dir, file) = (dir.path().join("old"), dir.path().join("salvaged"));
+    let salvage = |to: &Path| {
+        let (data_dir, to) = (data_dir.clone(), to.to_owned());
+        spawn_blocking(move || salvage_snapshot(&data_dir, &to))
+    };
+    let in_use = salvage(&file).await.unwrap().unwrap_err();
+    assert!(
+        matches!(in_use, SalvageError::Open(crate::OpenError::Locked { .. })),
+        "{in_use}"
+    );
+    let members = old.view().members().len();
+    old.close().await;
+    let salvaged = salvage(&file).await.unwrap().unwrap();
+    let summary = inspect_snapshot(&file).unwrap();
+    assert_eq!(
+        (summary.index, summary.bytes),
+        (salvaged.index, salvaged.bytes)
+    );
+    assert_eq!(summary.members.len(), members);
+    // Nobody's file is replaced, and nothing else is left.
+    let again = salvage(&file).await.unwrap().unwrap_err();
+    assert!(matches!(again, SalvageError::Io { .. }), "{again}");
+    assert!(!dir.path().join("salvaged.part").exists());
+
+    // As often as it is asked, and the node can still start.
+    let old = Cluster::open(&data_dir, clock).unwrap();
+    write(&old, "later", "z").await;
+    old.close().await;
+    let later = dir.path().join("later");
+    let second = salvage(&later).await.unwrap().unwrap();
+    assert!(second.index > salvaged.index);
+    let restoring = options(&dir, &later, "new");
+    let restored = spawn_blocking(move || restore_snapshot(&restoring, &mut |_| {}));
+    restored.await.unwrap().unwrap();
+    let new = Cluster::open(&dir.path().join("new"), clock).unwrap();
+    for key in ["before", "after", "later"] {
+        assert!(register(&new, key).is_some(), "{key}");
+    }
+    new.close().await;
+}
+
+#[test]
+fn only_a_node_has_something_to_salvage() {
+    let dir = TempDir::new().unwrap();
+    for data_dir in [dir.path(), &dir.path().join("missing")] {
+        let refused = salvage_snapshot(data_dir, &dir.path().join("file")).unwrap_err();
+        assert!(matches!(refused, SalvageError::NoNode { .. }), "{refused}");
+    }
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use lockgate_cluster::{
     Begin, ChangeNote, Cluster, ConfigChange, Credentials, DevCerts, JoinToken, NetworkOptions,
     OpenError, Options, RegistryCommand, RestoreOptions, Starting, TlsFiles, inspect_snapshot,
-    restore_snapshot,
+    restore_snapshot, salvage_snapshot,
 };
 use serde_json::{Value, json};
 
@@ -206,6 +206,16 @@ pub(super) fn inspect(file: &Path) -> anyhow::Result<Value> {
         "members": summary.members,
         "config_version": summary.config_version,
         "keys": summary.keys,
+    }))
+}
+
+/// `lockgate snapshot save --data-dir`.
+pub(super) fn salvage(data_dir: &Path, file: &Path) -> anyhow::Result<Value> {
+    let salvaged = salvage_snapshot(data_dir, file)?;
+    Ok(json!({
+        "index": salvaged.index,
+        "unconfirmed": salvaged.unconfirmed,
+        "bytes": salvaged.bytes,
     }))
 }
 

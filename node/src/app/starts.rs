@@ -80,6 +80,10 @@ impl Starts for Node {
         membership::inspect(file).map_err(failure)
     }
 
+    fn snapshot_salvage(&self, data_dir: &Path, file: &Path) -> Result<serde_json::Value, Failure> {
+        membership::salvage(data_dir, file).map_err(failure)
+    }
+
     fn snapshot_restore(
         &self,
         args: &RestoreArgs,

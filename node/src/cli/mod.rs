@@ -98,6 +98,14 @@ pub trait Starts {
     /// Fails when the file is damaged, or from a newer version.
     fn snapshot_inspect(&self, file: &Path) -> Result<serde_json::Value, Failure>;
 
+    /// `lockgate snapshot save --data-dir`: writes what a stopped node has to a file. Says up to which entry, and how many at
+    /// its end the node did not know to be on a majority.
+    ///
+    /// # Errors
+    ///
+    /// Fails when a process has the directory, when what is in it is damaged, or the file is there already.
+    fn snapshot_salvage(&self, data_dir: &Path, file: &Path) -> Result<serde_json::Value, Failure>;
+
     /// `lockgate snapshot restore`. Returns the ids of the new cluster and the old one. `on_written` is told how many
     /// bytes are written, as they are.
     ///
@@ -262,7 +270,11 @@ fn dispatch(cli: Cli, starts: &dyn Starts, out: &mut Out) -> Result<Exit, Failur
         Verb::Cluster(cluster::Verb::Join(args)) => cluster::join(&args, starts, out),
         Verb::Cluster(cluster::Verb::Ask(verb)) => wait(cluster::run(verb, &client()?, out)),
         Verb::Keyring(verb) => wait(keyring::run(verb, &client()?, out)),
-        Verb::Snapshot(snapshot::Verb::Save { file }) => {
+        Verb::Snapshot(snapshot::Verb::Save {
+            file,
+            data_dir: Some(data_dir),
+        }) => snapshot::salvage(&data_dir, &file, starts, out),
+        Verb::Snapshot(snapshot::Verb::Save { file, .. }) => {
             let saved = wait(snapshot::save(&file, &client()?, out))?;
             snapshot::report_saved(&file, &saved, starts, out)
         }

@@ -26,6 +26,10 @@ pub(super) enum Verb {
     Save {
         /// File to write; it must not exist.
         file: PathBuf,
+        /// Read the files of a stopped node instead of asking a running one: its data directory. For a cluster that has
+        /// lost its quorum for good: a running node gives a snapshot only while it has one.
+        #[arg(long, value_name = "DIR")]
+        data_dir: Option<PathBuf>,
     },
     /// Check a snapshot file and say what is in it; without a file, which snapshot the running node has.
     Status {
@@ -47,6 +51,27 @@ pub struct RestoreArgs {
     /// Copy of `cluster/key` of a node of the old cluster.
     #[arg(long, value_name = "FILE")]
     pub key: PathBuf,
+}
+
+/// `snapshot save --data-dir`.
+pub(super) fn salvage(
+    data_dir: &Path,
+    file: &Path,
+    starts: &dyn Starts,
+    out: &mut Out,
+) -> Result<Exit, Failure> {
+    if file.exists() {
+        return Err(taken(file));
+    }
+    let salvaged = starts.snapshot_salvage(data_dir, file)?;
+    let unconfirmed = salvaged["unconfirmed"].as_u64().unwrap_or(0);
+    let exit = report_saved(file, &salvaged, starts, out)?;
+    if !out.json && unconfirmed > 0 {
+        out.note(&format!(
+            "the node did not know whether the last {unconfirmed} entries were on a majority; they are in it"
+        ));
+    }
+    Ok(exit)
 }
 
 pub(super) async fn save(file: &Path, client: &Client, out: &mut Out) -> Result<Value, Failure> {
@@ -156,6 +181,9 @@ pub(super) fn report_saved(
     // Nobody notices a bad copy but who looks at it.
     let mut value = starts.snapshot_inspect(file)?;
     value["file"] = json!(file);
+    if let Some(unconfirmed) = saved.get("unconfirmed") {
+        value["unconfirmed"] = unconfirmed.clone();
+    }
     let line = format!(
         "{} holds the state up to entry {}, {} bytes",
         file.display(),

@@ -183,6 +183,67 @@ async fn a_snapshot_is_the_beginning_of_another_cluster() {
     assert_eq!(n2.get(register).await["value"], "kept");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_disk_of_a_cluster_is_the_beginning_of_another() {
+    let mut fleet = Fleet::start(REGISTRY).await;
+    let [n1, n2, n3] = &fleet.nodes[..] else {
+        panic!("three nodes")
+    };
+    let register = "/api/v1/registers/r";
+    let put = n3.admin(Method::PUT, register, r#"{"value":"kept"}"#);
+    assert_eq!(put.await.status, 200);
+    // Whatever a majority has: this node must have it, too.
+    eventually("all at n2", async || {
+        n2.get(register).await["value"] == "kept"
+    })
+    .await;
+    let former = n1.health().await["cluster"].clone();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("salvaged");
+    let data_dir = fleet.data_dir("n2");
+    let salvage = [
+        "--json",
+        "snapshot",
+        "save",
+        "--data-dir",
+        data_dir.to_str().unwrap(),
+        file.to_str().unwrap(),
+    ];
+    let in_use = lockgate(&salvage).await;
+    assert_eq!(in_use.status.code(), Some(1));
+    let said = String::from_utf8(in_use.stdout).unwrap();
+    assert!(said.contains("in use by process"), "{said}");
+
+    for name in ["n1", "n2", "n3"] {
+        fleet.kill(name).await;
+    }
+    for name in ["n1", "n3"] {
+        fleet.wipe(name);
+    }
+    let salvaged = succeeded(&lockgate(&salvage).await);
+    assert_eq!(salvaged["cluster"], former);
+    assert_eq!(salvaged["members"], json!(["n1", "n2", "n3"]));
+    let key = data_dir.join("cluster/key");
+    let config = fleet.file("n1");
+    let restore = [
+        "--json",
+        "snapshot",
+        "restore",
+        file.to_str().unwrap(),
+        "--config",
+        &config,
+        "--key",
+        key.to_str().unwrap(),
+    ];
+    let restored = succeeded(&lockgate(&restore).await);
+    assert_eq!(restored["former"], former);
+    let n1 = fleet.run("n1").await;
+    assert_eq!(n1.get(register).await["value"], "kept");
+    fleet.wipe("n2");
+    let _others = [fleet.run("n2").await, fleet.run("n3").await];
+    eventually("three voters", async || n1.health().await["voters"] == 3).await;
+}
+
 #[tokio::test]
 async fn doctor_finds_what_keeps_a_node_from_its_place() {
     let dir = tempfile::tempdir().unwrap();

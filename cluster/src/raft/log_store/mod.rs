@@ -68,6 +68,15 @@ impl LogStore {
         Self::start(DurableLog::open(dir)?, new, dir)
     }
 
+    /// [`Self::open`] of a log whose member is not known. `None` when it is new.
+    pub(crate) fn reopen(dir: &Path) -> Result<Option<(Self, JoinHandle<()>)>, OpenError> {
+        let log = DurableLog::open(dir)?;
+        match read_note(&log, Note::Identity)? {
+            Some(identity) => Self::start(log, &identity, dir).map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// [`Self::open`] of a log that is open.
     pub(super) fn start(
         mut log: DurableLog,

@@ -72,6 +72,11 @@ impl Starts for Asked {
         Err(Failure::new(format!("inspect {}", file.display()), ""))
     }
 
+    fn snapshot_salvage(&self, data_dir: &Path, file: &Path) -> Result<serde_json::Value, Failure> {
+        let message = format!("salvage {} to {}", data_dir.display(), file.display());
+        Err(Failure::new(message, ""))
+    }
+
     fn snapshot_restore(
         &self,
         args: &RestoreArgs,
