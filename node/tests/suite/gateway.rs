@@ -15,6 +15,12 @@ pub(crate) const TOKEN: &str = "peers-suite-key-0123456789abcdef0123456789abcdef
 /// Longest start of all servers, on a machine that does other things, too.
 const SERVERS_MAX: Duration = Duration::from_secs(120);
 const TOKEN_ENV: &str = "PEERS_SUITE_KEY";
+/// How the log is filled.
+const FILLER_BYTES: usize = 300;
+/// So many entries. Measured: memory is level from 35,000 on.
+const FULL_AFTER: u64 = 40_000;
+const WRITERS: usize = 8;
+const WRITES_AT_ONCE: usize = 100;
 
 /// A running gateway. Dropped, it ends.
 #[derive(Debug)]
@@ -101,13 +107,36 @@ impl Gateway {
             .to_owned()
     }
 
-    /// Resident memory, in KiB.
+    /// Writes into the log of the cluster until what the node keeps of it in memory, up to a bound, is at that bound: some
+    /// snapshots later.
+    pub(crate) fn fill_log(&self) {
+        let value = json!({ "value": "x".repeat(FILLER_BYTES) }).to_string();
+        let snapshot_index = || {
+            let index = get(&self.admin, "/api/v1/snapshot")["index"].as_u64();
+            index.unwrap_or(0)
+        };
+        std::thread::scope(|scope| {
+            for writer in 0..WRITERS {
+                let (value, admin) = (&value, &self.admin);
+                scope.spawn(move || {
+                    while snapshot_index() < FULL_AFTER {
+                        for number in 0..WRITES_AT_ONCE {
+                            let path = format!("/api/v1/registers/filler-{writer}-{number}");
+                            ask(admin, "PUT", &path, value);
+                        }
+                    }
+                });
+            }
+        });
+    }
+
+    /// Resident memory that is its own, not that of the program's file, in KiB.
     pub(crate) fn resident_kib(&self) -> u64 {
         let status =
             std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
         let line = status
             .lines()
-            .find(|line| line.starts_with("VmRSS:"))
+            .find(|line| line.starts_with("RssAnon:"))
             .unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
@@ -189,15 +218,26 @@ fn wait_for_servers(admin: &str) {
 
 /// One GET of the admin plane.
 fn get(address: &str, path: &str) -> Value {
+    ask(address, "GET", path, "")
+}
+
+/// One request to the admin plane.
+fn ask(address: &str, method: &str, path: &str, body: &str) -> Value {
     let mut stream = TcpStream::connect(address).unwrap();
+    let length = body.len();
     write!(
         stream,
-        "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\
+         content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
     )
     .unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
-    let (_head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(
+        head.starts_with("HTTP/1.1 200"),
+        "{method} {path}: {answer}"
+    );
     serde_json::from_str(body).unwrap()
 }
 

@@ -12,8 +12,9 @@ const SECONDS_ENV: &str = "PEERS_SOAK_SECONDS";
 const SECONDS_DEFAULT: u64 = 600;
 /// Rounds after which everything that is allocated once is there.
 const WARM_ROUNDS: usize = 3;
-/// Growth of resident memory that an allocator's fragments explain, over the whole soak.
-const GROWTH_PERCENT_MAX: u64 = 10;
+/// Growth of its own memory, over the whole soak, that the fragments of an allocator and the snapshot that is being written
+/// explain: some six megabytes.
+const GROWTH_PERCENT_MAX: u64 = 20;
 
 #[test]
 #[expect(clippy::print_stdout, reason = "the figures go into the report")]
@@ -25,6 +26,7 @@ fn memory_and_children_stay_level() {
     let length = Duration::from_secs(seconds.unwrap_or(SECONDS_DEFAULT));
     let world = World::start();
     let gateway = Gateway::start(&world, &world.servers(), false);
+    gateway.fill_log();
     let began = Instant::now();
     let mut rounds = Vec::new();
     while began.elapsed() < length || rounds.len() <= WARM_ROUNDS {
