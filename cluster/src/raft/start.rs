@@ -296,7 +296,10 @@ async fn boot<N: Network>(
 }
 
 /// Makes the cluster if it is new, and counts this start in it.
-async fn take_part(options: &StartOptions, proposer: &Proposer) -> Result<(), OpenError> {
+pub(super) async fn take_part(
+    options: &StartOptions,
+    proposer: &Proposer,
+) -> Result<(), OpenError> {
     lead_when_alone(options, proposer.engine()).await?;
     begin_life(options, proposer).await?;
     let deadline = Instant::now() + options.wait_max.unwrap_or(FOREVER);
@@ -374,7 +377,7 @@ async fn read_patiently(proposer: &Proposer, deadline: Instant) -> Result<Arc<Ap
 }
 
 /// Has this start counted, and says every now and then that nobody answers.
-async fn count_start(
+pub(super) async fn count_start(
     count: &NodesCommand,
     proposer: &Proposer,
     deadline: Instant,

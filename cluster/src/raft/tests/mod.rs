@@ -4,5 +4,6 @@ mod cluster;
 mod failure;
 mod members;
 mod net;
+mod starts;
 mod suite;
 mod world;

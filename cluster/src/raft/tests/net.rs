@@ -13,6 +13,7 @@ use openraft::raft::{
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{OptionalSend, RaftNetworkFactory, RaftNetworkV2};
+use tokio::sync::Notify;
 
 use crate::raft::engine::Engine;
 use crate::raft::network::{BoxFuture, Network, PeerError, Peers};
@@ -24,6 +25,9 @@ use crate::raft::types::{Member, RaftId, Snapshot, TypeConfig, Vote};
 pub(super) struct Hub {
     engines: Arc<Mutex<BTreeMap<RaftId, Engine>>>,
     cut: Arc<Mutex<BTreeSet<(RaftId, RaftId)>>>,
+    /// Who is cut off as soon as it has read, and who waits for that.
+    last_read: Arc<Mutex<Option<RaftId>>>,
+    isolated: Arc<Notify>,
 }
 
 /// The end of the network at one node.
@@ -55,6 +59,29 @@ impl Hub {
         for other in self.engines.lock().unwrap().keys() {
             cut.extend([(id, *other), (*other, id)]);
         }
+    }
+
+    /// Isolates a node when it has applied what it reads next.
+    pub(super) fn isolate_after_read(&self, id: RaftId) {
+        *self.last_read.lock().unwrap() = Some(id);
+    }
+
+    /// Waits until that is done.
+    pub(super) async fn isolated(&self) {
+        self.isolated.notified().await;
+    }
+
+    /// A node has read.
+    async fn on_read(&self, id: RaftId, index: u64) {
+        let asked = self.last_read.lock().unwrap().take_if(|last| *last == id);
+        if asked.is_none() {
+            return;
+        }
+        let mut applied = self.engines.lock().unwrap()[&id].applied();
+        let reached = applied.wait_for(|applied| applied.index >= index);
+        reached.await.map(drop).unwrap();
+        self.isolate(id);
+        self.isolated.notify_one();
     }
 
     pub(super) fn heal(&self) {
@@ -195,7 +222,11 @@ impl Peers for InProcess {
     ) -> BoxFuture<'a, Result<u64, PeerError>> {
         Box::pin(async move {
             match self.hub.reach(self.from, leader) {
-                Ok(engine) => engine.read_index_here().await,
+                Ok(engine) => {
+                    let index = engine.read_index_here().await?;
+                    self.hub.on_read(self.from, index).await;
+                    Ok(index)
+                }
                 Err(error) => Err(PeerError::Unreachable(error.to_string())),
             }
         })

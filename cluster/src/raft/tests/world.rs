@@ -121,15 +121,14 @@ impl World {
         timeout(SOON, done).await.unwrap();
     }
 
-    /// Starts a node, or starts it again.
-    pub(super) async fn start(&mut self, id: RaftId, name: &str, role: Role) {
-        let data_dir = self.data_dir(id);
-        let dir = data_dir.join("cluster");
+    /// What a node is started with.
+    pub(super) fn options(&self, id: RaftId, name: &str, role: Role) -> StartOptions {
+        let dir = self.data_dir(id).join("cluster");
         store::create_private_dir(&dir).unwrap();
         if id != 1 {
             fs::copy(self.data_dir(1).join("cluster/key"), dir.join("key")).unwrap();
         }
-        let options = StartOptions {
+        StartOptions {
             key: store::read_or_create_key(&dir).unwrap(),
             dir,
             clock: noon,
@@ -140,8 +139,13 @@ impl World {
             wait_max: Some(SOON),
             removal: Removal::default(),
             guards: Guards::default(),
-        };
-        let lock = Lock::take(&data_dir).unwrap();
+        }
+    }
+
+    /// Starts a node, or starts it again.
+    pub(super) async fn start(&mut self, id: RaftId, name: &str, role: Role) {
+        let options = self.options(id, name, role);
+        let lock = Lock::take(&self.data_dir(id)).unwrap();
         let network = self.hub.end(id);
         let started = tokio::task::spawn_blocking(move || start(options, network, lock)?.wait());
         let running = started.await.unwrap().unwrap();
