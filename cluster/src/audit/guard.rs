@@ -158,6 +158,11 @@ impl Guards {
         self.guards.iter().find(|guard| guard.mark(log) == *mark)
     }
 
+    /// All of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Guard> {
+        self.guards.iter()
+    }
+
     /// Marks of all of them; the first one is that of the secret to guard with.
     #[must_use]
     pub fn marks(&self, log: &str) -> Vec<Mark> {

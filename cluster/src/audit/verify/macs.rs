@@ -19,6 +19,9 @@ pub(super) struct Macs<'a> {
     is_last_right: bool,
     /// First record of a key that follows from a secret which was not given.
     foreign: Option<u64>,
+    /// The record that comes first, where nothing says of which key it is: neither a record before it, which is not there
+    /// any more, nor a key or a secret that was given.
+    untold: Option<u64>,
     /// Whether the key that guards what comes follows from the first secret that was given.
     is_in_use: bool,
     /// Whether a record names a secret that was given.
@@ -38,18 +41,27 @@ impl<'a> Macs<'a> {
             n_right: 0,
             is_last_right: false,
             foreign: None,
+            untold: None,
             is_in_use: false,
             is_named: false,
             is_guarded: false,
         }
     }
 
-    /// Whether the key of the record is there.
+    /// Whether the key of the record is there. `chain`: the chain hash after the record.
     ///
     /// # Errors
     /// When it is not the one that may guard the record.
-    pub(super) fn has_key(&mut self, record: &Stored<'_>, seq: u64) -> Result<bool, Finding> {
+    pub(super) fn has_key(
+        &mut self,
+        record: &Stored<'_>,
+        seq: u64,
+        chain: &Hash,
+    ) -> Result<bool, Finding> {
         let found = record.key_id;
+        if self.ranges.is_none() {
+            self.begin_at(record, seq, chain);
+        }
         let ranges = &mut self.ranges;
         let ranges = ranges.get_or_insert_with(|| KeyRanges::starting(seq, found));
         let allowed = ranges.at(seq);
@@ -58,6 +70,28 @@ impl<'a> Macs<'a> {
             return Err(Finding { seq, reason });
         }
         Ok(self.keys.get(found).is_some())
+    }
+
+    /// Takes the first record of a log whose beginning is not there: its MAC tells which of the secrets that were given is
+    /// its key's, if one is.
+    fn begin_at(&mut self, record: &Stored<'_>, seq: u64, chain: &Hash) {
+        let Some(guards) = &self.trust.guards else {
+            return;
+        };
+        let log = &self.trust.genesis.log;
+        let keys = guards.iter().map(|guard| guard.mac_key(log, record.key_id));
+        let found = keys
+            .enumerate()
+            .find(|(_, key)| key.verify(seq, chain, &record.mac));
+        match found {
+            Some((at, key)) => {
+                self.keys.add(key);
+                self.is_in_use = at == 0;
+                self.is_named = true;
+            }
+            None if self.keys.get(record.key_id).is_some() => {}
+            None => self.untold = Some(seq),
+        }
     }
 
     /// Checks the MAC of a record that follows the one before, as far as its key is there.
@@ -113,9 +147,10 @@ impl<'a> Macs<'a> {
         self.is_last_right
     }
 
-    /// Whether a secret guards records before `end` that was not given.
+    /// Whether a secret guards records before `end` that was not given, or may do so.
     pub(super) fn lacks_secret(&self, end: u64) -> bool {
-        self.foreign.is_some_and(|first| first < end)
+        let may_lack = self.untold.filter(|_| !self.is_guarded);
+        self.foreign.or(may_lack).is_some_and(|first| first < end)
     }
 
     /// What of the secrets that were given, or were not, leaves the records before `end` unchecked.
@@ -126,7 +161,16 @@ impl<'a> Macs<'a> {
                 "records from {first} on are guarded by a secret that was not given"
             ));
         }
-        if guards.is_empty() || self.is_guarded {
+        if self.is_guarded {
+            return None;
+        }
+        if let Some(first) = self.untold {
+            return Some(format!(
+                "it cannot be told whether a secret that was not given guards records from {first} on: what says so was \
+                 written before"
+            ));
+        }
+        if guards.is_empty() {
             return None;
         }
         Some(match self.is_named {

@@ -217,7 +217,7 @@ impl<'a> Verifier<'a> {
             return Err(Finding { seq, reason });
         }
         let chain = chain::link(&head.prev, seq, &leaf);
-        let has_key = match self.macs.has_key(record, seq) {
+        let has_key = match self.macs.has_key(record, seq, &chain) {
             // What says which key comes next is the record before, and that is not the one that this one follows.
             Err(_) if !intact && !self.is_vouched => {
                 let (seq, reason) = (seq - 1, Reason::Link);

@@ -176,3 +176,61 @@ fn a_former_secret_and_a_mark_are_no_witnesses() {
     let report = verify(dir.path(), &trust(&log, Some(both)));
     assert_eq!(report.verdict, Verdict::Good);
 }
+
+/// Which secret guards the first records is written in a record that is not there any more; their MACs tell it.
+#[test]
+fn a_log_without_its_beginning_is_held_to_the_secrets_that_were_given() {
+    let mut log = log();
+    log.append(0, 1);
+    let end = log.log.size();
+    let dir = tempfile::tempdir().unwrap();
+    let limits = Limits {
+        records: 4,
+        ..Limits::default()
+    };
+    let keys = keys(of(FORMER, 2), of(SECRET, 3));
+    let opened = SegmentStore::open(dir.path(), &genesis(), &start(), keys, limits);
+    let mut store = opened.unwrap();
+    for effects in log.effects.chunks(1) {
+        store.append(effects).unwrap();
+    }
+    store.sync().unwrap();
+    let report = |guards| verify(dir.path(), &trust(&log, guards));
+    let both = guards(&format!("{SECRET} {FORMER}"));
+    // The first record that is there is of the former one, then of the one in use.
+    for below in [9, end - 3] {
+        let first = store.prune(below).unwrap();
+        let whole = report(Some(both.clone()));
+        assert_eq!(whole.verdict, Verdict::Good, "from {first} on");
+        assert_eq!((whole.records, whole.n_macs), (first..end, end - first));
+        let none = report(Some(Guards::default()));
+        assert!(none.lacks_secret);
+        let told = unchecked(none.verdict);
+        assert!(told.contains("a secret that was not given"), "{told}");
+    }
+    // As good as all of it, of which the former one guards nothing.
+    assert_eq!(report(Some(guards(SECRET))).verdict, Verdict::Good);
+    let told = unchecked(report(Some(guards(FORMER))).verdict);
+    assert!(told.contains("cannot be told"), "{told}");
+}
+
+#[test]
+fn checkpoints_alone_decide_on_a_log_without_its_beginning_where_they_are_to() {
+    let mut log = Fixture::new();
+    log.append(0, 50);
+    log.checkpoint();
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = log.store(dir.path());
+    assert_eq!(store.prune(45).unwrap(), 40);
+    let check = |guards| verify(dir.path(), &trust(&log, guards)).verdict;
+    assert_eq!(check(None), Verdict::Good);
+    for guards in [Guards::default(), guards(SECRET)] {
+        let told = unchecked(check(Some(guards)));
+        assert!(told.contains("cannot be told"), "{told}");
+    }
+    let with_keys = Trust {
+        guards: Some(Guards::default()),
+        ..log.trust(&[1])
+    };
+    assert_eq!(verify(dir.path(), &with_keys).verdict, Verdict::Good);
+}
