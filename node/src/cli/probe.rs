@@ -74,7 +74,7 @@ fn remedy(status: &Status) -> &'static str {
         .any(|endpoint| endpoint.transport == Some("stdio"));
     if is_command {
         "run the command by hand, or look with `lockgate doctor`; `lockgate serve` logs what the server writes on standard error"
-    } else if is_refused(status) {
+    } else if is_refused(status.last_error.as_deref().unwrap_or_default()) {
         "give it what it asks for: `headers: { Authorization: \"Bearer ${TOKEN}\" }`, with the server's own token in TOKEN"
     } else {
         "start the server, or correct its address: host, port and path"
@@ -82,8 +82,7 @@ fn remedy(status: &Status) -> &'static str {
 }
 
 /// Whether somebody is there, who wants a credential or another one.
-fn is_refused(status: &Status) -> bool {
-    let error = status.last_error.as_deref().unwrap_or_default();
+fn is_refused(error: &str) -> bool {
     ["HTTP status 401", "HTTP status 403"]
         .iter()
         .any(|refusal| error.contains(refusal))
@@ -118,7 +117,29 @@ fn collisions(router: &Router) -> Vec<Check> {
 
 #[cfg(test)]
 mod tests {
-    use super::counted;
+    use std::time::Duration;
+
+    use super::{counted, is_refused};
+    use crate::error::UpstreamError;
+
+    #[test]
+    fn whoever_is_asked_for_a_credential_is_told_so() {
+        let error = |status: u16, wait: bool| {
+            let retry_after = wait.then_some(Duration::from_secs(7));
+            let server = "jira".into();
+            let status = UpstreamError::Status {
+                server,
+                status,
+                retry_after,
+            };
+            status.to_string()
+        };
+        for (status, is_so) in [(401, true), (403, true), (404, false), (503, false)] {
+            for wait in [false, true] {
+                assert_eq!(is_refused(&error(status, wait)), is_so, "{status} {wait}");
+            }
+        }
+    }
 
     #[test]
     fn one_is_no_plural() {

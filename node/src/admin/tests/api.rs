@@ -408,6 +408,25 @@ async fn from_elsewhere_only_the_token_opens() {
 }
 
 #[tokio::test]
+async fn registers_of_the_nodes_are_not_written_from_outside() {
+    let node = Node::start(None).await;
+    for (key, wanted) in [
+        ("audit%2Fguard%2Fn1", (422, "reserved_key")),
+        ("audit%2F", (422, "reserved_key")),
+        ("audit", (200, "")),
+        ("mine%2Faudit%2Fn1", (200, "")),
+    ] {
+        let path = format!("/api/v1/registers/{key}");
+        let written = node.ask("PUT", &path, r#"{"value":"x"}"#).await;
+        assert_eq!(code(&written), wanted, "{key}");
+        let shown = node.ask("GET", &path, "").await;
+        let is_there = shown.0 == 200;
+        assert_eq!(is_there, wanted.0 == 200, "{key}");
+    }
+    assert!(!node.deeds().iter().any(|deed| deed.contains("guard")));
+}
+
+#[tokio::test]
 async fn other_methods_and_paths_are_refused_in_form() {
     let node = Node::start(None).await;
     assert_eq!(

@@ -55,6 +55,8 @@ pub(super) enum Mode {
     Status(u16),
     /// With 401, as everything else.
     Locked,
+    /// Well; without a session a ping is refused with 403.
+    Guarded,
 }
 
 /// What outlives a restart of the server.
@@ -206,6 +208,9 @@ async fn answer(
         Kind::Error => "a refusal".to_owned(),
     };
     world.seen.lock().push(kind);
+    if method == "ping" && !has_session && *world.mode.lock() == Mode::Guarded {
+        return Ok(status(403));
+    }
     let stateless = frame
         .param(&["_meta", "io.modelcontextprotocol/protocolVersion"])
         .is_some();
@@ -304,7 +309,7 @@ async fn call(id: &str, world: &Arc<World>) -> Result<Response<Body>, &'static s
     world.executed.fetch_add(1, Ordering::SeqCst);
     let result = r#""result":{"resultType":"complete","content":[]}"#;
     match mode {
-        Mode::Well | Mode::Subscribe => Ok(json(200, id, result)),
+        Mode::Well | Mode::Guarded | Mode::Subscribe => Ok(json(200, id, result)),
         Mode::AskApart => {
             // Fails when nobody listens; then nobody answers, and the test ends in time.
             let _unheard = world.aside.send(QUESTION);

@@ -111,6 +111,27 @@ async fn a_server_that_lets_the_gateway_in_no_more_is_down_and_says_why() {
 }
 
 #[tokio::test]
+async fn a_server_that_refuses_checks_is_asked_for_its_lists_once() {
+    let world = World::new(true, false);
+    let fake = Fake::start(&world).await;
+    let handle = spawn(watched("jira", &[fake.url()])).await;
+    // Two pages of tools each time: at the start, and since checks are refused.
+    for n_lists in [4, 6] {
+        *world.mode.lock() = Mode::Guarded;
+        let n_checks = world.count("ping") + 20;
+        until(&handle, |_| {
+            world.count("ping") >= n_checks && world.count("tools/list") >= n_lists
+        })
+        .await;
+        assert_eq!(world.count("tools/list"), n_lists);
+        assert!(handle.is_up());
+        *world.mode.lock() = Mode::Well;
+        let n_checks = world.count("ping") + 2;
+        until(&handle, |_| world.count("ping") >= n_checks).await;
+    }
+}
+
+#[tokio::test]
 async fn a_decreed_era_is_taken_at_its_word() {
     let world = World::new(true, true);
     let fake = Fake::start(&world).await;

@@ -400,6 +400,8 @@ mod tests {
         assert_eq!((head.coding, head.retry_after), (None, None));
         let wait = |value: &str| whole(&format!("Retry-After: {value}\r\n")).0.retry_after;
         assert_eq!(wait("17"), Some(Duration::from_secs(17)));
+        let day = Duration::from_secs(RETRY_AFTER_MAX_S);
+        assert_eq!(wait(&u64::MAX.to_string()), Some(day));
         assert_eq!(wait("Fri, 31 Dec 1999 23:59:59 GMT"), None);
         let coding = |value: &str| whole(&format!("Content-Encoding: {value}\r\n")).0.coding;
         assert_eq!(coding("gzip").as_deref(), Some("gzip"));
