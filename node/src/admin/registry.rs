@@ -118,7 +118,13 @@ impl Beside {
 pub(super) async fn roll_back(acting: &Acting<'_>, body: &[u8]) -> Result<Answer, ApiError> {
     let wanted: Rollback = body::parse(body)?;
     let view = shared(acting.parts).await?;
-    check(acting.parts, &current(&view, wanted.to)?)?;
+    let parts = acting.parts;
+    let document = current(&view, wanted.to)?;
+    // It was in force before.
+    let dir = std::path::Path::new(".");
+    let parsed = config::parse_document_in_force(&document, dir, &parts.server_options);
+    let (registry, _tolerated) = parsed.map_err(|problems| refused(&problems))?;
+    lacking(&registry)?;
     let expected = wanted.expected_version.unwrap_or_else(|| version_of(&view));
     acting.record("config.rollback", &format!("to version {}", wanted.to))?;
     let command = RegistryCommand::RollBackConfig {
@@ -187,6 +193,11 @@ fn check(parts: &Parts, document: &Value) -> Result<Vec<String>, ApiError> {
     let dir = std::path::Path::new(".");
     let registry = config::parse_document(document, dir, &parts.server_options)
         .map_err(|problems| refused(&problems))?;
+    lacking(&registry)
+}
+
+/// What servers lack on this node alone. One that is wrong is so everywhere.
+fn lacking(registry: &config::Registry) -> Result<Vec<String>, ApiError> {
     let mut lacking = Vec::new();
     for server in &registry.unusable {
         if server.lacks.is_empty() {

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use crate::admin::ApplyFuture;
 use crate::audit;
-use crate::config::{self, Registry, ReloadHandle};
+use crate::config::{self, Problem, Registry, ReloadHandle};
 use crate::identity::Identity;
 use crate::task::spawn_named;
 use crate::upstream::UpstreamHandle;
@@ -236,12 +236,21 @@ fn with_added(registry: &Registry, view: &View) -> Registry {
         let parsed = serde_json::from_str(&added.settings)
             .map_err(|error| error.to_string())
             .and_then(|json| {
-                let parsed =
-                    config::parse_server(added.name.as_str(), &json, Path::new("."), &options);
+                let (name, dir) = (added.name.as_str(), Path::new("."));
+                let parsed = config::parse_server_in_force(name, &json, dir, &options);
                 parsed.map_err(|problems| problems.to_string())
             });
         match parsed {
-            Ok(server) => registry.servers.push(Arc::new(server)),
+            Ok((server, tolerated)) => {
+                let name = &server.name;
+                for Problem {
+                    key, what, remedy, ..
+                } in tolerated
+                {
+                    tracing::warn!(server = %name, key, what, remedy, "an added server has what is not taken any more");
+                }
+                registry.servers.push(Arc::new(server));
+            }
             Err(error) => {
                 tracing::error!(server = %added.name, %error, "added server cannot be used")
             }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use lockgate_cluster::View;
 use serde_json::Value;
 
-use crate::config::{self, Options, Problems, Registry};
+use crate::config::{self, Options, Problem, Problems, Registry};
 
 /// Reads the registry from the cluster's state. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -52,7 +52,19 @@ impl Replicated {
             let what = format!("the registry of the cluster is no JSON: {error}");
             Problems::one(None, what, "apply a good one with `lockgate config apply`")
         })?;
-        let registry = Arc::new(config::parse_document(&json, dir, options)?);
+        let (registry, tolerated) = config::parse_document_in_force(&json, dir, options)?;
+        let registry = Arc::new(registry);
+        for Problem {
+            key, what, remedy, ..
+        } in tolerated
+        {
+            tracing::warn!(
+                key,
+                what,
+                remedy,
+                "the registry in force holds what is not taken any more"
+            );
+        }
         for server in &registry.unusable {
             tracing::error!(server = %server.name, why = server.why, "server cannot be used on this node");
         }

@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 
 use super::checked::{Registry, Unusable};
 use super::keys::{FILE, Kind, REGISTRY};
-use super::load::{Options, parse_server, parse_tree};
-use super::problem::Problems;
+use super::load::{Options, parse_entry, parse_tree};
+use super::problem::{Problem, Problems, Rigour};
 use super::shape;
 use super::tree::{KeyPath, Tree};
 
@@ -41,7 +41,8 @@ pub fn check_written(written: &Value) -> Result<(), Problems> {
         return Err(Problems::one(None, what, remedy));
     }
     let mut tree = Tree::from_json(written);
-    let list = shape::check(&mut tree, Kind::Object(FILE), &KeyPath::root(), &[]);
+    let (root, rigour) = (KeyPath::root(), Rigour::Written);
+    let list = shape::check(&mut tree, Kind::Object(FILE), &root, &[], rigour).problems;
     match list.is_empty() {
         true => Ok(()),
         false => Err(Problems { file: None, list }),
@@ -85,8 +86,32 @@ fn root(server: &mut Value, key: &str, dir: &Path, is_path: impl Fn(&str) -> boo
 ///
 /// Everything else that is wrong.
 pub fn parse_document(json: &Value, dir: &Path, options: &Options) -> Result<Registry, Problems> {
+    let (registry, _none) = parse_shared(json, dir, options, Rigour::Written)?;
+    Ok(registry)
+}
+
+/// [`parse_document`] of the one that a cluster runs with, so that a node of this version takes what an earlier one took
+/// and let be applied. What would be refused of whoever writes it now comes beside the registry.
+///
+/// # Errors
+///
+/// Everything else that is wrong.
+pub fn parse_document_in_force(
+    json: &Value,
+    dir: &Path,
+    options: &Options,
+) -> Result<(Registry, Vec<Problem>), Problems> {
+    parse_shared(json, dir, options, Rigour::InForce)
+}
+
+fn parse_shared(
+    json: &Value,
+    dir: &Path,
+    options: &Options,
+    rigour: Rigour,
+) -> Result<(Registry, Vec<Problem>), Problems> {
     let mut json = json.clone();
-    let taken = take_servers(&mut json, dir, options);
+    let taken = take_servers(&mut json, dir, options, rigour);
     let mut unusable = Vec::new();
     let mut kept = Map::new();
     for (name, settings, why_not) in taken {
@@ -102,17 +127,17 @@ pub fn parse_document(json: &Value, dir: &Path, options: &Options) -> Result<Reg
     if !kept.is_empty() {
         json["servers"] = Value::Object(kept);
     }
-    let parsed = parse_tree(Tree::from_json(&json), None, dir, options)?;
+    let parsed = parse_tree(Tree::from_json(&json), None, dir, options, rigour)?;
     let mut registry = parsed.config.registry;
     registry.unusable = unusable;
-    Ok(registry)
+    Ok((registry, parsed.tolerated))
 }
 
 /// Name, settings, and why it can't be used.
 type Taken = (String, Value, Option<Unusable>);
 
 /// Takes the servers out, each checked for itself.
-fn take_servers(json: &mut Value, dir: &Path, options: &Options) -> Vec<Taken> {
+fn take_servers(json: &mut Value, dir: &Path, options: &Options, rigour: Rigour) -> Vec<Taken> {
     let Some(Value::Object(servers)) = json.get_mut("servers") else {
         // What is no mapping is refused with the rest.
         return Vec::new();
@@ -124,7 +149,7 @@ fn take_servers(json: &mut Value, dir: &Path, options: &Options) -> Vec<Taken> {
     let checked = servers.into_iter().map(|(name, settings)| {
         let lacks = Arc::new(Mutex::new(Vec::new()));
         let watched = noting(options, Arc::clone(&lacks));
-        let server = parse_server(&name, &settings, dir, &watched);
+        let server = parse_entry(&name, &settings, dir, &watched, rigour);
         let why_not = server.err().map(|problems| Unusable {
             name: name.as_str().into(),
             why: problems.to_string(),
@@ -248,6 +273,53 @@ mod tests {
         assert_eq!(registry.identity.api_keys.len(), 1);
         let tenant = registry.tenants.values().next().unwrap();
         assert_eq!(tenant.servers.as_ref().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn what_is_in_force_is_taken_as_an_earlier_version_took_it() {
+        let written = json!({
+            "roles": {"r": {"allow": ["*"], "deny": ["tools:a", " b", "!c"]}, "s": {"allow": null}},
+            "quotas": [{"per": "tenant", "cost_usd": 0.000_000_7, "window": "1h"}],
+            "tenants": {"t": {"servers": null}},
+            "servers": {"a": {
+                "url": "http://127.0.0.1:1/mcp",
+                "prefix": null,
+                "headers": {"X-A": "1", "x-a": "2"},
+                "tools": {"x": {"cost_usd": 0.000_000_4}},
+            }},
+        });
+        let options = Options {
+            unsafe_no_auth: false,
+            env: Arc::new(|_name| None),
+        };
+        let (registry, tolerated) =
+            parse_document_in_force(&written, Path::new("/"), &options).unwrap();
+        assert!(registry.unusable.is_empty() && registry.servers.len() == 1);
+        assert_eq!(registry.quotas[0].amount, 1);
+        let mut keys: Vec<&str> = tolerated.iter().map(|one| one.key.as_str()).collect();
+        keys.sort_unstable();
+        assert_eq!(
+            keys,
+            [
+                "quotas[0].cost_usd",
+                "roles.r.deny[0]",
+                "roles.r.deny[1]",
+                "roles.r.deny[2]",
+                "roles.s.allow",
+                "servers.a.headers.x-a",
+                "servers.a.prefix",
+                "servers.a.tools.x.cost_usd",
+                "tenants.t.servers",
+            ]
+        );
+        // Whoever writes it now hears of each; a server is left out for itself.
+        let refused = parse(&written).unwrap_err().list;
+        assert_eq!(refused.len(), keys.len() - 3, "{refused:?}");
+        let settings = json!({"servers": {"a": written["servers"]["a"]}});
+        assert_eq!(parse(&settings).unwrap().unusable.len(), 1);
+        let mut broken = written;
+        broken["roles"]["r"]["allow"] = json!(["["]);
+        assert!(parse_document_in_force(&broken, Path::new("/"), &options).is_err());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::check::{self, Context, Findings};
 use super::checked::{Config, Server};
 use super::interpolate::Lookup;
 use super::keys::{FILE, Kind, SERVER};
-use super::problem::{Problem, Problems};
+use super::problem::{Problem, Problems, Rigour};
 use super::shape;
 use super::tree::{KeyPath, Tree};
 
@@ -148,7 +148,7 @@ pub fn parse(
             remedy: "correct the YAML".to_owned(),
         }])
     })?;
-    let parsed = parse_tree(tree, file, dir, options)?;
+    let parsed = parse_tree(tree, file, dir, options, Rigour::Written)?;
     Ok(Loaded {
         config: parsed.config,
         written: Arc::new(parsed.written),
@@ -162,6 +162,8 @@ pub(super) struct Parsed {
     pub(super) config: Config,
     written: serde_json::Value,
     warnings: Vec<Problem>,
+    /// What would be refused of whoever writes it now.
+    pub(super) tolerated: Vec<Problem>,
 }
 
 /// [`parse`] of what was read already.
@@ -170,11 +172,14 @@ pub(super) fn parse_tree(
     file: Option<&Path>,
     dir: &Path,
     options: &Options,
+    rigour: Rigour,
 ) -> Result<Parsed, Problems> {
     let lines = tree.lines();
-    let mut problems = shape::check(&mut tree, Kind::Object(FILE), &KeyPath::root(), &[]);
+    let root = KeyPath::root();
+    let shaped = shape::check(&mut tree, Kind::Object(FILE), &root, &[], rigour);
+    let (mut problems, mut tolerated) = (shaped.problems, shaped.tolerated);
     let written = tree.to_json();
-    let mut found = Findings::default();
+    let mut found = Findings::of(rigour);
     let env: Lookup<'_> = &*options.env;
     let context = Context {
         dir,
@@ -186,11 +191,13 @@ pub(super) fn parse_tree(
             let config = check::file(raw, &context, &mut found);
             found.finish(&problems, &lines);
             problems.append(&mut found.problems);
+            tolerated.append(&mut found.tolerated);
             if problems.is_empty() {
                 return Ok(Parsed {
                     config,
                     written,
                     warnings: found.warnings,
+                    tolerated,
                 });
             }
         }
@@ -233,6 +240,32 @@ pub fn parse_server(
     dir: &Path,
     options: &Options,
 ) -> Result<Server, Problems> {
+    let (server, _none) = parse_entry(name, json, dir, options, Rigour::Written)?;
+    Ok(server)
+}
+
+/// [`parse_server`] of settings that a cluster runs with. What would be refused of whoever writes them now comes beside
+/// the server.
+///
+/// # Errors
+///
+/// Everything else that is wrong.
+pub fn parse_server_in_force(
+    name: &str,
+    json: &serde_json::Value,
+    dir: &Path,
+    options: &Options,
+) -> Result<(Server, Vec<Problem>), Problems> {
+    parse_entry(name, json, dir, options, Rigour::InForce)
+}
+
+pub(super) fn parse_entry(
+    name: &str,
+    json: &serde_json::Value,
+    dir: &Path,
+    options: &Options,
+    rigour: Rigour,
+) -> Result<(Server, Vec<Problem>), Problems> {
     let mut problems = Vec::new();
     if !shape::is_name(name) {
         problems.push(Problem {
@@ -245,13 +278,10 @@ pub fn parse_server(
         });
     }
     let mut tree = Tree::from_json(json);
-    problems.append(&mut shape::check(
-        &mut tree,
-        Kind::Object(SERVER),
-        &KeyPath::root(),
-        &["servers", name],
-    ));
-    let mut found = Findings::default();
+    let (root, steps) = (KeyPath::root(), ["servers", name]);
+    let mut shaped = shape::check(&mut tree, Kind::Object(SERVER), &root, &steps, rigour);
+    problems.append(&mut shaped.problems);
+    let mut found = Findings::of(rigour);
     let env: Lookup<'_> = &*options.env;
     let context = Context {
         dir,
@@ -264,7 +294,8 @@ pub fn parse_server(
             found.finish(&problems, &tree.lines());
             problems.append(&mut found.problems);
             if let Some(server) = server.filter(|_| problems.is_empty()) {
-                return Ok(server);
+                shaped.tolerated.append(&mut found.tolerated);
+                return Ok((server, shaped.tolerated));
             }
         }
         Err(error) => problems.push(untyped(&error)),

@@ -25,10 +25,14 @@ mod tree;
 mod unit;
 
 pub use self::checked::*;
-pub use self::document::{check_written, document, parse_document, rooted};
+pub use self::document::{
+    check_written, document, parse_document, parse_document_in_force, rooted,
+};
 pub use self::import::{ImportError, Imported, import};
 pub use self::ledger::{Audit, AuditMode, AuditSync, Ledger};
-pub use self::load::{Env, Loaded, Options, load, parse, parse_server, read_written};
+pub use self::load::{
+    Env, Loaded, Options, load, parse, parse_server, parse_server_in_force, read_written,
+};
 pub use self::problem::{Problem, Problems};
 pub use self::quota::{Quota, QuotaPer};
 pub use self::redact::{HIDDEN, Redact, fold};

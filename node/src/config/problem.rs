@@ -27,6 +27,16 @@ impl fmt::Display for Problem {
     }
 }
 
+/// How strictly a text is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Rigour {
+    /// Somebody writes it now, and hears of each slip.
+    #[default]
+    Written,
+    /// A cluster runs with it: what an earlier version took without a word is told, and taken.
+    InForce,
+}
+
 /// Why a configuration was refused: everything that is wrong, in the order of the file.
 ///
 /// Shown one problem a line, as `FILE:LINE: KEY: what; remedy`.

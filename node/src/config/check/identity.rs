@@ -6,7 +6,7 @@ use globset::Glob;
 use lockgate_proto::id::{Principal, RoleName, ServerName, Tenant};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Context, Findings};
+use super::{Context, Findings, problem};
 use crate::config::checked::{ApiKey, Identity, Role, Server, TenantSettings};
 use crate::config::interpolate::is_variable;
 use crate::config::raw;
@@ -56,7 +56,7 @@ fn pattern(text: &str, at: &KeyPath, found: &mut Findings) {
             "write a glob, for example github_list_*",
         );
     } else if let Some((what, remedy)) = slip(text, glob) {
-        found.refuse(at, format!("{text:?} {what}"), remedy);
+        found.slip(problem(at, format!("{text:?} {what}"), remedy));
     } else if let Err(error) = Glob::new(glob) {
         found.refuse(
             at,

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use super::checked::{Config, Registry, Server};
 use super::interpolate::{Gap, Lookup, interpolate};
-use super::problem::Problem;
+use super::problem::{Problem, Rigour};
 use super::raw;
 use super::tree::{KeyPath, Lines};
 
@@ -42,9 +42,27 @@ impl Context<'_> {
 pub(super) struct Findings {
     pub problems: Vec<Problem>,
     pub warnings: Vec<Problem>,
+    /// What would be refused of whoever writes it now.
+    pub tolerated: Vec<Problem>,
+    rigour: Rigour,
 }
 
 impl Findings {
+    pub(super) fn of(rigour: Rigour) -> Self {
+        Self {
+            rigour,
+            ..Self::default()
+        }
+    }
+
+    /// Something is wrong that an earlier version took.
+    pub(super) fn slip(&mut self, problem: Problem) {
+        match self.rigour {
+            Rigour::Written => self.problems.push(problem),
+            Rigour::InForce => self.tolerated.push(problem),
+        }
+    }
+
     fn refuse(&mut self, at: &KeyPath, what: impl Into<String>, remedy: impl Into<String>) {
         self.problems.push(problem(at, what, remedy));
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lockgate_proto::id::Tenant;
 
-use super::Findings;
+use super::{Findings, problem};
 use crate::config::raw;
 use crate::config::tree::KeyPath;
 use crate::config::unit::Time;
@@ -117,16 +117,16 @@ fn id(
     format!("{scope}/{}/{unit}/{}{shape}", per.as_str(), Time(window))
 }
 
-/// Dollars in millionths. The shape check has bounded them.
+/// Dollars in millionths, rounded to the nearest. The shape check has bounded them.
 pub(super) fn micros(usd: f64, at: &KeyPath, found: &mut Findings) -> u64 {
     let micros = (usd.max(0.0) * 1e6).round();
     // A decimal of six places is the number that is nearest to its millionths.
     if micros / 1e6 != usd {
-        found.refuse(
+        found.slip(problem(
             at,
             format!("{usd} dollars are no whole number of millionths"),
             "write six decimal places at most, or count what is cheaper by `requests`",
-        );
+        ));
     }
     #[expect(
         clippy::cast_possible_truncation,

@@ -308,11 +308,8 @@ fn all_headers(
             continue;
         };
         if headers.iter().any(|(other, _)| *other == next.0) {
-            found.refuse(
-                &at.key(&name),
-                "this header is there twice, in other letters",
-                "remove one",
-            );
+            let what = "this header is there twice, in other letters";
+            found.slip(super::problem(&at.key(&name), what, "remove one"));
         }
         headers.push(next);
     }

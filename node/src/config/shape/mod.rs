@@ -8,14 +8,21 @@ pub(crate) use self::scalar::{NAME_REMEDY, SHELLS, SHELLS_REMEDY, begins_like_a_
 
 use self::scalar::{fits, scalar, takes};
 use self::wrong::{Wrong, first_sentence, mistyped, no_choice, unknown};
+use super::check::Findings;
 use super::keys::{Key, Kind, refusal};
-use super::problem::Problem;
+use super::problem::{Problem, Rigour};
 use super::tree::{Entry, KeyPath, Tree, Value};
 
 /// Checks `tree` as a value of `kind` at `at`, and cuts out what is wrong.
-pub(super) fn check(tree: &mut Tree, kind: Kind, at: &KeyPath, steps: &[&str]) -> Vec<Problem> {
+pub(super) fn check(
+    tree: &mut Tree,
+    kind: Kind,
+    at: &KeyPath,
+    steps: &[&str],
+    rigour: Rigour,
+) -> Findings {
     let mut shape = Shape {
-        problems: Vec::new(),
+        found: Findings::of(rigour),
     };
     let here = Here {
         path: at.clone(),
@@ -25,11 +32,11 @@ pub(super) fn check(tree: &mut Tree, kind: Kind, at: &KeyPath, steps: &[&str]) -
         shape.report(tree.line, &here.path, wrong);
         tree.value = Value::Map(Vec::new());
     }
-    shape.problems
+    shape.found
 }
 
 struct Shape {
-    problems: Vec<Problem>,
+    found: Findings,
 }
 
 #[derive(Clone)]
@@ -66,14 +73,7 @@ impl Here {
 
 impl Shape {
     fn report(&mut self, line: u32, at: &KeyPath, wrong: Wrong) {
-        let line = Some(line).filter(|line| *line > 0);
-        let Wrong { what, remedy } = wrong;
-        self.problems.push(Problem {
-            line,
-            key: at.as_str().to_owned(),
-            what,
-            remedy,
-        });
+        self.found.problems.push(problem(line, at, wrong));
     }
 
     /// An error is about `tree` itself; what is wrong below it has been reported and cut out.
@@ -137,16 +137,7 @@ impl Shape {
             let here = here.key(&entry.key);
             let known = keys.iter().find(|key| key.name == entry.key);
             let found = match (known, here.refusal(None)) {
-                (Some(key), _) => {
-                    let found = self.entry(entry, key.kind, &here);
-                    found.map_err(|wrong| {
-                        if key.required {
-                            wrong.of_needed()
-                        } else {
-                            wrong
-                        }
-                    })
-                }
+                (Some(key), _) => self.entry(entry, key.kind, key.required, &here),
                 (None, Some(remedy)) => Err(Wrong::new(
                     "this key is not enforced by this version",
                     remedy,
@@ -158,6 +149,7 @@ impl Shape {
         for key in keys.iter().filter(|key| key.required) {
             let missing = here.path.key(key.name);
             let reported = self
+                .found
                 .problems
                 .iter()
                 .any(|problem| problem.key.starts_with(missing.as_str()));
@@ -186,27 +178,42 @@ impl Shape {
                     NAME_REMEDY,
                 ))
             } else {
-                self.entry(entry, of, &here)
+                self.entry(entry, of, false, &here)
             };
             self.keep(found, entry.line, &here)
         });
         Ok(())
     }
 
-    fn entry(&mut self, entry: &mut Entry, kind: Kind, here: &Here) -> Result<(), Wrong> {
+    fn entry(
+        &mut self,
+        entry: &mut Entry,
+        kind: Kind,
+        is_required: bool,
+        here: &Here,
+    ) -> Result<(), Wrong> {
+        let of_key = |wrong: Wrong| match is_required {
+            true => wrong.of_needed(),
+            false => wrong,
+        };
         match (&entry.value.value, kind) {
             // `files:` without anything below it is an entry with no keys.
             (Value::Null, Kind::Object(_)) => {
                 entry.value.value = Value::Map(Vec::new());
-                self.value(&mut entry.value, kind, here)
+                self.value(&mut entry.value, kind, here).map_err(of_key)
             }
             (Value::Null, Kind::Named(_) | Kind::Free(_)) => Ok(()),
-            // It would be as if the key were not there, which may be the widest of all values.
-            (Value::Null, _) => Err(Wrong::new(
-                "there is no value behind this key",
-                "write one, or remove the key",
-            )),
-            _ => self.value(&mut entry.value, kind, here),
+            // It is as if the key were not there, which may be the widest of all values.
+            (Value::Null, _) => {
+                let wrong = Wrong::new(
+                    "there is no value behind this key",
+                    "write one, or remove the key",
+                );
+                let wrong = of_key(wrong);
+                self.found.slip(problem(entry.line, &here.path, wrong));
+                Ok(())
+            }
+            _ => self.value(&mut entry.value, kind, here).map_err(of_key),
         }
     }
 
@@ -218,6 +225,16 @@ impl Shape {
                 false
             }
         }
+    }
+}
+
+fn problem(line: u32, at: &KeyPath, wrong: Wrong) -> Problem {
+    let Wrong { what, remedy } = wrong;
+    Problem {
+        line: Some(line).filter(|line| *line > 0),
+        key: at.as_str().to_owned(),
+        what,
+        remedy,
     }
 }
 
