@@ -44,5 +44,9 @@ pub(super) fn open(response: &mut Response<Body>, origin: &HeaderValue) {
     let headers = response.headers_mut();
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
     headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
-    headers.append(VARY, VARIES);
+}
+
+/// Says that pages are not all answered alike. Where one may read, also what another is answered, and who is no page.
+pub(super) fn vary(response: &mut Response<Body>) {
+    response.headers_mut().append(VARY, VARIES);
 }

@@ -22,13 +22,21 @@ impl Guard {
     pub fn new(listen: SocketAddr, hosts: &[String], origins: &[String]) -> Self {
         let lower = |text: &String| text.to_ascii_lowercase();
         // Nobody says what is no header.
-        let origin = |text| HeaderValue::try_from(lower(text)).ok();
+        let origin = |text| {
+            let lower = lower(text);
+            HeaderValue::from_bytes(without_default_port(lower.as_bytes())).ok()
+        };
         Self {
             listen,
             own: listen.to_string(),
             hosts: hosts.iter().map(lower).collect(),
             origins: origins.iter().filter_map(origin).collect(),
         }
+    }
+
+    /// Whether pages of some origin may read what they are answered.
+    pub(super) fn lists_origins(&self) -> bool {
+        !self.origins.is_empty()
     }
 
     /// The listed origin that a page has which asks. Nothing is read where none is listed.
@@ -121,6 +129,7 @@ impl Guard {
     }
 
     fn listed(&self, origin: &[u8]) -> Option<&HeaderValue> {
+        let origin = without_default_port(origin);
         let mut listed = self.origins.iter();
         listed.find(|listed| origin.eq_ignore_ascii_case(listed.as_bytes()))
     }
@@ -128,6 +137,22 @@ impl Guard {
     fn is_local(&self) -> bool {
         self.listen.ip().is_loopback()
     }
+}
+
+/// An origin as browsers write it: they leave out the port that its scheme has.
+fn without_default_port(origin: &[u8]) -> &[u8] {
+    let begins = |scheme: &str| {
+        let start = origin.get(..scheme.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(scheme.as_bytes()))
+    };
+    let port: &[u8] = if begins("https://") {
+        b":443"
+    } else if begins("http://") {
+        b":80"
+    } else {
+        return origin;
+    };
+    origin.strip_suffix(port).unwrap_or(origin)
 }
 
 fn is_loopback(name: &str) -> bool {
@@ -171,11 +196,8 @@ mod tests {
         passes: bool,
     ) {
         let hosts: Vec<String> = hosts.iter().map(|text| (*text).to_owned()).collect();
-        let guard = Guard::new(
-            listen.parse().unwrap(),
-            &hosts,
-            &["https://app.example".to_owned()],
-        );
+        let origins = ["https://app.example", "https://Page.example:443"];
+        let guard = Guard::new(listen.parse().unwrap(), &hosts, &origins.map(str::to_owned));
         let mut headers = HeaderMap::new();
         headers.insert(HOST, HeaderValue::from_str(host).unwrap());
         if let Some(origin) = origin {
@@ -217,6 +239,8 @@ mod tests {
             "http://localhost:3000",
             "http://127.0.0.1",
             "https://app.example",
+            "https://app.example:443",
+            "https://page.example",
             "http://[::1]:1",
         ] {
             check("127.0.0.1:7777", &[], "localhost", Some(origin), true);
@@ -226,6 +250,8 @@ mod tests {
             "null",
             "http://localhost.evil.example",
             "app.example",
+            "https://app.example:80",
+            "http://page.example:443",
         ] {
             check("127.0.0.1:7777", &[], "localhost", Some(origin), false);
         }

@@ -355,6 +355,9 @@ impl Visitor {
         if let Some(origin) = page {
             cors::open(&mut response, origin);
         }
+        if service.guard.lists_origins() {
+            cors::vary(&mut response);
+        }
         Ok(response)
     }
 }

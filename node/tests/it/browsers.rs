@@ -80,7 +80,14 @@ async fn other_pages_are_told_nothing() {
         let answer = asked(&client, &[("origin", origin), (METHOD, "POST")]).await;
         assert!(answer.status >= 400, "{origin}: {}", answer.status);
         assert_eq!(allowed(&answer), None, "{origin}");
+        // A cache must not give it to a page that may read.
+        assert_eq!(answer.header("vary"), Some("origin"), "{origin}");
     }
+    let nobody = client.send(Method::PUT, &[], "").await;
+    assert_eq!(
+        (nobody.status, nobody.header("vary")),
+        (405, Some("origin"))
+    );
     let foreign = [PAGE, (METHOD, "POST"), ("host", "evil.example")];
     assert_eq!(asked(&client, &foreign).await.status, 403);
     gateway.stop().await;
