@@ -12,6 +12,8 @@ struct Check {
     /// Failures since it was last well; 0 while it is.
     failures: u32,
     under_way: bool,
+    /// Whether one that passed has begun an attempt at the server, and neither has a catalog come since nor one failed.
+    has_vouched: bool,
 }
 
 impl Checks {
@@ -45,9 +47,23 @@ impl Checks {
                 healthy: true,
             });
         } else {
+            check.has_vouched = false;
             self.fail(endpoint, effects);
         }
         effects.push(Effect::Announce);
+    }
+
+    /// Whether that one has passed says something new of a server that gave no catalog. It does once.
+    pub(super) fn vouch(&mut self, endpoint: usize) -> bool {
+        let check = self.endpoints.get_mut(endpoint);
+        check.is_some_and(|check| !std::mem::replace(&mut check.has_vouched, true))
+    }
+
+    /// A catalog came.
+    pub(super) fn on_reached(&mut self) {
+        for check in &mut self.endpoints {
+            check.has_vouched = false;
+        }
     }
 
     /// The wait of one that is down is over.

@@ -212,9 +212,6 @@ pub(super) struct Machine {
     verdict_at: Option<Instant>,
     /// Attempts in a row that brought no catalog.
     failures: u32,
-    /// Whether a check that passed has begun an attempt, and neither has a catalog come since nor a check failed: that
-    /// the next one passes, too, says nothing new.
-    vouched: bool,
     session: Keeper,
     stateless: Keeper,
     checks: Checks,
@@ -233,7 +230,6 @@ impl Machine {
             answered: false,
             verdict_at: None,
             failures: 0,
-            vouched: false,
             session: Keeper::new(Era::Session),
             stateless: Keeper::new(Era::Stateless),
             checks: Checks::new(settings.endpoints),
@@ -297,13 +293,11 @@ impl Machine {
             Event::Checked { endpoint, passed } => {
                 self.verdict_at = Some(now);
                 let is_back = passed && self.checks.is_failing(endpoint);
-                self.vouched &= passed;
                 self.checks.on_checked(endpoint, passed, effects);
                 self.look_at_checks();
                 if passed && self.phase == Phase::Down {
                     // Of a server that answers, and yet gives no catalog, it says nothing new.
-                    if !self.answered && !self.vouched {
-                        self.vouched = true;
+                    if !self.answered && self.checks.vouch(endpoint) {
                         self.retry(effects);
                     }
                 } else if is_back {
@@ -399,7 +393,7 @@ impl Machine {
         if reached {
             let was_down = std::mem::replace(&mut self.phase, Phase::Up) == Phase::Down;
             self.failures = 0;
-            self.vouched = false;
+            self.checks.on_reached();
             // What a timer of probes meant to do while it was down is still to be done.
             if was_down && self.answered {
                 effects.push(Effect::Arm(Timer::Reprobe, self.settings.probe_interval));

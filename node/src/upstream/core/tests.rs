@@ -454,3 +454,12 @@ fn checks_that_pass_do_not_hurry_a_server_that_answers_nothing_else() {
          | 0- 0@500 news | 0+ news probe",
     );
 }
+
+#[test]
+fn an_endpoint_that_is_dead_does_not_make_checks_of_another_news() {
+    check(
+        "start refused:0 refused:1 probed:none passed:0 probed:none failed:1 passed:0 failed:1 passed:1",
+        "health@10000 probe | 0- 0@500 | 1- 1@500 | probe@500 news | 0+ news probe | probe@1000 news | 1- 1@1000 news | \
+         0+ news | 1- 1@2000 news | 1+ news probe",
+    );
+}
