@@ -106,7 +106,7 @@ fn gauges(parts: &Parts) -> Gauges {
         waiting_bytes: waiting.bytes,
         waiting_refused: waiting.refused,
         servers: servers.collect(),
-        certificate_until: (parts.certificate_until)(),
+        certificate: (parts.certificate)(),
         file_differs: parts.file_differs.load(Ordering::Relaxed),
         raft: raft_gauges(parts),
         quotas: quota_gauges(parts),

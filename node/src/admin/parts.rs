@@ -52,8 +52,8 @@ pub struct Parts {
     pub listen: SocketAddr,
     /// Whether it speaks TLS.
     pub tls: bool,
-    /// Until when its certificate counts. `None` without TLS.
-    pub certificate_until: Arc<dyn Fn() -> Option<SystemTime> + Send + Sync>,
+    /// First and last second of its certificate. `None` without TLS.
+    pub certificate: Arc<dyn Fn() -> Option<(SystemTime, SystemTime)> + Send + Sync>,
     /// When this process started.
     pub started: SystemTime,
     /// Tells the time.

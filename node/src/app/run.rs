@@ -245,9 +245,9 @@ fn parts(
     admin::Parts {
         listen: doors.address,
         tls: doors.tls.is_some(),
-        certificate_until: {
+        certificate: {
             let tls = doors.tls.clone();
-            Arc::new(move || Some(tls.as_ref()?.validity()?.until()))
+            Arc::new(move || Some(tls.as_ref()?.validity()?.dates()))
         },
         started: clock(),
         clock,

@@ -19,8 +19,8 @@ pub struct Gauges {
     pub waiting_refused: u64,
     /// Every configured server.
     pub servers: Vec<ServerGauge>,
-    /// Until when the certificate of the data plane counts. `None` without TLS.
-    pub certificate_until: Option<SystemTime>,
+    /// First and last second of the certificate of the data plane. `None` without TLS.
+    pub certificate: Option<(SystemTime, SystemTime)>,
     /// Whether the node's file says something else than the registry that the nodes share.
     pub file_differs: bool,
     /// The engine that replicates the registry.

@@ -81,7 +81,10 @@ impl Metrics {
         self.render_refusals(&mut out, gauges);
         render_waiting(&mut out, gauges);
         render_sessions(&mut out, gauges);
-        if let Some(until) = gauges.certificate_until {
+        if let Some((from, until)) = gauges.certificate {
+            let help = "First second of the certificate of the data plane, since 1970.";
+            out.family(names::TLS_CERTIFICATE_START, Kind::Gauge, help);
+            out.sample(&[], since_epoch(from).as_secs());
             let help = "Last second of the certificate of the data plane, since 1970.";
             out.family(names::TLS_CERTIFICATE_END, Kind::Gauge, help);
             out.sample(&[], since_epoch(until).as_secs());

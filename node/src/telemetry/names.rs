@@ -47,6 +47,8 @@ pub const PROCESS_RESIDENT_MEMORY: &str = "process_resident_memory_bytes";
 pub const PROCESS_OPEN_FDS: &str = "process_open_fds";
 /// Start of this process. Seconds since 1970.
 pub const PROCESS_START_TIME: &str = "process_start_time_seconds";
+/// First second of the certificate of a data plane with TLS, since 1970. Seconds.
+pub const TLS_CERTIFICATE_START: &str = "lockgate_tls_certificate_start_seconds";
 /// Last second of the certificate of a data plane with TLS, since 1970. Seconds.
 pub const TLS_CERTIFICATE_END: &str = "lockgate_tls_certificate_end_seconds";
 /// Whether the node's file says something else than the registry that the nodes share. 0 or 1.

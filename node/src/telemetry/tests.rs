@@ -15,6 +15,7 @@ fn gauges() -> Gauges {
         address: format!("http://{breaker}/mcp"),
         breaker,
     };
+    let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
     Gauges {
         started: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_250),
         sessions_active: 3,
@@ -28,7 +29,7 @@ fn gauges() -> Gauges {
             hidden: 2,
             endpoints: vec![endpoint("closed"), endpoint("open"), endpoint("half_open")],
         }],
-        certificate_until: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)),
+        certificate: Some((at(1_792_000_000), at(1_800_000_000))),
         file_differs: false,
         raft: RaftGauges::default(),
         quotas: QuotaGauges {

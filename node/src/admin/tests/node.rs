@@ -116,7 +116,7 @@ impl Node {
         let parts = Parts {
             listen: "127.0.0.1:7777".parse().unwrap(),
             tls: false,
-            certificate_until: Arc::new(|| None),
+            certificate: Arc::new(|| None),
             started: clock(),
             clock,
             apply: apply(&cluster, &upstreams, &registry, &broken, &n_applied),

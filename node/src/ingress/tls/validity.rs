@@ -64,9 +64,9 @@ impl Validity {
         }
     }
 
-    /// Its last second.
-    pub fn until(&self) -> SystemTime {
-        self.until
+    /// Its first and its last second.
+    pub fn dates(&self) -> (SystemTime, SystemTime) {
+        (self.from, self.until)
     }
 
     /// What it is at `now`, for people.
