@@ -22,6 +22,7 @@ pub mod policy;
 #[cfg(test)]
 #[path = "../tests/it/support/port.rs"]
 mod port;
+mod room;
 pub mod route;
 pub mod seal;
 pub mod session;

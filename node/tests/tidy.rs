@@ -22,6 +22,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("answer", &["error"]),
     ("call", &[]),
+    ("room", &[]),
     ("stamp", &[]),
     // Decide and record; reach nobody.
     ("policy", &["call", "config", "error"]),
@@ -154,7 +155,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     // `doctor` reads the listener's files as `ingress` does.
     (
         "cli",
-        &["config", "error", "ingress", "route", "task", "upstream"],
+        &[
+            "config", "error", "ingress", "room", "route", "task", "upstream",
+        ],
     ),
     ("demo", &["task"]),
     // Puts the parts together; nobody imports it but the binary.
@@ -171,6 +174,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "ingress",
             "pipeline",
             "policy",
+            "room",
             "seal",
             "session",
             "stateless",

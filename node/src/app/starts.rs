@@ -1,6 +1,6 @@
 //! What the command line starts: one runtime per process, one node in it.
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -8,12 +8,12 @@ use std::time::SystemTime;
 use anyhow::Context as _;
 
 use crate::cli::{
-    DemoOptions, DemoShape, Exit, Failure, MAKE_ROOM, RestoreArgs, ServeOptions, Starts,
-    StdioOptions,
+    DemoOptions, DemoShape, Exit, Failure, RestoreArgs, ServeOptions, Starts, StdioOptions,
 };
 use crate::coalesce;
 use crate::config::{self, ClusterNode};
 use crate::demo;
+use crate::room;
 
 use super::demo_fleet::DemoFleet;
 use super::occupied::BindError;
@@ -169,15 +169,8 @@ async fn run_fleet(n_nodes: usize, ready_json: bool) -> anyhow::Result<()> {
 
 /// Whether a disk has no room.
 fn is_full(error: &anyhow::Error) -> bool {
-    error
-        .chain()
-        .filter_map(|cause| cause.downcast_ref::<io::Error>())
-        .any(|cause| {
-            matches!(
-                cause.kind(),
-                ErrorKind::StorageFull | ErrorKind::QuotaExceeded
-            )
-        })
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref());
+    causes.any(room::is_full)
 }
 
 fn print_ready(listen: SocketAddr, admin: SocketAddr) {
@@ -243,7 +236,7 @@ fn failure(error: anyhow::Error) -> Failure {
         Ok(problems) => problems.into(),
         Err(error) => {
             let remedy = error.downcast_ref().map(BindError::remedy);
-            let remedy = remedy.or_else(|| is_full(&error).then(|| MAKE_ROOM.to_owned()));
+            let remedy = remedy.or_else(|| is_full(&error).then(|| room::MAKE_ROOM.to_owned()));
             Failure::new(format!("{error:#}"), remedy.unwrap_or_default())
         }
     }

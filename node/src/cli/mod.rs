@@ -38,13 +38,13 @@ use clap::{Parser, Subcommand};
 use self::client::Client;
 pub use self::config_file::ConfigFile;
 pub use self::demo::{DemoOptions, DemoShape};
-pub use self::doctor::MAKE_ROOM;
 pub use self::exit::{Exit, Failure};
 use self::out::Out;
 pub use self::serve::ServeOptions;
 pub use self::snapshot::RestoreArgs;
 pub use self::stdio::StdioOptions;
 use crate::config::ClusterNode;
+use crate::room;
 
 /// What starts a gateway in this process. Each blocks until the gateway has ended.
 pub trait Starts {
@@ -230,6 +230,7 @@ enum Verb {
 
 /// Runs the command line of this process and says how it went.
 pub fn run(starts: &dyn Starts) -> ExitCode {
+    room::outlive_file_bound();
     let mut out = Out::standard(std::io::stdout().is_terminal());
     run_args(std::env::args_os(), starts, &mut out).into()
 }

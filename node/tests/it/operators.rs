@@ -142,14 +142,19 @@ async fn doctor_finds_a_disk_on_which_no_start_is_possible() {
     let file = dir.path().join("lockgate.yaml");
     let text = "listen: 127.0.0.1:0\nadmin: { listen: 127.0.0.1:0 }\ndata_dir: data\naudit: { file: audit.jsonl }\n";
     std::fs::write(&file, text).unwrap();
-    let doctor = async |bound: &str| {
-        let script = format!("trap '' XFSZ; ulimit -f {bound}; exec \"$0\" \"$@\"");
+    let run = async |bound: &str, verb: &[&str]| {
+        let script = format!("ulimit -f {bound}; exec \"$0\" \"$@\"");
         let run = Command::new("sh")
             .args(["-c", &script, BINARY])
-            .args(["--json", "--admin", "http://127.0.0.1:1", "doctor"])
+            .args(verb)
             .arg(&file)
+            .stdin(Stdio::null())
             .output();
-        let ran = within("doctor", run).await.unwrap();
+        within("the end", run).await.unwrap()
+    };
+    let doctor = async |bound: &str| {
+        let verb = ["--json", "--admin", "http://127.0.0.1:1", "doctor"];
+        let ran = run(bound, &verb).await;
         let found: Value = serde_json::from_slice(&ran.stdout).unwrap();
         let checks = found["checks"].as_array().unwrap().iter();
         let failed = checks.filter(|check| check["result"] == "failed");
@@ -162,4 +167,8 @@ async fn doctor_finds_a_disk_on_which_no_start_is_possible() {
     std::fs::write(dir.path().join("audit.jsonl"), "").unwrap();
     assert_eq!(doctor("0").await, ["data_dir", "audit.file"]);
     assert!(!dir.path().join("data").exists());
+    let started = run("0", &["serve", "--config"]).await;
+    assert_eq!(started.status.code(), Some(1), "{started:?}");
+    let told = String::from_utf8_lossy(&started.stderr);
+    assert!(told.contains("make room on that disk"), "{told}");
 }

@@ -21,10 +21,8 @@ use super::exit::{Exit, Failure};
 use super::out::Out;
 use super::sessions::{items, text};
 use crate::config::{Audit, Config, Options, Problem, load};
+use crate::room::{MAKE_ROOM, is_full};
 
-/// What to do about a disk without room.
-pub const MAKE_ROOM: &str =
-    "make room on that disk, or raise the quota there; what was acknowledged is kept";
 /// A store that begins takes about 180 KiB.
 const TRIAL_BYTES: usize = 256 << 10;
 
@@ -297,15 +295,6 @@ fn try_out(dir: &Path) -> io::Result<()> {
         .and_then(|()| file.sync_all());
     std::fs::remove_file(&trial)?;
     written
-}
-
-fn is_full(error: &io::Error) -> bool {
-    let kind = error.kind();
-    // A bound on the size of files stops a start as well.
-    matches!(
-        kind,
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge
-    )
 }
 
 fn full(name: &str, dir: &Path, error: &io::Error) -> Check {
