@@ -38,13 +38,23 @@ impl Pipeline {
     ///
     /// Fails when a role denies it.
     pub fn permit_method(&self, incoming: &Incoming<'_>) -> Result<(), CallError> {
-        let called = incoming.frame.method();
-        let access = &incoming.who.access;
-        let Some(denial) = deniable(&called).and_then(|called| access.method_denial(called)) else {
+        match deniable(&incoming.frame.method()) {
+            Some(called) => self.permit(incoming, called),
+            None => Ok(()),
+        }
+    }
+
+    /// The same of one that the request stands for.
+    ///
+    /// # Errors
+    ///
+    /// Fails when a role denies it.
+    pub fn permit(&self, incoming: &Incoming<'_>, method: &str) -> Result<(), CallError> {
+        let Some(denial) = incoming.who.access.method_denial(method) else {
             return Ok(());
         };
         let subject = Subject {
-            shown: &called,
+            shown: method,
             object: Object::Method,
             entry: None,
             known: false,

@@ -15,7 +15,7 @@ use super::{Incoming, denied};
 
 /// Methods that ask for no grant of their own: policy decides on the tool, the prompt or the resource, and lists show what
 /// may be used. Who denies them by name means it all the same.
-const DENIABLE: [&str; 19] = [
+static DENIABLE: [&str; 19] = [
     method::TOOLS_CALL,
     method::TOOLS_LIST,
     method::PROMPTS_GET,
@@ -39,7 +39,7 @@ const DENIABLE: [&str; 19] = [
 
 /// `called`, if a role may deny it by its name.
 pub(super) fn deniable(called: &str) -> Option<&'static str> {
-    DENIABLE.into_iter().find(|name| *name == called)
+    DENIABLE.iter().copied().find(|name| *name == called)
 }
 
 /// What policy decides on for one call.

@@ -136,7 +136,6 @@ impl Door {
         }
         self.pipeline.keep_sealed(&ask.incoming(), &self.sealer)?;
         if method == method::LISTEN {
-            self.pipeline.permit_method(&ask.incoming())?;
             rights::allow(self, &ask)?;
             listen::check(&ask)?;
             return match scope {

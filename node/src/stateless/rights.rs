@@ -20,13 +20,29 @@ struct Subscribed<'a> {
     entry: Option<&'a Entry>,
 }
 
+/// The methods that a listen is: its own, and those that tell the same when they are asked.
+fn methods(ask: &Ask) -> impl Iterator<Item = &'static str> {
+    let subscribes = !validate::subscriptions(&ask.frame).is_empty();
+    let follows = validate::follows_tasks(&ask.frame);
+    [
+        (true, method::LISTEN),
+        (subscribes, method::SUBSCRIBE),
+        (follows, method::TASKS_GET),
+    ]
+    .into_iter()
+    .filter_map(|(is_meant, method)| is_meant.then_some(method))
+}
+
 /// A subscription reads: every URI must be allowed, and of every task the tool that began it. An id that says nothing
-/// of a tool needs the method that reads tasks.
+/// of a tool needs the method that reads tasks. Nor may a role deny what the listen is.
 ///
 /// # Errors
 ///
 /// [`CallError::Denied`].
 pub(super) fn allow(door: &Door, ask: &Ask) -> Result<(), CallError> {
+    for method in methods(ask) {
+        door.pipeline.permit(&ask.incoming(), method)?;
+    }
     route::check_clear(&ask.frame)?;
     for Subscribed {
         object,
@@ -65,6 +81,7 @@ fn may_listen(sealer: &Sealer, ask: &Ask, who: &Authenticated) -> bool {
         Scope::Server(at) => access.allows_server(&ask.table.servers[at].settings.name),
     };
     in_reach
+        && methods(ask).all(|method| access.method_denial(method).is_none())
         && subscribed(sealer, ask).iter().all(|one| {
             let server = one.entry.map(|entry| &entry.settings.name);
             access.decide(one.object, &one.shown, server).allowed

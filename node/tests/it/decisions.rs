@@ -275,3 +275,48 @@ async fn a_method_that_a_role_denies_by_its_name_is_refused() {
     }
     gateway.stop().await;
 }
+
+/// A listen is denied by the name of what it asks for, too, when it opens and later.
+#[tokio::test]
+async fn a_listen_is_also_what_it_stands_for() {
+    let upstream = Upstream::start().await;
+    let entry = upstream.entry("up", ", era: stateless");
+    let config = |deny: &str| {
+        format!(
+            "identity: {{ anonymous: [r] }}\nroles:\n  r: {{ allow: [\"*\"], deny: [{deny}] }}\nservers:\n{entry}"
+        )
+    };
+    let (subscribe, get) = ("\"method:resources/subscribe\"", "\"method:tasks/get\"");
+    let gateway = Gateway::start(&config(subscribe)).await;
+    let changes = json!({"toolsListChanged": true});
+    let resources = json!({"toolsListChanged": true, "resourceSubscriptions": ["up://one"]});
+    for path in ["/mcp", "/s/up/mcp"] {
+        let client = gateway.client().at(path);
+        let listen = async |wanted: &Value| {
+            let wanted = json!({"notifications": wanted});
+            client.stateless("subscriptions/listen", wanted).await
+        };
+        // One that is not refused is a stream, without an answer for as long as it lasts.
+        let is_refused = async |wanted: &Value| {
+            let answer = listen(wanted).await;
+            !answer.is_stream() && answer.message().await["error"]["code"] == -31403
+        };
+        assert!(is_refused(&resources).await, "{path}");
+        let mut others = listen(&changes).await.events();
+        let first = others.message().await.unwrap().json();
+        assert_eq!(first["method"], "notifications/subscriptions/acknowledged");
+
+        // The methods are asked before the server is, so that it need not have tasks.
+        gateway.reconfigure(&config(get));
+        let tasks = json!({"taskIds": ["t"]});
+        eventually("the other denial", async || is_refused(&tasks).await).await;
+        let mut streams = listen(&resources).await.events();
+        let first = streams.message().await.unwrap().json();
+        assert_eq!(first["method"], "notifications/subscriptions/acknowledged");
+        gateway.reconfigure(&config(subscribe));
+        let last = streams.message().await.unwrap().json();
+        assert_eq!(last["result"]["resultType"], "complete", "{path}: {last}");
+        eventually("the first denial", async || is_refused(&resources).await).await;
+    }
+    gateway.stop().await;
+}

@@ -411,7 +411,7 @@ const ROLE: &[Key] = &[
         "deny",
         List(&Text),
         "[]",
-        "Same form. `deny` wins over `allow`. `method:` in front denies a method of MCP, too, whatever it is about: `method:completion/complete`, `method:*/list`; but not `initialize`, `server/discover` and `ping`. Stateless clients subscribe by `subscriptions/listen`.",
+        "Same form. `deny` wins over `allow`. `method:` in front denies a method of MCP, too, whatever it is about: `method:completion/complete`, `method:*/list`; but not `initialize`, `server/discover` and `ping`. A stateless client's `subscriptions/listen` is also `resources/subscribe` where it names resources, and `tasks/get` where it names tasks.",
     ),
 ];
 
