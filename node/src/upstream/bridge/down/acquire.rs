@@ -1,12 +1,14 @@
 //! The session for a request, and the request's turn there.
 
 use std::future::pending;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::select_all;
 use lockgate_proto::mcp::Revision;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout};
 
 use crate::config::{Scope, Transport};
@@ -35,6 +37,49 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// All that a caller can have are in use.
 const LANES_FULL: Bound = (LANES_MAX as usize, "sessions of this caller");
+
+/// The queues for turns in which a call stands. It keeps its places while it looks for other sessions.
+#[derive(Default)]
+struct Queued {
+    places: Vec<(Arc<Owned>, Turn)>,
+}
+
+type Turn = Pin<Box<dyn Future<Output = Option<OwnedSemaphorePermit>> + Send>>;
+
+impl Queued {
+    /// Stands in the queues of `lanes`, and in no others.
+    fn enter(&mut self, lanes: &[Arc<Owned>]) {
+        let is_among = |one: &Arc<Owned>| lanes.iter().any(|lane| Arc::ptr_eq(lane, one));
+        self.places.retain(|(owned, _)| is_among(owned));
+        for lane in lanes {
+            if !self
+                .places
+                .iter()
+                .any(|(owned, _)| Arc::ptr_eq(owned, lane))
+            {
+                let turn = Box::pin(lane.next_turn());
+                self.places.push((Arc::clone(lane), turn));
+            }
+        }
+    }
+
+    fn leave(&mut self) {
+        self.places.clear();
+    }
+
+    /// The first turn that comes. The others are left with `self`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: the places stay.
+    async fn turn(&mut self) -> Option<Hold> {
+        let turns = self.places.iter_mut().map(|(_, turn)| turn);
+        let (turn, at, _) = select_all(turns).await;
+        // It has ended.
+        let (owned, _) = self.places.swap_remove(at);
+        Some(Hold::new(owned, Some(turn?)))
+    }
+}
 
 impl Bridge {
     /// The session for a request, and the request's turn there.
@@ -69,6 +114,7 @@ impl Bridge {
         let mut may_share = true;
         // Why there is no session beside those that there are.
         let mut refused = None;
+        let mut queued = Queued::default();
         loop {
             let lanes = self.registry.lanes(key);
             // Before the look, so that no call can begin to wait for its client in between unseen.
@@ -79,11 +125,15 @@ impl Bridge {
             }
             let all_parked = lanes.iter().all(|owned| owned.is_parked());
             if all_parked && lanes.len() == usize::from(LANES_MAX) {
+                queued.leave();
                 return self.hold_in_place_of_oldest(shared, key).await;
             }
-            let is_to_open = refused.is_none() && (all_parked || !may_share);
+            // When nothing but clients' answers can come, waiting is no better than to be refused again.
+            let is_to_open = all_parked || refused.is_none() && !may_share;
             let free = is_to_open.then(|| self.registry.free_lane(key)).flatten();
             if let Some(free) = free {
+                // A turn that comes meanwhile would be nobody's.
+                queued.leave();
                 match self.owned_in(shared, free, client_info).await {
                     Ok(owned) => match hold_of(&owned) {
                         Some(hold) => return Ok(hold),
@@ -99,20 +149,22 @@ impl Bridge {
                 return Err(refused.unwrap_or_else(|| at_limit(shared, LANES_FULL)));
             }
             let longest = if may_share { SHARE_WAIT } else { LOOK_INTERVAL };
-            let turn = lanes.iter().zip(news);
-            let turn = turn.map(|(owned, news)| Box::pin(owned.turn_or(news)));
+            queued.enter(&lanes);
             let turn = async {
                 match lanes.is_empty() {
                     // All are being opened.
                     true => pending().await,
-                    false => select_all(turn).await,
+                    false => {
+                        tokio::select! {
+                            hold = queued.turn() => hold,
+                            _ = select_all(news.into_iter().map(Box::pin)) => None,
+                        }
+                    }
                 }
             };
             match timeout(longest.min(left), turn).await {
-                Ok((Some(turn), at, _)) => {
-                    return Ok(Hold::new(Arc::clone(&lanes[at]), Some(turn)));
-                }
-                Ok((None, ..)) => {}
+                Ok(Some(hold)) => return Ok(hold),
+                Ok(None) => {}
                 Err(_elapsed) => may_share = false,
             }
         }

@@ -159,16 +159,12 @@ impl Owned {
         self.turns.news.notified()
     }
 
-    /// Waits for the call's turn, or until there is `news`.
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancel safe.
-    pub(super) async fn turn_or(&self, news: Notified<'_>) -> Option<OwnedSemaphorePermit> {
-        tokio::select! {
-            permit = Arc::clone(&self.turns.free).acquire_owned() => permit.ok(),
-            () = news => None,
-        }
+    /// The call's turn, when it comes. Whoever waits stands in a queue.
+    pub(super) fn next_turn(
+        &self,
+    ) -> impl Future<Output = Option<OwnedSemaphorePermit>> + Send + use<> {
+        let free = Arc::clone(&self.turns.free);
+        async move { free.acquire_owned().await.ok() }
     }
 
     /// Waits for the call's turn.
