@@ -264,7 +264,7 @@ impl Inner {
         for kind in ListKind::ALL {
             let list = found.list(kind);
             let is_same = match shown {
-                Some(shown) => Arc::ptr_eq(shown.list(kind), list),
+                Some(shown) => shown.list(kind) == list,
                 None => list.is_empty(),
             };
             if !is_same && !told.contains(&kind.capability()) {

@@ -384,13 +384,9 @@ impl ActorState {
         next.bridge(&self.shared.interner);
         let before = self.shared.published.load();
         if next.says_the_same(&before) {
-            if next.last_error != before.last_error {
-                // The same error once more: its age is for people, and nobody is woken for it.
-                let same = Published {
-                    last_error: next.last_error,
-                    ..Published::clone(&before)
-                };
-                self.shared.published.store(Arc::new(same));
+            if !next.is_told_the_same(&before) {
+                // The same error once more, or another flaw: that is for people, and nobody is woken for it.
+                self.shared.published.store(Arc::new(next));
             }
             return;
         }

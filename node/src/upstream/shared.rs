@@ -121,7 +121,20 @@ impl Published {
         }
     }
 
-    /// Whether a reader could not tell the two apart, but by when the same error came last.
+    /// Whether what they tell people alone is the same, too: when an error was met, and what is wrong with entries of lists.
+    pub(super) fn is_told_the_same(&self, other: &Self) -> bool {
+        self.last_error == other.last_error && self.flaws().eq(other.flaws())
+    }
+
+    fn flaws(&self) -> impl Iterator<Item = &str> {
+        let shown = [Era::Session, Era::Stateless].map(|era| self.shown(era));
+        shown
+            .into_iter()
+            .flatten()
+            .flat_map(|catalog| catalog.flaws())
+    }
+
+    /// Whether a reader could not tell the two apart, but by when the same error came last, and by words about flaws.
     pub(super) fn says_the_same(&self, other: &Self) -> bool {
         let error = |one: &Self| one.last_error.as_ref().map(|error| Arc::clone(&error.text));
         let same_catalog = |era| match (self.shown(era), other.shown(era)) {

@@ -21,8 +21,8 @@ impl Interner {
         let mut shared = |list: Arc<List>| {
             let known = lists.get(&list.content_hash()).and_then(Weak::upgrade);
             match known {
-                Some(known) if known == list => known,
-                // Of two lists with one hash the later stays unshared.
+                Some(known) if known == list && known.flaws().eq(list.flaws()) => known,
+                // Of two lists with one hash, or with other flaws, the later stays unshared.
                 Some(_) => list,
                 None => {
                     lists.insert(list.content_hash(), Arc::downgrade(&list));
@@ -72,6 +72,21 @@ mod tests {
         let other = interner.intern(catalog("b"));
         assert!(first.same_as(&second));
         assert!(!first.same_as(&other));
+    }
+
+    #[test]
+    fn another_flaw_alone_is_no_change() {
+        let interner = Interner::default();
+        let flawed = |flaw: &str| {
+            let catalog = catalog("a");
+            let list = catalog.tools.with_items(catalog.tools.items().to_vec());
+            let tools = Arc::new(list.with_flaws(vec![flaw.into()]));
+            interner.intern(Catalog { tools, ..catalog })
+        };
+        let (first, second) = (flawed("one"), flawed("two"));
+        assert!(first.same_as(&second));
+        let flaws = [&first, &second].map(|catalog| catalog.flaws().collect::<String>());
+        assert_eq!(flaws, ["one", "two"]);
     }
 
     #[test]

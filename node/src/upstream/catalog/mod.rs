@@ -68,12 +68,12 @@ impl Catalog {
         ListKind::Skills.is_offered(self.capabilities())
     }
 
-    /// Whether both offer the same: lists are compared by identity, so intern them first.
+    /// Whether both offer the same. Lists that are shared are compared by identity first, so intern them.
     pub fn same_as(&self, other: &Self) -> bool {
         self.server == other.server
             && ListKind::ALL
                 .iter()
-                .all(|kind| Arc::ptr_eq(self.list(*kind), other.list(*kind)))
+                .all(|kind| self.list(*kind) == other.list(*kind))
     }
 }
 
