@@ -22,7 +22,6 @@ use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 
 use super::append::pieces;
-use super::backoff::Backoff as Outage;
 use super::convert::{
     self, Malformed, append_result_from, transfer_response_from, transfer_to, vote_request_to,
     vote_response_from,
@@ -31,7 +30,7 @@ use super::doorbell::with_cause;
 use super::linger::spared;
 use super::links::{Lane, Links};
 use super::services::raft_client::RaftClient;
-use super::{MESSAGE_BYTES_MAX, snapshot_out};
+use super::{MESSAGE_BYTES_MAX, backoff, snapshot_out};
 use crate::raft::{Member, RaftId, SnapshotFile, TypeConfig};
 
 /// How long a stream of appends may take to open. Longer than any round trip that a cluster works with.
@@ -87,7 +86,7 @@ pub(crate) struct Network {
     member: Member,
     lane: Lane,
     /// How long streams of appends cannot be opened.
-    outage: Mutex<Outage>,
+    outage: Mutex<backoff::Backoff>,
 }
 
 impl Network {
