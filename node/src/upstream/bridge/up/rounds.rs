@@ -154,6 +154,17 @@ impl Rounds {
         serial
     }
 
+    /// What was asked so far is over; what is asked from now on is about something else. A call that its client has taken
+    /// back stays so.
+    pub(super) fn begin_anew(&mut self, serial: Serial) {
+        let call = self.calls.iter_mut().find(|call| call.serial == serial);
+        if let Some(call) = call.filter(|call| call.phase != Phase::Cancelled) {
+            call.request = None;
+            call.round = 0;
+            call.phase = Phase::Begun;
+        }
+    }
+
     /// The server wants input: returns what the client is asked. `request` is the message that was sent first.
     pub(super) fn on_wanted(
         &mut self,

@@ -268,6 +268,14 @@ impl Session {
         (serial, self.waker(serial))
     }
 
+    /// What was asked on the way of a call so far is over.
+    pub(super) fn begin_anew(&self, serial: Serial, call: &Call, followed: Option<&Followed>) {
+        let begun = Begun::new(call, followed);
+        let mut state = self.inner.state.lock();
+        state.rounds.begin_anew(serial);
+        state.calls.insert(serial, begun);
+    }
+
     /// What wakes a call.
     fn waker(&self, serial: Serial) -> Arc<Notify> {
         let waker = Arc::new(Notify::new());

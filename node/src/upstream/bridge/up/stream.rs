@@ -176,10 +176,9 @@ impl UpStream {
     }
 
     /// What was asked so far is over; what is asked from now on is about something else.
-    pub(super) fn begin_anew(&mut self) {
+    pub(super) fn begin_anew(&self) {
         let session = &self.call.session;
-        session.end(self.serial);
-        (self.serial, self.waker) = session.begin(&self.call, self.followed.as_ref());
+        session.begin_anew(self.serial, &self.call, self.followed.as_ref());
     }
 
     /// Of a server that streams.

@@ -219,6 +219,27 @@ fn a_cancelled_call_asks_nothing_more() {
     assert!(matches!(rounds.next(serial, 0), Next::Cancelled));
 }
 
+#[test]
+fn a_call_that_begins_anew_forgets_its_rounds_and_stays_cancelled() {
+    let mut rounds = Rounds::default();
+    let (serial, ids) = asked(&mut rounds, "7", ROOTS);
+    rounds.on_answer(&answer(&ids[0], r#""result":{}"#));
+    assert!(matches!(rounds.next(serial, 0), Next::Retry(_)));
+    rounds.begin_anew(serial);
+    let update = frame(r#"{"jsonrpc":"2.0","id":9,"method":"tasks/update","params":{}}"#);
+    let asked = rounds.on_wanted(serial, &wants(ROOTS), &update, &profile(), 0);
+    rounds.on_answer(&answer(asked[0].id().unwrap(), r#""result":{}"#));
+    let Next::Retry(retry) = rounds.next(serial, 0) else {
+        panic!("no retry");
+    };
+    assert_eq!(retry.method(), "tasks/update");
+    assert_eq!(retry.id(), Some(r#""7#1""#));
+
+    assert_eq!(rounds.on_cancelled("7"), Some(serial));
+    rounds.begin_anew(serial);
+    assert!(matches!(rounds.next(serial, 0), Next::Cancelled));
+}
+
 /// What can happen to two calls that run at the same time.
 #[derive(Clone, Debug)]
 enum Happens {
