@@ -5,6 +5,7 @@ use std::pin::Pin;
 
 use bytes::Bytes;
 use futures_util::Stream;
+use lockgate_proto::jsonrpc::Legible;
 use lockgate_proto::mcp::Era;
 use smallvec::{SmallVec, smallvec};
 
@@ -84,6 +85,20 @@ impl Answer {
             chunks: smallvec![error_message(id, error, era)],
             retry_after: error.retry_after_secs(),
         }
+    }
+
+    /// The error as an answer to `text`, from which no message was read: under the id of the request that it was to be,
+    /// where that is legible.
+    pub fn refused(text: &[u8], error: &CallError, era: Era) -> Self {
+        Self::error(asked(text).as_deref(), error, era)
+    }
+}
+
+/// The raw id of the request that `text` was to be, from which no message was read.
+pub fn asked(text: &[u8]) -> Option<Box<str>> {
+    match Legible::read(text)? {
+        Legible::Request(id) => Some(id),
+        Legible::Answer(_) => None,
     }
 }
 

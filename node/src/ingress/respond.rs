@@ -2,7 +2,6 @@
 
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
-use lockgate_proto::jsonrpc::Legible;
 use lockgate_proto::mcp::{Era, headers};
 
 use crate::answer::Answer;
@@ -60,15 +59,7 @@ pub(super) fn error(error: &CallError, era: Era) -> Response<Body> {
 
 /// An error that belongs to the request that `text` was to be, where that is legible. No message was read from it.
 pub(super) fn error_of(text: &[u8], error: &CallError, era: Era) -> Response<Body> {
-    answer(Answer::error(asked(text).as_deref(), error, era))
-}
-
-/// The raw id of the request that `text` was to be, from which no message was read.
-pub(super) fn asked(text: &[u8]) -> Option<Box<str>> {
-    match Legible::read(text)? {
-        Legible::Request(id) => Some(id),
-        Legible::Answer(_) => None,
-    }
+    answer(Answer::refused(text, error, era))
 }
 
 /// 405 with the methods that are there.

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicUsize;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use futures_util::{Stream, StreamExt};
-use lockgate_proto::jsonrpc::{Batch, Frame, Kind, Limits};
+use lockgate_proto::jsonrpc::{Batch, Frame, Kind, Limits, Unfit};
 use lockgate_proto::mcp::{Era, Revision, method};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -155,33 +155,36 @@ impl Door {
                 Ok(cell) => self.dispatch(request, &cell, frame).await.into(),
                 Err(error) => Answer::error(frame.id(), &error, Era::Session).into(),
             },
-            Batch::Many(frames) => Box::pin(self.take(request, frames))
+            batch @ Batch::Many(_) => Box::pin(self.take(request, batch))
                 .await
                 .unwrap_or_else(|error| Answer::error(None, &error, Era::Session).into()),
         }
     }
 
-    /// Takes a batch.
-    async fn take(&self, request: &Request<'_>, frames: Vec<Frame>) -> Result<Response, CallError> {
+    /// Takes a batch. Each element that wants an answer has its own.
+    async fn take(&self, request: &Request<'_>, batch: Batch) -> Result<Response, CallError> {
         let cell = self.session(request)?;
         if cell.state.lock().hard.revision != Revision::V2025_03_26 {
             return Err(CallError::InvalidRequest {
                 what: "batches exist in revision 2025-03-26 only".into(),
             });
         }
-        if frames.iter().any(is_initialize) {
+        let wants_answer = batch.wants_answer();
+        let elements = match batch {
+            Batch::One(frame) => vec![Ok(frame)],
+            Batch::Many(elements) => elements,
+        };
+        if elements.iter().flatten().any(is_initialize) {
             return Err(CallError::InvalidRequest {
                 what: "`initialize` cannot be part of a batch".into(),
             });
         }
-        let asked = frames.iter().any(|frame| frame.kind() == Kind::Request);
-        let answers = join_all(
-            frames
-                .into_iter()
-                .map(|frame| self.dispatch(request, &cell, frame)),
-        )
-        .await;
-        Ok(if asked {
+        let answers = elements.into_iter().map(async |element| match element {
+            Ok(frame) => self.dispatch(request, &cell, frame).await,
+            Err(Unfit { text, error }) => Answer::refused(&text, &error.into(), Era::Session),
+        });
+        let answers = join_all(answers).await;
+        Ok(if wants_answer {
             join_answers(answers).into()
         } else {
             Answer::Accepted.into()

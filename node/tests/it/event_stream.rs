@@ -213,6 +213,10 @@ async fn what_is_no_message_is_refused_where_it_was_posted() {
         assert_eq!(answer.status, status);
         assert!(answer.json().await["error"]["code"].is_number());
     }
+    let bad = r#"{"jsonrpc":"2.0","id":"x","method":"ping","params":null}"#;
+    let answer = client.posts.post(bad).await;
+    assert_eq!(answer.status, 400);
+    assert_eq!(answer.json().await["id"], "x");
     let large = vec![b' '; (4 << 10) + 1];
     assert_eq!(client.posts.post(large).await.status, 413);
     let text = [("content-type", "text/plain")];

@@ -164,6 +164,29 @@ async fn batches_exist_in_one_revision() {
     assert_eq!(answer(json!(1))["result"]["content"][0]["text"], "3");
     assert_eq!(answer(json!("x"))["result"], json!({}));
     assert_eq!(answer(json!(3))["error"]["code"], -32602);
+    let with_strays = r#"[1, {"jsonrpc":"2.0","id":7,"method":"ping"}, {"jsonrpc":"2.0","id":8,"method":"ping","params":null}]"#;
+    let answer = client.post(with_strays.to_owned()).await;
+    assert_eq!(answer.status, 200);
+    let answers = answer.json().await;
+    let told: Vec<_> = answers
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|a| (&a["id"], &a["error"]["code"]))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (&Value::Null, &json!(-32600)),
+            (&json!(7), &Value::Null),
+            (&json!(8), &json!(-32600))
+        ]
+    );
+    assert_eq!(
+        client.post("[1]".to_owned()).await.json().await[0]["error"]["code"],
+        -32600
+    );
+    assert_eq!(client.post("[1, {]".to_owned()).await.status, 400);
     let only_notifications =
         json!([{"jsonrpc": "2.0", "method": "notifications/roots/list_changed"}]);
     assert_eq!(

@@ -27,8 +27,8 @@ fuzz_target!(|data: &[u8]| {
     if let Ok(frame) = &parsed {
         check_frame(frame);
     }
-    if let Ok(Batch::Many(frames)) = Batch::parse(Bytes::copy_from_slice(data), &LIMITS) {
-        frames.iter().for_each(check_frame);
+    if let Ok(Batch::Many(elements)) = Batch::parse(Bytes::copy_from_slice(data), &LIMITS) {
+        elements.iter().flatten().for_each(check_frame);
     }
     if let Ok(text) = std::str::from_utf8(data) {
         // Views promise to survive text that nobody validated.

@@ -6,7 +6,7 @@ use bytestring::ByteString;
 use super::envelope;
 use super::frame::checked_text;
 use super::scanner::Scanner;
-use super::{Frame, Limits, ParseError, Span};
+use super::{Frame, Kind, Limits, ParseError, Span};
 
 /// A body that is one message or, in 2025-03-26, an array of them.
 #[derive(Clone, Debug)]
@@ -14,11 +14,23 @@ pub enum Batch {
     /// A single message.
     One(Frame),
     /// An array, in order.
-    Many(Vec<Frame>),
+    Many(Vec<Result<Frame, Unfit>>),
+}
+
+/// An element of a batch that is JSON, and no message. It concerns nobody but whoever waits for its answer: the elements
+/// beside it stand (JSON-RPC 2.0 section 6).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{error}")]
+pub struct Unfit {
+    /// The element as it stands.
+    pub text: Bytes,
+    /// Why it is no message.
+    pub error: ParseError,
 }
 
 impl Batch {
-    /// Reads a body. Elements share the allocation of `text`. One bad element refuses the batch.
+    /// Reads a body. Elements share the allocation of `text`. What is no JSON, nested too deep or too many refuses
+    /// them all.
     ///
     /// # Errors
     ///
@@ -32,15 +44,25 @@ impl Batch {
         }
         many(&text, scanner, limits).map(Self::Many)
     }
+
+    /// Whether it has something to answer: a request, or an element that is no message.
+    pub fn wants_answer(&self) -> bool {
+        match self {
+            Self::One(frame) => frame.kind() == Kind::Request,
+            Self::Many(elements) => elements.iter().any(|element| {
+                let frame = element.as_ref();
+                frame.map_or(true, |frame| frame.kind() == Kind::Request)
+            }),
+        }
+    }
 }
 
 fn many<'a>(
     text: &'a ByteString,
     mut scanner: Scanner<'a>,
     limits: &Limits,
-) -> Result<Vec<Frame>, ParseError> {
-    let mut frames = Vec::new();
-    let mut refused = None;
+) -> Result<Vec<Result<Frame, Unfit>>, ParseError> {
+    let mut elements = Vec::new();
     let mut n = 0;
     let mut more = scanner.open(false).map_err(|fault| scanner.error(fault))?;
     while more {
@@ -49,11 +71,7 @@ fn many<'a>(
             // Only counted.
             scanner.value().map_err(|fault| scanner.error(fault))?;
         } else {
-            match element(text, &mut scanner) {
-                Ok(frame) => frames.push(frame),
-                Err(error @ ParseError::Envelope { .. }) => refused = refused.or(Some(error)),
-                Err(error) => return Err(error),
-            }
+            elements.push(element(text, &mut scanner)?);
         }
         more = scanner.more().map_err(|fault| scanner.error(fault))?;
     }
@@ -64,19 +82,29 @@ fn many<'a>(
             max: limits.batch_max,
         });
     }
-    refused.map_or(Ok(frames), Err)
+    Ok(elements)
 }
 
-fn element<'a>(text: &'a ByteString, scanner: &mut Scanner<'a>) -> Result<Frame, ParseError> {
+/// An error is about the whole text.
+fn element<'a>(
+    text: &'a ByteString,
+    scanner: &mut Scanner<'a>,
+) -> Result<Result<Frame, Unfit>, ParseError> {
     let start = scanner.at();
-    let envelope = envelope::read(scanner, text)?;
+    let read = envelope::read(scanner, text);
     let element = Span::new(start, scanner.at());
+    let own = text.slice_ref(element.of(text));
+    let envelope = match read {
+        Ok(envelope) => envelope,
+        Err(error @ ParseError::Envelope { .. }) => {
+            let text = own.into_bytes();
+            return Ok(Err(Unfit { text, error }));
+        }
+        Err(error) => return Err(error),
+    };
     let shifted = |span: Span| Span {
         start: span.start - element.start,
         end: span.end - element.start,
     };
-    Ok(Frame::from_parts(
-        text.slice_ref(element.of(text)),
-        envelope.moved(shifted),
-    ))
+    Ok(Ok(Frame::from_parts(own, envelope.moved(shifted))))
 }

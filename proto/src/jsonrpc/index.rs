@@ -235,7 +235,9 @@ mod tests {
         let Ok(Batch::Many(frames)) = Batch::parse(text.into(), &Limits::default()) else {
             panic!("no batch");
         };
-        frames.iter().for_each(check_all);
+        frames
+            .iter()
+            .for_each(|frame| check_all(frame.as_ref().unwrap()));
     }
 
     #[test]

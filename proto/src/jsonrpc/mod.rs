@@ -16,7 +16,7 @@ mod span;
 mod splice;
 mod string;
 
-pub use self::batch::Batch;
+pub use self::batch::{Batch, Unfit};
 pub use self::error::ParseError;
 pub use self::frame::{Frame, Kind};
 pub use self::legible::Legible;

@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use lockgate_proto::jsonrpc::{Batch, Frame, Kind, Limits, ParseError, Splice};
+use lockgate_proto::jsonrpc::{Batch, Frame, Kind, Limits, ParseError, Splice, Unfit};
 
 fn parse(text: &str) -> Result<Frame, ParseError> {
     Frame::parse(Bytes::copy_from_slice(text.as_bytes()), &Limits::default())
@@ -210,9 +210,10 @@ fn a_batch_keeps_the_order_and_the_bytes_of_its_messages() {
     let text = Bytes::from_static(
         br#" [ {"jsonrpc":"2.0","id":1,"method":"a","params":{"k":"v"}} ,{"method":"b","jsonrpc":"2.0"}] "#,
     );
-    let Ok(Batch::Many(frames)) = Batch::parse(text.clone(), &Limits::default()) else {
+    let Ok(Batch::Many(elements)) = Batch::parse(text.clone(), &Limits::default()) else {
         panic!("not a batch");
     };
+    let frames: Vec<_> = elements.into_iter().map(Result::unwrap).collect();
     let methods: Vec<_> = frames.iter().map(Frame::method).collect();
     assert_eq!(methods, ["a", "b"]);
     assert_eq!(frames[0].param_str(&["k"]).as_deref(), Some("v"));
@@ -226,21 +227,27 @@ fn a_batch_keeps_the_order_and_the_bytes_of_its_messages() {
 }
 
 #[test]
-fn one_bad_message_refuses_the_batch() {
-    let parse = |text: &'static str| {
-        Batch::parse(text.into(), &Limits::default())
-            .unwrap_err()
-            .to_string()
+fn an_element_that_is_no_message_leaves_the_others() {
+    let text = r#"[ {"jsonrpc":"2.0","method":"m"}, {"jsonrpc":"2.0","id":3} ,[],1, {"method":"n","jsonrpc":"2.0"}]"#;
+    let Ok(Batch::Many(elements)) = Batch::parse(text.into(), &Limits::default()) else {
+        panic!("not a batch");
     };
+    let told = elements.iter().map(|element| match element {
+        Ok(frame) => frame.method().into_owned(),
+        Err(Unfit { text, error }) => format!("{}: {error}", String::from_utf8_lossy(text)),
+    });
     assert_eq!(
-        parse(r#"[{"jsonrpc":"2.0","method":"m"},{"jsonrpc":"2.0"},1]"#),
-        "not a JSON-RPC message: exactly one of `method`, `result` and `error` must be present"
+        told.collect::<Vec<_>>(),
+        [
+            "m",
+            r#"{"jsonrpc":"2.0","id":3}: not a JSON-RPC message: exactly one of `method`, `result` and `error` must be present"#,
+            "[]: not a JSON-RPC message: a batch is not allowed here",
+            "1: not a JSON-RPC message: not an object",
+            "n",
+        ]
     );
-    assert_eq!(parse("[1,[],nul]"), "not JSON: expected a value at byte 6");
-    assert_eq!(
-        parse("[[]]"),
-        "not a JSON-RPC message: a batch is not allowed here"
-    );
+    let broken = Batch::parse("[1,[],nul]".into(), &Limits::default()).unwrap_err();
+    assert_eq!(broken.to_string(), "not JSON: expected a value at byte 6");
 }
 
 #[test]

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::answer::{Answer, error_message};
+use crate::answer::{Answer, asked, error_message};
 use crate::cancel::Cancel;
 use crate::config;
 use crate::error::CallError;
@@ -26,8 +26,6 @@ use crate::ingress::service::Gateway;
 use crate::task::spawn_named;
 use crate::telemetry::trace::Context;
 use crate::{session, stateless};
-
-use crate::ingress::respond::asked;
 
 use super::end::End;
 use super::outbox::Outbox;
@@ -181,12 +179,10 @@ impl Line {
                 self.request(message, frame).await;
             }
             Batch::One(frame) if *frame.method() == *method::CANCELLED && self.cancel(&frame) => {}
-            Batch::Many(frames) if frames.iter().any(|one| one.kind() == Kind::Request) => {
-                match self.admit() {
-                    Ok(place) => self.run(message, None, place),
-                    Err(error) => self.refuse(None, &error).await,
-                }
-            }
+            batch @ Batch::Many(_) if batch.wants_answer() => match self.admit() {
+                Ok(place) => self.run(message, None, place),
+                Err(error) => self.refuse(None, &error).await,
+            },
             Batch::One(_) | Batch::Many(_) => self.statement(message).await,
         }
         Ok(())

@@ -8,6 +8,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Response, StatusCode, Uri};
+use lockgate_proto::mcp::Era;
 use parking_lot::Mutex;
 
 use crate::error::CallError;
@@ -78,7 +79,7 @@ impl Desk {
     ///
     /// # Errors
     ///
-    /// Fails when there is no such stream for this caller, and when the body is no message.
+    /// Fails when there is no such stream for this caller.
     pub(in crate::ingress) async fn post(
         &self,
         gateway: &Gateway,
@@ -86,8 +87,10 @@ impl Desk {
         text: Bytes,
     ) -> Result<Response<Body>, CallError> {
         let line = self.find(gateway, &post)?;
-        line.take(post.who, post.trace, text).await?;
-        Ok(respond::plain(StatusCode::ACCEPTED, Body::Empty))
+        Ok(match line.take(post.who, post.trace, text.clone()).await {
+            Ok(()) => respond::plain(StatusCode::ACCEPTED, Body::Empty),
+            Err(no_message) => respond::error_of(&text, &no_message, Era::Session),
+        })
     }
 
     fn find(&self, gateway: &Gateway, post: &Post<'_>) -> Result<Arc<Line>, CallError> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lockgate_proto::id::ServerName;
-use lockgate_proto::jsonrpc::{Batch, Frame, Kind, Legible, Limits, ParseError};
+use lockgate_proto::jsonrpc::{Batch, Frame, Kind, Legible, Limits, ParseError, Unfit};
 use lockgate_proto::mcp::Revision;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
@@ -283,16 +283,17 @@ impl Hub {
         let excerpt = down.line.clone();
         match Batch::parse(down.line, &self.limits) {
             Ok(Batch::One(frame)) => self.on_frame(frame),
-            Ok(Batch::Many(frames)) => frames.into_iter().for_each(|frame| self.on_frame(frame)),
-            Err(error) => {
-                self.on_stray(&excerpt, &error);
-                self.on_garbled(&excerpt, &error);
-            }
+            Ok(Batch::Many(elements)) => elements.into_iter().for_each(|element| match element {
+                Ok(frame) => self.on_frame(frame),
+                Err(Unfit { text, error }) => self.on_garbled(&text, &error),
+            }),
+            Err(error) => self.on_garbled(&excerpt, &error),
         }
     }
 
     /// What is no message may still say whose it is: nobody need wait for another.
     fn on_garbled(&self, line: &[u8], error: &ParseError) {
+        self.on_stray(line, error);
         let legible = Legible::read(line);
         let mut state = self.state.lock();
         if let Some(effect) = legible.and_then(|it| state.mux.on_garbled(&it, error)) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderValue;
-use lockgate_proto::jsonrpc::{Batch, Frame, Limits};
+use lockgate_proto::jsonrpc::{Batch, Frame, Limits, ParseError, Unfit};
 
 use super::answer::answering;
 use super::blame::Blame;
@@ -166,12 +166,18 @@ async fn refusal(exchange: Exchange, limits: &Limits) -> Content {
     parse(text, limits).unwrap_or(Content::Nothing)
 }
 
-fn parse(text: Bytes, limits: &Limits) -> Result<Content, lockgate_proto::jsonrpc::ParseError> {
+/// The messages of a batch that has nothing else: of a server that answers with what is no message nothing is passed on.
+pub(super) fn whole(elements: Vec<Result<Frame, Unfit>>) -> Result<Vec<Frame>, ParseError> {
+    let messages = elements.into_iter().collect::<Result<_, _>>();
+    messages.map_err(|unfit: Unfit| unfit.error)
+}
+
+fn parse(text: Bytes, limits: &Limits) -> Result<Content, ParseError> {
     if text.trim_ascii_start().first() != Some(&b'[') {
         return Frame::parse(text, limits).map(Content::Message);
     }
     Ok(match Batch::parse(text, limits)? {
         Batch::One(frame) => Content::Message(frame),
-        Batch::Many(frames) => Content::Batch(frames),
+        Batch::Many(elements) => Content::Batch(whole(elements)?),
     })
 }

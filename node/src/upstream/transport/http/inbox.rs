@@ -10,6 +10,7 @@ use tracing::debug;
 
 use super::answer::answering;
 use super::blame::Blame;
+use super::heard::whole;
 use crate::error::UpstreamError;
 
 /// Turns events into messages and keeps what resuming needs.
@@ -168,7 +169,10 @@ impl Inbox {
         };
         match read {
             Ok(Batch::One(frame)) => self.take_frame(frame),
-            Ok(Batch::Many(frames)) => self.take_frames(frames),
+            Ok(Batch::Many(elements)) => match whole(elements) {
+                Ok(frames) => self.take_frames(frames),
+                Err(error) => self.fail(self.blame.garbage(error)),
+            },
             Err(error) => self.fail(self.blame.garbage(error)),
         }
     }
