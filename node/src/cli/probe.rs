@@ -131,6 +131,7 @@ mod tests {
                 server,
                 status,
                 retry_after,
+                location: None,
             };
             status.to_string()
         };

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use http::Uri;
 use lockgate_proto::id::ServerName;
 use lockgate_proto::jsonrpc::ParseError;
 use lockgate_proto::mcp::Era;
@@ -83,6 +84,8 @@ pub enum UpstreamError {
         status: u16,
         /// How long it asks to stay away.
         retry_after: Option<Duration>,
+        /// Where a redirect leads. Not for callers: it may hold what the operator keeps to himself.
+        location: Option<Box<Uri>>,
     },
     /// The upstream session is gone and could not be opened again.
     #[error("server `{server}` forgot the session and {and}")]

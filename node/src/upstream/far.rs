@@ -213,6 +213,7 @@ async fn answers(
             server: server.clone(),
             status,
             retry_after: None,
+            location: None,
         }),
         Err(
             error @ (UpstreamError::Unreachable { .. }

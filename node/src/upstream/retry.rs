@@ -166,16 +166,19 @@ mod tests {
                 server,
                 status: 503,
                 retry_after: None,
+                location: None,
             },
             "500" => UpstreamError::Status {
                 server,
                 status: 500,
                 retry_after: None,
+                location: None,
             },
             "404" => UpstreamError::Status {
                 server,
                 status: 404,
                 retry_after: None,
+                location: None,
             },
             "limit" => UpstreamError::AtLimit {
                 server,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use lockgate_proto::id::ServerName;
 use lockgate_proto::mcp::Era;
 
+use super::heard::Elsewhere;
 use crate::error::UpstreamError;
 
 /// The server that failures are put down to.
@@ -49,19 +50,20 @@ impl Blame {
     }
 
     pub(in crate::upstream::transport) fn status(&self, status: u16) -> UpstreamError {
-        self.turned_away(status, None)
+        self.turned_away(status, Elsewhere::default())
     }
 
-    /// The server asks to come back after this time.
+    /// The server asks to come back later, or to go elsewhere.
     pub(in crate::upstream::transport) fn turned_away(
         &self,
         status: u16,
-        retry_after: Option<Duration>,
+        elsewhere: Elsewhere,
     ) -> UpstreamError {
         UpstreamError::Status {
             server: self.0.clone(),
             status,
-            retry_after,
+            retry_after: elsewhere.retry_after,
+            location: elsewhere.location,
         }
     }
 

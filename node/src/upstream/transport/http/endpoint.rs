@@ -80,11 +80,7 @@ impl HttpEndpoint {
                 ))))
             }
             Content::Batch(_) => Err(self.blame().garbage("the stateless era knows no batches")),
-            Content::Nothing => Err(Heard::missing(
-                heard.status,
-                heard.retry_after,
-                self.blame(),
-            )),
+            Content::Nothing => Err(Heard::missing(heard.status, heard.elsewhere, self.blame())),
         }
     }
 

@@ -92,7 +92,7 @@ pub(super) async fn final_answer(
     let inbox = || Inbox::of_call(request_id, endpoint.limits(), blame.clone()).with_batches();
     let mut stream = match heard.body {
         Content::Message(frame) => return Heard::settle(heard.status, frame, request_id, blame),
-        Content::Nothing => return Err(Heard::missing(heard.status, heard.retry_after, blame)),
+        Content::Nothing => return Err(Heard::missing(heard.status, heard.elsewhere, blame)),
         Content::Events(exchange) => CallStream::new(inbox(), exchange, out.timeout, blame.clone()),
         Content::Batch(frames) => {
             let mut inbox = inbox();

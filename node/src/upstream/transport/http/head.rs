@@ -3,7 +3,7 @@
 use std::mem::MaybeUninit;
 use std::time::Duration;
 
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode, Uri};
 use httparse::{Header, ParserConfig, Response, Status};
 use lockgate_proto::mcp::headers;
 
@@ -45,6 +45,8 @@ pub(super) struct Head {
     pub(super) coding: Option<Box<str>>,
     /// `Retry-After`, where it is a number of seconds.
     pub(super) retry_after: Option<Duration>,
+    /// `Location`, as far as it can be one of MCP.
+    pub(super) location: Option<Box<Uri>>,
     /// How long the server keeps the connection, if it says so.
     pub(super) keep_alive: Option<Duration>,
     /// Whether the connection takes another request after this one.
@@ -102,6 +104,7 @@ pub(super) fn parse(text: &[u8]) -> Result<Parsed, &'static str> {
         session_id: notes.session_id,
         coding: notes.coding,
         retry_after: notes.retry_after,
+        location: notes.location,
         keep_alive: notes.keep_alive,
         is_last: notes.closes || (is_http_10 && !notes.stays) || body.is_until_close(),
     };
@@ -123,6 +126,7 @@ struct Notes {
     session_id: Option<HeaderValue>,
     coding: Option<Box<str>>,
     retry_after: Option<Duration>,
+    location: Option<Box<Uri>>,
     keep_alive: Option<Duration>,
     length: Option<u64>,
     encoding: Option<Encoding>,
@@ -143,6 +147,7 @@ impl Notes {
         // Most headers are none of these, and most of those differ in length already.
         let is = |known: &str| name.eq_ignore_ascii_case(known);
         match name.len() {
+            8 if is("location") => self.location = Uri::try_from(value).ok().map(Box::new),
             10 if is("connection") => {
                 self.closes |= has_token(value, b"close");
                 self.stays |= has_token(value, b"keep-alive");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderValue;
+use http::{HeaderValue, Uri};
 use lockgate_proto::jsonrpc::{Batch, Frame, Limits, ParseError, Unfit};
 
 use super::answer::answering;
@@ -21,9 +21,17 @@ pub(super) struct Heard {
     pub(super) status: u16,
     /// `Mcp-Session-Id` of the response.
     pub(super) session_id: Option<HeaderValue>,
-    /// How long the server asks to stay away.
-    pub(super) retry_after: Option<Duration>,
+    /// When and where the server wants to be asked instead.
+    pub(super) elsewhere: Elsewhere,
     pub(super) body: Content,
+}
+
+/// When and where a server wants to be asked that did not do what it was asked.
+#[derive(Debug, Default)]
+pub(in crate::upstream::transport) struct Elsewhere {
+    pub(super) retry_after: Option<Duration>,
+    /// Of a redirect.
+    pub(super) location: Option<Box<Uri>>,
 }
 
 /// What the body was.
@@ -71,7 +79,10 @@ impl Heard {
         Ok(Self {
             status: head.status.as_u16(),
             session_id: head.session_id,
-            retry_after: head.retry_after,
+            elsewhere: Elsewhere {
+                retry_after: head.retry_after,
+                location: head.location.filter(|_| head.status.is_redirection()),
+            },
             body,
         })
     }
@@ -101,15 +112,11 @@ impl Heard {
     }
 
     /// Error of a response that carries no message where one is needed.
-    pub(super) fn missing(
-        status: u16,
-        retry_after: Option<Duration>,
-        blame: &Blame,
-    ) -> UpstreamError {
+    pub(super) fn missing(status: u16, elsewhere: Elsewhere, blame: &Blame) -> UpstreamError {
         if is_success(status) {
             blame.garbage(format_args!("HTTP status {status} without an answer"))
         } else {
-            blame.turned_away(status, retry_after)
+            blame.turned_away(status, elsewhere)
         }
     }
 }

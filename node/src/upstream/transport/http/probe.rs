@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use http::HeaderValue;
+use http::{HeaderValue, Uri};
 use lockgate_proto::jsonrpc::{Frame, Kind, find};
 use lockgate_proto::mcp::{Revision, code, method};
 use tracing::{debug, warn};
@@ -32,9 +32,16 @@ enum Finding {
     /// It does; the raw result.
     Speaks(Arc<str>),
     /// It does not; how it was refused, where a status alone says so.
-    Silent(Option<u16>),
+    Silent(Option<Refusal>),
     /// Neither was shown.
     Unclear(UpstreamError),
+}
+
+/// A status, and where it leads.
+#[derive(Debug)]
+struct Refusal {
+    status: u16,
+    location: Option<Box<Uri>>,
 }
 
 const CLIENT_INFO: &str = concat!(
@@ -65,21 +72,27 @@ fn verdict(
             session: Some(initialized),
         }),
         (Finding::Unclear(error), _) | (_, Finding::Unclear(error)) => Err(error),
-        (Finding::Silent(_), Finding::Silent(status)) => {
+        (Finding::Silent(_), Finding::Silent(refusal)) => {
             let address = &endpoint.settings().address;
-            Err(endpoint.blame().no_mcp(stranger(address, status)))
+            Err(endpoint.blame().no_mcp(stranger(address, refusal)))
         }
     }
 }
 
-/// What to say of an address that spoke no era, and refused `initialize` with `status` if by nothing more.
-fn stranger(address: &str, status: Option<u16>) -> String {
-    let Some(status) = status else {
+/// What to say of an address that spoke no era, and refused `initialize` with a status if by nothing more.
+fn stranger(address: &str, refusal: Option<Refusal>) -> String {
+    let Some(Refusal { status, location }) = refusal else {
         return format!("{address} answers, and refuses both `server/discover` and `initialize`");
     };
     if (300..400).contains(&status) {
+        // What a variable stands for in our own address may stand in the other one.
+        let shown = location.filter(|_| !address.contains("${"));
+        let leads = shown.map_or_else(
+            || "leads elsewhere".to_owned(),
+            |uri| format!("leads to {}", bare(&uri)),
+        );
         return format!(
-            "{address} answers {status}, which leads elsewhere and is not followed; give the address that it leads to"
+            "{address} answers {status}, which {leads} and is not followed; give the address that it leads to"
         );
     }
     let hint = if address.ends_with("/mcp") {
@@ -88,6 +101,18 @@ fn stranger(address: &str, status: Option<u16>) -> String {
         "is the path /mcp?"
     };
     format!("{address} answers {status}; {hint}")
+}
+
+/// Without user, password and query, which may be secrets.
+fn bare(uri: &Uri) -> String {
+    match (uri.scheme_str(), uri.authority()) {
+        (Some(scheme), Some(authority)) => {
+            let host = authority.as_str();
+            let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+            format!("{scheme}://{host}{}", uri.path())
+        }
+        _ => uri.path().to_owned(),
+    }
 }
 
 impl Finding {
@@ -104,11 +129,12 @@ impl Finding {
     fn of_error(error: UpstreamError) -> Result<Self, UpstreamError> {
         match error {
             UpstreamError::NoEra { .. } => Ok(Self::Silent(None)),
-            UpstreamError::Status { status, .. } => match status {
-                500 | 501 => Ok(Self::Unclear(error)),
-                status if turns_away(status) => Err(error),
-                _ => Ok(Self::Silent(Some(status))),
-            },
+            UpstreamError::Status {
+                status: 500 | 501, ..
+            } => Ok(Self::Unclear(error)),
+            UpstreamError::Status {
+                status, location, ..
+            } if !turns_away(status) => Ok(Self::Silent(Some(Refusal { status, location }))),
             UpstreamError::Garbage { .. } => Ok(Self::Unclear(error)),
             _ => Err(error),
         }

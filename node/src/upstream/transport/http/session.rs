@@ -133,7 +133,7 @@ impl HttpSession {
                     frame,
                 });
             }
-            Content::Nothing => return Err(Heard::missing(heard.status, heard.retry_after, blame)),
+            Content::Nothing => return Err(Heard::missing(heard.status, heard.elsewhere, blame)),
             Content::Batch(frames) => {
                 let mut inbox = inbox();
                 inbox.take_frames(frames);

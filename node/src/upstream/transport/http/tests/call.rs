@@ -212,6 +212,30 @@ async fn a_redirect_is_not_followed() {
 }
 
 #[tokio::test]
+async fn whoever_looks_for_the_server_is_told_where_a_redirect_leads() {
+    let server = Server::start(|_| async {
+        let mut answer = bare(308);
+        let location =
+            HeaderValue::from_static("https://u:planted@there.example:8443/mcp/?k=planted");
+        answer.headers_mut().insert("location", location);
+        answer
+    })
+    .await;
+    let mut own = settings(&server.url());
+    let error = HttpEndpoint::new(own.clone()).unwrap().probe().await;
+    let told = error.unwrap_err().to_string();
+    let leads = "308, which leads to https://there.example:8443/mcp/ and is not followed";
+    assert!(told.contains(leads) && !told.contains("planted"), "{told}");
+    own.address = "https://${HOST}/mcp".into();
+    let error = HttpEndpoint::new(own).unwrap().probe().await;
+    let told = error.unwrap_err().to_string();
+    assert!(
+        told.contains("308, which leads elsewhere") && !told.contains("there"),
+        "{told}"
+    );
+}
+
+#[tokio::test]
 async fn an_answer_over_the_limit_is_garbage() {
     let server = Server::start(|seen| async move {
         json(200, result_for(&seen, &format!("\"{}\"", "x".repeat(5000))))
