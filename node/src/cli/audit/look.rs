@@ -78,7 +78,7 @@ impl Log {
     /// The last `n` records that `filter` lets pass, oldest first.
     async fn last(&self, filter: &Filter, n: usize) -> Result<Vec<Value>, Failure> {
         match self {
-            Self::Node(client) => ask(client, filter, n).await,
+            Self::Node(client) => Ok(ask(client, filter, n).await?.records),
             Self::Files(reader) => {
                 let found = filter::tail(reader, filter, n, 0..u64::MAX);
                 let lines = found.map_err(|error| chain("", &error))?.lines;
@@ -101,9 +101,19 @@ impl Log {
     }
 }
 
+/// The end of a node's log.
+#[derive(Debug)]
+pub(super) struct Last {
+    /// Oldest first.
+    pub(super) records: Vec<Value>,
+    /// The first record that was not there yet.
+    pub(super) next: u64,
+}
+
 /// A node looks through so much of its log for one answer and no more, so that it is asked until it has found enough.
-async fn ask(client: &Client, filter: &Filter, n: usize) -> Result<Vec<Value>, Failure> {
+pub(super) async fn ask(client: &Client, filter: &Filter, n: usize) -> Result<Last, Failure> {
     let filter = query(filter);
+    let mut next = None;
     // The last ones first.
     let mut answers: Vec<Vec<Value>> = Vec::new();
     let (mut end, mut missing) = (None, n);
@@ -118,10 +128,14 @@ async fn ask(client: &Client, filter: &Filter, n: usize) -> Result<Vec<Value>, F
         };
         missing = missing.saturating_sub(records.len());
         answers.push(records);
+        let _first = next.get_or_insert_with(|| answer["next"].as_u64().unwrap_or_default());
         let previous = answer["previous"].as_u64();
         let is_earlier = previous.is_some_and(|previous| end.is_none_or(|end| previous < end));
         if missing == 0 || !is_earlier {
-            return Ok(answers.into_iter().rev().flatten().collect());
+            return Ok(Last {
+                records: answers.into_iter().rev().flatten().collect(),
+                next: next.unwrap_or_default(),
+            });
         }
         end = previous;
     }

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::look::{Last, ask};
 use super::{FilterArgs, query};
 use crate::cli::client::Client;
 use crate::cli::exit::{Exit, Failure};
@@ -44,15 +45,18 @@ pub(in crate::cli) async fn run(
 }
 
 async fn follow(args: &Args, client: &Client, out: &mut Out) -> Result<Exit, Failure> {
-    let filter = query(&args.filter.filter());
-    let first = format!("audit/records?limit={}{filter}", args.lines);
-    let mut answer = client.get(&first).await?;
+    let filter = args.filter.filter();
+    let Last {
+        mut records,
+        mut next,
+    } = ask(client, &filter, usize::from(args.lines)).await?;
+    let filter = query(&filter);
     if !out.json {
         let heads = COLUMNS.map(|(name, _)| name.to_uppercase());
         out.done(&row(&heads), &Value::Null);
     }
     loop {
-        for record in items(&answer, "records") {
+        for record in &records {
             if out.json {
                 out.text(&record.to_string());
             } else {
@@ -63,9 +67,10 @@ async fn follow(args: &Args, client: &Client, out: &mut Out) -> Result<Exit, Fai
         if !out.is_read() {
             return Ok(Exit::Done);
         }
-        let next = answer["next"].as_u64().unwrap_or_default();
         let path = format!("audit/records?from={next}&wait={WAIT_SECS}&limit=1000{filter}");
-        answer = client.get(&path).await?;
+        let answer = client.get(&path).await?;
+        records = items(&answer, "records").to_vec();
+        next = answer["next"].as_u64().unwrap_or(next);
     }
 }
 

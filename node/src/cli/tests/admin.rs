@@ -135,6 +135,29 @@ fn refusals_carry_message_and_remedy() {
 }
 
 #[test]
+fn a_tail_begins_with_as_many_records_as_there_are_and_leaves_none_out() {
+    let answers = [
+        r#"{"previous":50,"next":100,"records":[{"seq":99}]}"#,
+        r#"{"previous":null,"next":50,"records":[{"seq":3}]}"#,
+        r#"{"previous":100,"next":101,"records":[{"seq":100}]}"#,
+    ];
+    let (url, served) = gateway(answers.map(|body| (200, body.to_owned())).to_vec());
+    let ran = lockgate(&["audit", "tail", "--lines", "2", "--json", "--admin", &url]);
+    assert_eq!(
+        served.join().unwrap(),
+        [
+            "GET /api/v1/audit/records?limit=2",
+            "GET /api/v1/audit/records?limit=1&before=50",
+            "GET /api/v1/audit/records?from=100&wait=3&limit=1000",
+        ]
+    );
+    // The gateway has gone.
+    assert_eq!(ran.exit, Exit::Failed);
+    let records = "{\"seq\":3}\n{\"seq\":99}\n{\"seq\":100}\n";
+    assert!(ran.out.starts_with(records), "{}", ran.out);
+}
+
+#[test]
 fn servers_are_added_restarted_and_removed() {
     check(
         &["servers", "add", "a", "--url", "http://a/mcp"],
