@@ -8,6 +8,7 @@ use http::StatusCode;
 use lockgate_cluster::{DynamicServer, RegistryCommand};
 use lockgate_proto::id::ServerName;
 use serde_json::{Map, Value, json};
+use tokio::time::timeout;
 
 use super::acting::Acting;
 use super::answer::{self, Answer};
@@ -16,7 +17,10 @@ use super::error::ApiError;
 use super::parts::Parts;
 use super::status::timestamp;
 use crate::config;
-use crate::upstream::{ErasStatus, Status, is_same};
+use crate::upstream::{ErasStatus, Status, UpstreamHandle, is_same};
+
+/// The answer to an addition waits so long for the server. Half of what a start gives its servers: most need a second.
+const TRIED_MAX: Duration = Duration::from_secs(5);
 
 /// All servers: those that run, then added ones that cannot be used here, with the reason.
 pub(super) fn list(parts: &Parts) -> Answer {
@@ -100,7 +104,24 @@ pub(super) async fn add(acting: &Acting<'_>, body: &[u8]) -> Result<Answer, ApiE
     };
     parts.cluster.propose(command.into()).await?;
     acting.apply().await?;
-    Ok(answer::json(StatusCode::CREATED, &json!({ "name": name })))
+    let mut added = json!({ "name": name });
+    if let Some(server) = parts.upstreams.get(&name) {
+        added["server"] = tried(parts, &server).await;
+    }
+    Ok(answer::json(StatusCode::CREATED, &added))
+}
+
+/// How a server does that was just added, once it was asked what it offers and is offered itself; what takes longer is
+/// shown as it is then.
+async fn tried(parts: &Parts, server: &UpstreamHandle) -> Value {
+    let tried = async {
+        server.settled(TRIED_MAX).await;
+        if server.status().up {
+            parts.pipeline.router.caught_up(server).await;
+        }
+    };
+    let _in_time = timeout(TRIED_MAX, tried).await;
+    shown(parts, &server.status(), true)
 }
 
 /// Takes an added server away. Calls in flight may finish.

@@ -69,10 +69,11 @@ pub(super) async fn run(verb: Verb, client: &Client, out: &mut Out) -> Result<Ex
             );
         }
         Verb::Add(args) => {
-            client.post("servers", Some(&body(&args))).await?;
+            let answer = client.post("servers", Some(&body(&args))).await?;
+            let server = &answer["server"];
             out.done(
-                &format!("{} is added", args.name),
-                &json!({ "name": args.name, "added": true }),
+                &format!("{} is added{}", args.name, how_it_is(server)),
+                &json!({ "name": args.name, "added": true, "server": server }),
             );
         }
         Verb::Remove { name } => {
@@ -146,33 +147,56 @@ fn setting(text: &str) -> Result<(String, Value), String> {
 /// A call that failed so long ago at a server that is well is history, which `--json` keeps.
 const CALL_ERROR_SECS_MAX: u64 = 300;
 
-/// A server says more than fits into a line; `--json` has all of it.
-fn row(server: &Value) -> Vec<String> {
+/// What is said of a server that was just added, behind its name.
+fn how_it_is(server: &Value) -> String {
+    let state = match state(server) {
+        _ if server.is_null() => return String::new(),
+        "starting" => return ", and has not answered yet: see `lockgate servers list`".to_owned(),
+        state => state,
+    };
+    match (tools(server), server["last_error"].as_str()) {
+        (_, Some(error)) if state != "up" => format!(", and {state}: {error}"),
+        (Value::Null, _) => format!(", and {state}"),
+        (tools, _) => format!(", and {state}; its tools: {tools}"),
+    }
+}
+
+fn is_open(endpoint: &Value) -> bool {
+    endpoint["breaker"] == "open"
+}
+
+fn state(server: &Value) -> &'static str {
     let endpoints = items(server, "endpoints");
-    let is_open = |endpoint: &Value| endpoint["breaker"] == "open";
     let is_failing = !endpoints.is_empty() && endpoints.iter().all(is_open);
-    let state = match (&server["up"], &server["settled"]) {
+    match (&server["up"], &server["settled"]) {
         (Value::Bool(true), _) if is_failing => "failing",
         (Value::Bool(true), _) => "up",
         (_, Value::Bool(false)) => "starting",
         _ => "down",
-    };
+    }
+}
+
+/// How many tools it has, by the first catalog that is known.
+fn tools(server: &Value) -> &Value {
+    let catalogs = ["session_catalog", "stateless_catalog"].map(|key| &server[key]);
+    let known = catalogs.iter().find(|catalog| catalog.is_object());
+    known.map_or(&Value::Null, |catalog| &catalog["tools"])
+}
+
+/// A server says more than fits into a line; `--json` has all of it.
+fn row(server: &Value) -> Vec<String> {
+    let endpoints = items(server, "endpoints");
     let eras = ["session", "stateless"]
         .iter()
         .filter(|era| server["eras"][**era] == true);
     let eras: Vec<&str> = eras.copied().collect();
-    let catalog = ["session_catalog", "stateless_catalog"].map(|key| &server[key]);
-    let tools = catalog
-        .iter()
-        .find(|catalog| catalog.is_object())
-        .map_or(&Value::Null, |catalog| &catalog["tools"]);
     let healthy = endpoints
         .iter()
         .filter(|endpoint| endpoint["healthy"] == true && !is_open(endpoint))
         .count();
     vec![
         text(&server["name"]),
-        state.to_owned(),
+        state(server).to_owned(),
         if eras.is_empty() {
             "-".to_owned()
         } else {
@@ -180,7 +204,7 @@ fn row(server: &Value) -> Vec<String> {
         },
         transports(endpoints),
         verdict(&server["eras"]),
-        text(tools),
+        text(tools(server)),
         format!("{healthy}/{}", endpoints.len()),
         text(&server["in_flight"]),
         match items(server, "hidden") {

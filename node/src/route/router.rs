@@ -74,6 +74,23 @@ impl Router {
         self.version.subscribe()
     }
 
+    /// Waits until both tables have what `server` publishes.
+    pub async fn caught_up(&self, server: &UpstreamHandle) {
+        let mut changes = self.changes();
+        let shows = |era| {
+            let table = self.table(era);
+            let mut entries = table.servers.iter();
+            let entry = entries.find(|entry| entry.settings.name == server.settings().name);
+            let is_same = |entry: &Entry| match (&entry.catalog, &server.catalog(era)) {
+                (Some(shown), Some(published)) => Arc::ptr_eq(shown, published),
+                (shown, published) => shown.is_none() && published.is_none(),
+            };
+            entry.is_some_and(is_same)
+        };
+        // An error cannot be: the sender is here.
+        while !(shows(Era::Session) && shows(Era::Stateless)) && changes.changed().await.is_ok() {}
+    }
+
     /// Builds both tables from what the servers publish now.
     pub fn rebuild(&self, servers: &[UpstreamHandle], separator: &str) {
         let known = self.collisions();

@@ -100,9 +100,16 @@ async fn every_verb_of_the_command_line_finds_its_end() {
     let servers = gateway.json(&["servers", "list"]).await;
     assert_eq!(servers["servers"][0]["up"], true, "{servers}");
     gateway.json(&["servers", "restart", "demo"]).await;
-    gateway
+    let added = gateway
         .json(&["servers", "add", "more", "--", BINARY, "demo-server"])
         .await;
+    let server = &added["server"];
+    assert_eq!(
+        (&server["up"], &server["name"]),
+        (&json!(true), &json!("more"))
+    );
+    let tools = gateway.json(&["tools", "list"]).await;
+    assert!(tools.to_string().contains("more_echo"), "{tools}");
     assert_eq!(
         gateway.json(&["servers", "list"]).await["servers"][1]["source"],
         "registry"

@@ -159,6 +159,12 @@ async fn a_server_comes_and_goes() {
     let body = r#"{"name":"extra","url":"http://127.0.0.1:9/other","timeout":"3s"}"#;
     let added = node.ask("POST", "/api/v1/servers", body).await;
     assert_eq!((added.0.as_u16(), &added.1["name"]), (201, &json!("extra")));
+    let tried = &added.1["server"];
+    assert_eq!(
+        (&tried["settled"], &tried["up"]),
+        (&json!(true), &json!(false))
+    );
+    assert!(tried["last_error"].is_string(), "{tried}");
     let (_, listed) = node.ask("GET", "/api/v1/servers", "").await;
     let shown = |at: usize| {
         let server = &listed["servers"][at];

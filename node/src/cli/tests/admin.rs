@@ -165,6 +165,23 @@ fn servers_are_added_restarted_and_removed() {
         "{}",
         r#"POST /api/v1/servers {"url":"http://a/mcp","name":"a"}"#,
     );
+    let up = r#"{"name":"a","server":{"up":true,"settled":true,"session_catalog":{"tools":3},"endpoints":[{}]}}"#;
+    let down =
+        r#"{"name":"a","server":{"up":false,"settled":true,"last_error":"it is not there"}}"#;
+    let starting = r#"{"name":"a","server":{"up":false,"settled":false}}"#;
+    for (answer, told) in [
+        (up, "a is added, and up; its tools: 3\n"),
+        (down, "a is added, and down: it is not there\n"),
+        (
+            starting,
+            "a is added, and has not answered yet: see `lockgate servers list`\n",
+        ),
+    ] {
+        let add = ["servers", "add", "a", "--url", "http://a/mcp"];
+        let asked = r#"POST /api/v1/servers {"url":"http://a/mcp","name":"a"}"#;
+        let (_, text) = check(&add, 201, answer, asked);
+        assert_eq!(text, told);
+    }
     check(
         &["servers", "restart", "a"],
         202,
