@@ -32,6 +32,10 @@ struct Shown<'a> {
     /// Not known of keys of the file.
     created_at: Option<String>,
     revoked: bool,
+    /// Those of `roles` that are not configured, and grant nothing.
+    missing_roles: Vec<&'a RoleName>,
+    /// Whether `tenant` is not configured, and reaches no server.
+    is_tenant_missing: bool,
 }
 
 /// Body of POST.
@@ -42,6 +46,19 @@ struct Wanted {
     tenant: Option<String>,
     roles: Vec<String>,
     id: Option<String>,
+}
+
+impl<'a> Shown<'a> {
+    /// Notes what the configuration does not have of what the key names: it may have been taken away since.
+    fn held_to(mut self, registry: &Registry) -> Self {
+        let roles = self.roles.iter();
+        self.missing_roles = roles
+            .filter(|role| !registry.roles.contains_key(*role))
+            .collect();
+        let tenant = self.tenant;
+        self.is_tenant_missing = tenant.is_some_and(|one| !registry.tenants.contains_key(one));
+        self
+    }
 }
 
 /// Keys of the file, then those of the registry by id.
@@ -55,6 +72,8 @@ pub(super) fn list(parts: &Parts) -> Answer {
         source: "file",
         created_at: None,
         revoked: false,
+        missing_roles: Vec::new(),
+        is_tenant_missing: false,
     });
     let of_registry = view.keys().iter().map(|(id, key)| Shown {
         id,
@@ -64,8 +83,11 @@ pub(super) fn list(parts: &Parts) -> Answer {
         source: "registry",
         created_at: Some(timestamp_ms(key.created_at_ms)),
         revoked: key.revoked_at_ms.is_some(),
+        missing_roles: Vec::new(),
+        is_tenant_missing: false,
     });
-    let keys: Vec<_> = of_file.chain(of_registry).collect();
+    let keys = of_file.chain(of_registry);
+    let keys: Vec<_> = keys.map(|key| key.held_to(&registry)).collect();
     answer::ok(&json!({ "keys": keys }))
 }
 

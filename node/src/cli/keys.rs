@@ -97,16 +97,33 @@ fn once(answer: &Value, out: &mut Out) {
     }
 }
 
+/// Whether a key opens anything. One whose roles or tenant were taken out of the configuration may not.
+fn state(key: &Value) -> String {
+    if key["revoked"] == true {
+        return "revoked".to_owned();
+    }
+    let missing = items(key, "missing_roles");
+    let mut why: Vec<String> = missing
+        .iter()
+        .map(|role| format!("no role `{}`", text(role)))
+        .collect();
+    let is_tenant_missing = key["is_tenant_missing"] == true;
+    if is_tenant_missing {
+        why.push(format!("no tenant `{}`", text(&key["tenant"])));
+    }
+    let is_useless = is_tenant_missing || missing.len() == items(key, "roles").len();
+    match (&*why, is_useless) {
+        ([], _) => "active".to_owned(),
+        (why, true) => format!("useless: {}", why.join(", ")),
+        (why, false) => format!("active, but {}", why.join(", ")),
+    }
+}
+
 fn row(key: &Value) -> Vec<String> {
-    let state = if key["revoked"] == true {
-        "revoked"
-    } else {
-        "active"
-    };
     let mut row: Vec<String> = ["id", "principal", "tenant", "roles", "source", "created_at"]
         .iter()
         .map(|name| text(&key[*name]))
         .collect();
-    row.push(state.to_owned());
+    row.push(state(key));
     row
 }

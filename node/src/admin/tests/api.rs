@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::node::{CONFIG, Node};
 use crate::admin::Readiness;
+use crate::config::Registry;
 use crate::session;
 
 fn code(answer: &(http::StatusCode, Value)) -> (u16, &str) {
@@ -63,12 +64,25 @@ async fn keys_are_listed_without_their_values() {
     let (_, listed) = node.ask("GET", "/api/v1/keys", "").await;
     let expected = json!({ "keys": [
         { "id": "of-file", "principal": "ci-bot", "tenant": "acme", "roles": ["engineer"],
-          "source": "file", "created_at": null, "revoked": false },
+          "source": "file", "created_at": null, "revoked": false,
+          "missing_roles": [], "is_tenant_missing": false },
         { "id": id, "principal": "bob", "tenant": null, "roles": ["engineer"],
-          "source": "registry", "created_at": "2027-01-15T08:00:00.000Z", "revoked": false },
+          "source": "registry", "created_at": "2027-01-15T08:00:00.000Z", "revoked": false,
+          "missing_roles": [], "is_tenant_missing": false },
     ]});
     assert_eq!(listed, expected);
     assert!(!listed.to_string().contains(&key));
+
+    let mut registry = Registry::clone(&node.parts.registry.load());
+    registry.roles.clear();
+    registry.tenants.clear();
+    node.parts.registry.store(registry.into());
+    let (_, listed) = node.ask("GET", "/api/v1/keys", "").await;
+    for (at, has_tenant) in [(0, true), (1, false)] {
+        let key = &listed["keys"][at];
+        assert_eq!(key["missing_roles"], json!(["engineer"]));
+        assert_eq!(key["is_tenant_missing"], has_tenant);
+    }
 }
 
 #[tokio::test]

@@ -54,13 +54,15 @@ fn check(args: &[&str], status: u16, body: &str, asked: &str) -> (Exit, String) 
 
 #[test]
 fn keys_are_listed_made_rotated_and_revoked() {
-    let list = r#"{"keys":[{"id":"ci","principal":"bot","tenant":null,"roles":["a","b"],"source":"file","created_at":null,"revoked":false},{"id":"x","principal":"p","tenant":"t","roles":[],"source":"registry","created_at":"2026-11-21","revoked":true}]}"#;
+    let list = r#"{"keys":[{"id":"ci","principal":"bot","tenant":null,"roles":["a","b"],"source":"file","created_at":null,"revoked":false},{"id":"x","principal":"p","tenant":"t","roles":[],"source":"registry","created_at":"2026-11-21","revoked":true},{"id":"p","principal":"p","tenant":null,"roles":["a","b"],"source":"registry","created_at":"2026-11-21","revoked":false,"missing_roles":["b"],"is_tenant_missing":false},{"id":"q","principal":"p","tenant":"t","roles":["a"],"source":"registry","created_at":"2026-11-21","revoked":false,"missing_roles":["a"],"is_tenant_missing":true}]}"#;
     let (exit, text) = check(&["keys", "list"], 200, list, "GET /api/v1/keys");
     assert_eq!(exit, Exit::Done);
     insta::assert_snapshot!(text, @"
     ID  PRINCIPAL  TENANT  ROLES  SOURCE    CREATED     STATE
     ci  bot        -       a,b    file      -           active
     x   p          t              registry  2026-11-21  revoked
+    p   p          -       a,b    registry  2026-11-21  active, but no role `b`
+    q   p          t       a      registry  2026-11-21  useless: no role `a`, no tenant `t`
     ");
     let (_, text) = check(
         &[
