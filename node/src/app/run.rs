@@ -155,9 +155,7 @@ where
         (start.ready)(doors.address, doors.admin_address);
         outcome = tokio::select! {
             () = &mut terminated => Ok(()),
-            removed = app.cluster.removed() => Err(removed.into()),
-            () = failed(&app.cluster) => Err(StoreFailed.into()),
-            () = app.audit.unread() => Err(Unread.into()),
+            error = unable(&app) => Err(error),
         };
         tracing::info!("shutting down; calls in flight finish");
         readiness.send_replace(Readiness::Draining);
@@ -188,6 +186,15 @@ struct StoreFailed;
      start the node again together with what reads them"
 )]
 struct Unread;
+
+/// Returns when the node can serve no call any more, with the reason.
+async fn unable(app: &App) -> anyhow::Error {
+    tokio::select! {
+        removed = app.cluster.removed() => removed.into(),
+        () = failed(&app.cluster) => StoreFailed.into(),
+        () = app.audit.unread() => Unread.into(),
+    }
+}
 
 /// Returns when the node takes no changes any more. Without them it can serve no call: it has to end, so that whatever
 /// keeps it running sees it and begins it again.
@@ -299,13 +306,22 @@ pub(super) async fn stdio(path: &Path, options: config::Options) -> anyhow::Resu
         stop.cancel();
     });
     let (input, output) = (tokio::io::stdin(), tokio::io::stdout());
-    crate::ingress::stdio::serve(Arc::clone(&app.gateway), who, input, output).await;
+    let gateway = Arc::clone(&app.gateway);
+    let mut serving = pin!(crate::ingress::stdio::serve(gateway, who, input, output));
+    let outcome = tokio::select! {
+        () = &mut serving => Ok(()),
+        error = unable(&app) => {
+            app.stop.cancel();
+            serving.await;
+            Err(error)
+        }
+    };
     watch.abort();
     for task in tasks {
         task.abort();
     }
     app.end().await;
-    Ok(())
+    outcome
 }
 
 /// Pipes carry no headers: the caller is who the environment says, else the anonymous one.

@@ -2,11 +2,14 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
+use std::process::Stdio;
 
 use http::Method;
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::Command;
 
-use crate::support::{BINARY, Fleet, FleetNode, Port, eventually, lockgate, succeeded};
+use crate::support::{BINARY, Fleet, FleetNode, Port, eventually, lockgate, succeeded, within};
 
 const REGISTRY: &str = "identity: { anonymous: deny }\n";
 
@@ -75,6 +78,39 @@ async fn members_shards_and_the_leader_are_the_same_at_every_node() {
     let log = fleet.log("n3");
     let last = log.lines().last().unwrap_or_default();
     assert!(last.contains("`n3` was removed from cluster "), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_is_removed_leaves_the_pipes_of_its_client() {
+    let registry = "roles: { all: { allow: [\"*\"] } }\nidentity: { anonymous: [all] }\n";
+    let mut fleet = Fleet::start(registry).await;
+    fleet.kill("n3").await;
+    let mut child = Command::new(BINARY)
+        .args(["stdio", "--config", &fleet.file("n3")])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    // Stays open: the client wants nothing yet.
+    let mut input = child.stdin.take().unwrap();
+    let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"});
+    input
+        .write_all(format!("{ping}\n").as_bytes())
+        .await
+        .unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
+    let served = within("an answer", output.next_line()).await.unwrap();
+    assert!(served.unwrap().contains("jsonrpc"));
+
+    succeeded(&fleet.nodes[0].cli(&["cluster", "remove", "n3"]).await);
+    let ended = within("the end", child.wait_with_output()).await.unwrap();
+    assert_eq!(ended.status.code(), Some(1));
+    let log = String::from_utf8_lossy(&ended.stderr);
+    let last = log.lines().last().unwrap_or_default();
+    assert!(last.contains("`n3` was removed from cluster "), "{log}");
+    drop(input);
 }
 
 #[tokio::test(flavor = "multi_thread")]
