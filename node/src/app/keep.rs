@@ -50,7 +50,13 @@ impl App {
                 notary.run().await;
             }));
         }
+        let (stop, upstreams) = (self.stop.clone(), self.upstreams.clone());
+        let rest = async move {
+            stop.cancelled().await;
+            upstreams.rest();
+        };
         let mut tasks = vec![
+            spawn_named("rest of servers", rest),
             spawn_named("routes", self.clone().keep_routes()),
             spawn_named("session sweep", sweep),
             spawn_named("keyring", self.clone().keep_keyring()),

@@ -140,6 +140,9 @@ impl Actor for UpstreamActor {
         message: Message,
         state: &mut ActorState,
     ) -> Result<(), ActorProcessingErr> {
+        if matches!(message, Message::TimerOver(_)) && state.is_given_up() {
+            return Ok(());
+        }
         let event = state.take(message)?;
         state.feed(&me, event);
         if std::mem::take(&mut state.is_refused) {
@@ -237,6 +240,11 @@ impl ActorState {
             #[cfg(test)]
             Message::Crash => return Err("crashed by a test".into()),
         })
+    }
+
+    /// Whether it is down, and nobody comes any more who could use it. A call that is there still asks for it.
+    fn is_given_up(&self) -> bool {
+        self.published.phase == Phase::Down && self.shared.is_resting()
     }
 
     fn take_catalog(&mut self, era: Era, result: Result<Catalog, UpstreamError>) -> Event {

@@ -271,6 +271,15 @@ impl Upstreams {
         futures_util::future::join_all(table.iter().map(|handle| handle.settled(limit))).await;
     }
 
+    /// No new calls come: servers that are down are left alone, whatever still runs.
+    pub fn rest(&self) {
+        for seat in self.inner.table.load().iter() {
+            for handle in seat.before.iter().chain([&seat.handle]) {
+                handle.shared.rest();
+            }
+        }
+    }
+
     /// Ends all servers: calls in flight have `limit`.
     pub async fn drain(&self, limit: Duration) {
         let _one_at_a_time = self.inner.applying.lock().await;

@@ -175,6 +175,7 @@ pub(super) struct Shared {
     pub(super) actor: ArcSwapOption<ActorRef<Message>>,
     draining: AtomicBool,
     leaving: AtomicBool,
+    resting: AtomicBool,
     /// Notified when the last call has ended of one that leaves or drains.
     idle: tokio::sync::Notify,
 }
@@ -217,6 +218,7 @@ impl Shared {
             actor: ArcSwapOption::empty(),
             draining: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
+            resting: AtomicBool::new(false),
             idle: tokio::sync::Notify::new(),
         }
     }
@@ -351,6 +353,16 @@ impl Shared {
     /// Whether a successor has come, or the server drains.
     pub(super) fn is_leaving(&self) -> bool {
         self.leaving.load(Ordering::Acquire)
+    }
+
+    /// Nobody comes any more: while it is down it is looked for only when a call that is there wants it.
+    pub(super) fn rest(&self) {
+        self.resting.store(true, Ordering::Release);
+    }
+
+    /// Whether nobody comes any more.
+    pub(super) fn is_resting(&self) -> bool {
+        self.resting.load(Ordering::Acquire) || self.is_leaving()
     }
 
     /// Refuses new calls from now on.

@@ -92,6 +92,21 @@ async fn a_server_that_is_away_at_the_start_is_found_later() {
 }
 
 #[tokio::test]
+async fn a_server_that_is_down_at_the_end_is_looked_for_by_calls_alone() {
+    let dead = Port::reserve();
+    let handle = spawn(server("jira", &[url(&dead)])).await;
+    assert!(!handle.status().up);
+    handle.shared.rest();
+    let world = World::new(true, false);
+    let _back = Fake::start_at(dead, &world);
+    // Several times what it would wait.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(!handle.is_up());
+    handle.shared.cast(Message::Wanted);
+    until(&handle, UpstreamHandle::is_up).await;
+}
+
+#[tokio::test]
 async fn a_server_that_lets_the_gateway_in_no_more_is_down_and_says_why() {
     for (session, stateless) in [(true, false), (false, true)] {
         let world = World::new(session, stateless);
