@@ -8,8 +8,7 @@ use super::keys::{FILE, Key, Kind};
 pub fn schema() -> Value {
     let mut schema = object(FILE);
     if let Some(server) = schema.pointer_mut("/properties/servers/additionalProperties") {
-        let ways = ["url", "endpoints", "command"].map(|way| json!({ "required": [way] }));
-        server["oneOf"] = Value::from(ways.to_vec());
+        server["oneOf"] = ["url", "endpoints", "command"].map(way).to_vec().into();
     }
     let mut top = Map::new();
     top.insert(
@@ -21,6 +20,19 @@ pub fn schema() -> Value {
         top.extend(members);
     }
     Value::Object(top)
+}
+
+/// A server that is reached by `key`, which leaves no room for the keys of the other kind.
+fn way(key: &str) -> Value {
+    const STDIO_ONLY: [&str; 4] = ["args", "env", "cwd", "scope"];
+    const HTTP_ONLY: [&str; 4] = ["headers", "balance", "connect_timeout", "transport"];
+    let misplaced = if key == "command" {
+        HTTP_ONLY
+    } else {
+        STDIO_ONLY
+    };
+    let barred = misplaced.map(|name| (name.to_owned(), json!(false)));
+    json!({ "required": [key], "properties": Map::from_iter(barred) })
 }
 
 fn object(keys: &[Key]) -> Value {
@@ -41,6 +53,12 @@ fn object(keys: &[Key]) -> Value {
     } else {
         schema["required"] = json!(required);
     }
+    let has = |name| keys.iter().any(|key| key.name == name);
+    if has("requests") && has("cost_usd") {
+        // A quota says how much in one of two ways.
+        let ways = ["requests", "cost_usd"].map(|way| json!({ "required": [way] }));
+        schema["oneOf"] = ways.to_vec().into();
+    }
     schema
 }
 
@@ -60,7 +78,12 @@ fn property(key: &Key) -> Value {
 fn kind(of: Kind) -> Value {
     const NAME: &str = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$";
     match of {
-        Kind::Text | Kind::File => json!({ "type": "string", "minLength": 1 }),
+        Kind::Text | Kind::Pattern | Kind::File => {
+            json!({ "type": "string", "pattern": "\\S", "not": { "pattern": "\\$\\{" } })
+        }
+        Kind::Url => {
+            json!({ "type": "string", "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://|\\$\\{" })
+        }
         Kind::Template | Kind::Secret => json!({ "type": "string" }),
         Kind::Name => json!({ "type": "string", "pattern": NAME }),
         Kind::Choice(words) => json!({ "enum": words }),
@@ -68,15 +91,15 @@ fn kind(of: Kind) -> Value {
         Kind::Int(min, max) => json!({ "type": "integer", "minimum": min, "maximum": max }),
         Kind::Ratio => json!({ "type": "number", "minimum": 0, "maximum": 1 }),
         Kind::Usd(max) => json!({ "type": "number", "minimum": 0, "maximum": max }),
-        Kind::Time(..) => json!({ "type": "string", "pattern": "^[0-9]+ ?(ms|s|m|h|d)$" }),
+        Kind::Time(..) => json!({ "type": "string", "pattern": "^[0-9]+\\s*(ms|s|m|h|d)$" }),
         Kind::Size(..) => {
-            json!({ "type": "string", "pattern": "^[0-9]+ ?(B|KB|KiB|MB|MiB|GB|GiB)$" })
+            json!({ "type": "string", "pattern": "^[0-9]+\\s*(B|KB|KiB|MB|MiB|GB|GiB)$" })
         }
         Kind::Address => {
             json!({ "type": "string", "pattern": "^(\\[[0-9A-Fa-f:.]+\\]|[0-9.]+):[0-9]{1,5}$" })
         }
         Kind::Collector => {
-            json!({ "type": "string", "pattern": "^http://[^/?#@]+:[0-9]{1,5}/?$" })
+            json!({ "type": "string", "pattern": "^[Hh][Tt][Tt][Pp]://[^/?#@]+:[0-9]{1,5}/?$" })
         }
         Kind::List(item) => json!({ "type": "array", "items": kind(*item) }),
         Kind::Filled(item) => json!({ "type": "array", "items": kind(*item), "minItems": 1 }),

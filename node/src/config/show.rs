@@ -129,7 +129,7 @@ fn value(written: &Value, kind: Kind) -> Value {
         (Kind::Secret, Value::String(text)) => {
             Value::from(if is_reference(text) { text } else { HIDDEN })
         }
-        (Kind::Template, Value::String(text)) => Value::from(without_query(text)),
+        (Kind::Url | Kind::Template, Value::String(text)) => Value::from(without_query(text)),
         _ => written.clone(),
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::ops::Range;
 
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -13,6 +14,8 @@ use serde_saphyr::Spanned;
 pub(super) struct Tree {
     /// From 1; 0 when unknown.
     pub line: u32,
+    /// Its bytes in the text; empty when unknown.
+    span: Range<usize>,
     pub value: Value,
 }
 
@@ -23,6 +26,9 @@ pub(super) enum Value {
     Bool(bool),
     Int(i64),
     Float(f64),
+    /// A whole number that is too large to be one, or that begins with zeros, as it is written: readers of YAML differ on
+    /// whether those make it octal.
+    Digits(String),
     Text(String),
     List(Vec<Tree>),
     /// In the order of the file; keys are unique.
@@ -51,6 +57,7 @@ impl Tree {
         let options = serde_saphyr::options! { strict_booleans: true, with_snippet: false };
         let empty = Self {
             line: 1,
+            span: 0..0,
             value: Value::Map(Vec::new()),
         };
         if text
@@ -64,9 +71,34 @@ impl Tree {
                 Self {
                     value: Value::Null, ..
                 } => Ok(empty),
-                tree => Ok(tree),
+                mut tree => {
+                    tree.read_digits(text);
+                    Ok(tree)
+                }
             },
             Err(error) => Err(syntax_error(&error)),
+        }
+    }
+
+    /// Looks how numbers are written that were not read as whole ones.
+    fn read_digits(&mut self, text: &str) {
+        match &mut self.value {
+            Value::Float(_) => {
+                let written = text.get(self.span.clone()).unwrap_or_default().trim();
+                let digits = written.strip_prefix(['+', '-']).unwrap_or(written);
+                let is_whole = digits.bytes().all(|byte| byte.is_ascii_digit());
+                let is_padded = digits.starts_with('0')
+                    && digits[1..].starts_with(|c: char| c.is_ascii_digit());
+                if !digits.is_empty() && (is_whole || is_padded) {
+                    self.value = Value::Digits(written.to_owned());
+                }
+            }
+            Value::List(items) => items.iter_mut().for_each(|item| item.read_digits(text)),
+            Value::Map(entries) => {
+                let values = entries.iter_mut().map(|entry| &mut entry.value);
+                values.for_each(|value| value.read_digits(text));
+            }
+            Value::Null | Value::Bool(_) | Value::Int(_) | Value::Digits(_) | Value::Text(_) => {}
         }
     }
 
@@ -78,6 +110,7 @@ impl Tree {
             Json::Bool(value) => Value::Bool(*value),
             Json::Number(number) => match number.as_i64() {
                 Some(value) => Value::Int(value),
+                None if number.is_u64() => Value::Digits(number.to_string()),
                 None => Value::Float(number.as_f64().unwrap_or(f64::NAN)),
             },
             Json::String(text) => Value::Text(text.clone()),
@@ -93,7 +126,11 @@ impl Tree {
                     .collect(),
             ),
         };
-        Self { line: 0, value }
+        Self {
+            line: 0,
+            span: 0..0,
+            value,
+        }
     }
 
     /// The same without lines. Members without a value are left out: `env:` alone means what its absence means.
@@ -104,7 +141,7 @@ impl Tree {
             Value::Bool(value) => Json::Bool(*value),
             Value::Int(value) => Json::from(*value),
             Value::Float(value) => Json::from(*value),
-            Value::Text(text) => Json::String(text.clone()),
+            Value::Digits(text) | Value::Text(text) => Json::String(text.clone()),
             Value::List(items) => items.iter().map(Self::to_json).collect(),
             Value::Map(entries) => Json::Object(
                 entries
@@ -128,9 +165,18 @@ impl From<Spanned<Value>> for Tree {
     fn from(spanned: Spanned<Value>) -> Self {
         Self {
             line: line_of(&spanned.referenced),
+            // Of an alias: where its anchor is.
+            span: bytes_of(&spanned.defined).unwrap_or_default(),
             value: spanned.value,
         }
     }
+}
+
+fn bytes_of(location: &serde_saphyr::Location) -> Option<Range<usize>> {
+    let span = location.span();
+    let start = usize::try_from(span.byte_offset()?).ok()?;
+    let len = usize::try_from(span.byte_len()?).ok()?;
+    Some(start..start.checked_add(len)?)
 }
 
 fn line_of(location: &serde_saphyr::Location) -> u32 {
@@ -148,6 +194,11 @@ fn syntax_error(error: &serde_saphyr::Error) -> SyntaxError {
             key.as_ref()
                 .map_or_else(String::new, |key| format!("`{key}`"))
         );
+        return SyntaxError { line, what };
+    }
+    // Values may be null, so that it is a key.
+    if let serde_saphyr::Error::NullIntoString { .. } = error {
+        let what = "a key is empty, `~` or `null`, which is a name in quotes only".to_owned();
         return SyntaxError { line, what };
     }
     let text = error.render_with_formatter(&serde_saphyr::UserMessageFormatter);
@@ -201,8 +252,7 @@ impl<'de> Visitor<'de> for AnyValue {
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        // No key takes a number this large, so the type check refuses it as text.
-        Ok(i64::try_from(value).map_or_else(|_| Value::Text(value.to_string()), Value::Int))
+        Ok(i64::try_from(value).map_or_else(|_| Value::Digits(value.to_string()), Value::Int))
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
@@ -296,7 +346,12 @@ impl Lines {
                     self.add(&entry.value, &path);
                 }
             }
-            Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Text(_) => {}
+            Value::Null
+            | Value::Bool(_)
+            | Value::Int(_)
+            | Value::Float(_)
+            | Value::Digits(_)
+            | Value::Text(_) => {}
         }
     }
 
@@ -347,6 +402,7 @@ mod tests {
         insta::assert_snapshot!(refused("a: 1\nb: [1, 2\nc: 3\n"), @"Some(3): illegal placement of ':' indicator");
         insta::assert_snapshot!(refused("a: 1\nb: 2\na: 3\n"), @"Some(3): the key `a` is there twice");
         insta::assert_snapshot!(refused("a: *nothing\n"), @"Some(1): reference to unknown value");
+        insta::assert_snapshot!(refused("a: 1\nb: { null: 2 }\n"), @"Some(2): a key is empty, `~` or `null`, which is a name in quotes only");
         insta::assert_snapshot!(refused("a: 1\n---\nb: 2\n"), @"Some(3): only single YAML document expected but multiple found");
     }
 

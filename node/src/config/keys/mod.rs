@@ -46,6 +46,10 @@ pub(super) enum Kind {
     File,
     /// `http://HOST:PORT`, without `${VAR}`.
     Collector,
+    /// Regular expression, without `${VAR}`.
+    Pattern,
+    /// HTTP address in which `${VAR}` stands for a variable of the gateway's environment.
+    Url,
     /// Text in which `${VAR}` stands for a variable of the gateway's environment.
     Template,
     /// The same, and never shown.

@@ -1,8 +1,8 @@
 //! Keys of the whole file but `servers`.
 
 use super::Kind::{
-    Address, Choice, Collector, File, Filled, Int, List, Name, Named, Object, OneOf, Ratio, Size,
-    Text, Time, Usd,
+    Address, Choice, Collector, File, Filled, Int, List, Name, Named, Object, OneOf, Pattern,
+    Ratio, Size, Text, Time, Usd,
 };
 use super::{Key, key, required, server, with};
 
@@ -333,7 +333,7 @@ const REDACT: &[Key] = &[
     ),
     with(
         "patterns",
-        List(&Text),
+        List(&Pattern),
         "[]",
         "Regular expressions; what they match in texts, keys and numbers is hidden.",
     ),

@@ -2,19 +2,19 @@
 
 use super::Kind::{
     Choice, False, File, Filled, Free, Int, List, Name, Object, OneOf, Ratio, Secret, Template,
-    Text, Time, Usd,
+    Text, Time, Url, Usd,
 };
 use super::{Key, key, required, with};
 
 pub(super) const SERVER: &[Key] = &[
     key(
         "url",
-        Template,
+        Url,
         "HTTP address. One of `url`, `endpoints` and `command` is needed.",
     ),
     key(
         "endpoints",
-        Filled(&OneOf(&[Template, Object(ENDPOINT)])),
+        Filled(&OneOf(&[Url, Object(ENDPOINT)])),
         "Several addresses of one server, each a URL or `{url, weight}`.",
     ),
     key(
@@ -107,7 +107,7 @@ pub(super) const SERVER: &[Key] = &[
 ];
 
 const ENDPOINT: &[Key] = &[
-    required("url", Template, "HTTP address."),
+    required("url", Url, "HTTP address."),
     with(
         "weight",
         Int(1, 1000),

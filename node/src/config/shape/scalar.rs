@@ -40,6 +40,8 @@ pub(super) fn fits(kind: Kind, value: &Value) -> bool {
         | Kind::Address
         | Kind::File
         | Kind::Collector
+        | Kind::Pattern
+        | Kind::Url
         | Kind::Template
         | Kind::Secret => matches!(value, Value::Text(_)),
     }
@@ -63,7 +65,7 @@ pub(super) fn scalar(value: &Value, kind: Kind) -> Result<(), Wrong> {
         (Kind::Ratio, Value::Float(number)) if (0.0..=1.0).contains(number) => Ok(()),
         (Kind::Usd(max), Value::Int(number)) if (0..=i64::from(max)).contains(number) => Ok(()),
         (Kind::Usd(max), Value::Float(number)) if (0.0..=f64::from(max)).contains(number) => Ok(()),
-        (Kind::Template | Kind::Secret, Value::Text(_)) => Ok(()),
+        (Kind::Url | Kind::Template | Kind::Secret, Value::Text(_)) => Ok(()),
         (Kind::Time(..) | Kind::Size(..), Value::Int(number)) => {
             let units = match kind {
                 Kind::Size(..) => ["MiB", "B"],
@@ -95,6 +97,12 @@ pub(super) fn takes(kind: Kind, text: &str) -> bool {
 
 fn text_of(text: &str, kind: Kind) -> Result<(), Wrong> {
     if text.contains("${") {
+        if matches!(kind, Kind::Pattern) {
+            return Err(Wrong::new(
+                "`${` has no meaning here",
+                "write `\\$\\{` for the two characters: variables are not taken in patterns",
+            ));
+        }
         return Err(Wrong::new(
             "`${` has no meaning here",
             "write the value itself: variables are taken in url, endpoints, headers, args and env of `servers`",
@@ -104,7 +112,7 @@ fn text_of(text: &str, kind: Kind) -> Result<(), Wrong> {
         Kind::Name if !is_name(text) => {
             Err(Wrong::new(format!("{text:?} is not a name"), NAME_REMEDY))
         }
-        Kind::Text | Kind::File if text.trim().is_empty() => Err(Wrong::new(
+        Kind::Text | Kind::Pattern | Kind::File if text.trim().is_empty() => Err(Wrong::new(
             "the text is empty",
             "write a value, or remove the key",
         )),

@@ -33,14 +33,29 @@ pub(super) fn mistyped(value: &Value, kind: Kind) -> Wrong {
     {
         return Wrong::new(
             "the number is not written in plain digits",
-            "write it without leading zeros, point and exponent",
+            "write it without point and exponent",
         );
+    }
+    if let (Value::Digits(text), Kind::Int(..) | Kind::Ratio | Kind::Usd(_)) = (value, kind) {
+        let digits = text.trim_start_matches(['+', '-']);
+        return if digits.starts_with('0') {
+            Wrong::new(
+                format!("the number {text} begins with a zero"),
+                "write it without leading zeros",
+            )
+        } else {
+            Wrong::new(
+                format!("{text} is out of range"),
+                format!("write {}", expected(kind)),
+            )
+        };
     }
     let found = match value {
         Value::Null => "nothing".to_owned(),
         Value::Bool(value) => format!("`{value}`"),
         Value::Int(value) => format!("the number {value}"),
         Value::Float(value) => format!("the number {value}"),
+        Value::Digits(text) => format!("the number {text}"),
         Value::Text(text) => format!("the text {text:?}"),
         Value::List(_) => "a list".to_owned(),
         Value::Map(_) => "a mapping".to_owned(),
@@ -49,6 +64,7 @@ pub(super) fn mistyped(value: &Value, kind: Kind) -> Wrong {
         Value::Bool(value) => Some(value.to_string()),
         Value::Int(value) => Some(value.to_string()),
         Value::Float(value) => Some(value.to_string()),
+        Value::Digits(text) => Some(text.clone()),
         _ => None,
     };
     let remedy = if quoted.is_some_and(|text| takes(kind, &text)) {
@@ -64,7 +80,9 @@ pub(super) fn mistyped(value: &Value, kind: Kind) -> Wrong {
 
 pub(super) fn expected(kind: Kind) -> String {
     match kind {
-        Kind::Text | Kind::Template | Kind::Secret => "a text".to_owned(),
+        Kind::Text | Kind::Pattern | Kind::Url | Kind::Template | Kind::Secret => {
+            "a text".to_owned()
+        }
         Kind::Name => "a name".to_owned(),
         Kind::Choice(words) => expected_words(words),
         Kind::False => "`false`".to_owned(),

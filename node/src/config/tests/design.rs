@@ -96,7 +96,12 @@ fn cut(tree: &mut Tree, at: &KeyPath, refused: &[&str]) {
                 .enumerate()
                 .for_each(|(index, item)| cut(item, &at.index(index), refused));
         }
-        Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Text(_) => {}
+        Value::Null
+        | Value::Bool(_)
+        | Value::Int(_)
+        | Value::Float(_)
+        | Value::Digits(_)
+        | Value::Text(_) => {}
     }
 }
 

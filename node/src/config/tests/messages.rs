@@ -263,15 +263,16 @@ fn money_is_counted_in_millionths_and_not_rounded_to_them() {
 #[test]
 fn a_remedy_is_taken() {
     insta::assert_snapshot!(refused(
-        "listen: 7777\nlimits: { body_max: 1048576, read_timeout: 1000000, depth_max: 017 }\naudit: { args: false, file: '~/a' }\n\
+        "listen: 7777\nlimits: { body_max: 1048576, read_timeout: 1000000, depth_max: 017, batch_max: 18446744073709551616 }\naudit: { args: false, file: '~/a' }\n\
          data_dir: $HOME/x\nsession: { age_max: 367d }\n\
          identity:\n  anonymous: me\n  api_keys: [{ id: a, key_env: CI_KEY, principal: p, roles: [] }]\n\
-         servers:\n  a: { url: 'http://a', headers: { A: x, a: y } }\n  b: { command: b, args: [\"a\\0b\"], cwd: ~/ }\n  c: { command: ~/bin/x }\n"
+         servers:\n  a: { url: 'http://a', headers: { A: x, a: y } }\n  b: { command: b, args: [\"a\\0b\"], cwd: ~/ }\n  c: { command: ~/bin/x, retry: { budget: 01 }, tools: { t: { cost_usd: 010 } } }\n"
     ), @r#"
     lockgate.yaml:1: listen: the number 7777 stands where an address such as 127.0.0.1:7777 is expected; write an address such as 127.0.0.1:7777
     lockgate.yaml:2: limits.body_max: 1048576 has no unit; write the unit, for example 1048576B
     lockgate.yaml:2: limits.read_timeout: 1000000 has no unit; write the unit, for example 1000000ms
-    lockgate.yaml:2: limits.depth_max: the number is not written in plain digits; write it without leading zeros, point and exponent
+    lockgate.yaml:2: limits.depth_max: the number 017 begins with a zero; write it without leading zeros
+    lockgate.yaml:2: limits.batch_max: 18446744073709551616 is out of range; write a whole number from 1 to 10000
     lockgate.yaml:3: audit.args: `false` stands where `hash` or `redacted` is expected; write `hash` or `redacted`
     lockgate.yaml:3: audit.file: `~` and `$` are a shell's and mean nothing here; write the whole path, or `./` in front of it for a directory that is called so
     lockgate.yaml:4: data_dir: `~` and `$` are a shell's and mean nothing here; write the whole path, or `./` in front of it for a directory that is called so
@@ -281,6 +282,8 @@ fn a_remedy_is_taken() {
     lockgate.yaml:10: servers.a.headers.a: this header is there twice, in other letters; remove one
     lockgate.yaml:11: servers.b.cwd: `~` and `$` are a shell's and mean nothing here; write the whole path, or `./` in front of it for a directory that is called so
     lockgate.yaml:11: servers.b.args[0]: the value holds a NUL character; remove it
+    lockgate.yaml:12: servers.c.retry.budget: the number 01 begins with a zero; write it without leading zeros
+    lockgate.yaml:12: servers.c.tools.t.cost_usd: the number 010 begins with a zero; write it without leading zeros
     lockgate.yaml:12: servers.c.command: `~` and `$` are a shell's and mean nothing here; write the whole path, or `./` in front of it for a directory that is called so
     "#);
 }
@@ -373,6 +376,9 @@ fn rules_of_what_is_hidden_are_checked() {
     lockgate.yaml:5: audit.redact.patterns[1]: "(" can't be used: it is no regular expression: unclosed group; write what it should match
     lockgate.yaml:6: audit.redact.field: unknown key; did you mean `fields`?
     "#);
+    insta::assert_snapshot!(refused(
+        "audit: { args: redacted, redact: { patterns: ['a${b}'] } }\n"
+    ), @r"lockgate.yaml:1: audit.redact.patterns[0]: `${` has no meaning here; write `\$\{` for the two characters: variables are not taken in patterns");
     let long = "x".repeat(100_000);
     insta::assert_snapshot!(refused(
         &format!("audit:\n  args: redacted\n  redact:\n    fields: [iban, {long}]\n")
