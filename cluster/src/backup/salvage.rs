@@ -9,19 +9,26 @@ use openraft::storage::RaftLogStorage;
 use openraft::{EntryPayload, RaftLogReader};
 
 use super::inspect::{SnapshotError, load};
+use crate::audit::segment::SegmentReader;
 use crate::command::wire::{self, WireError};
 use crate::error::OpenError;
 use crate::machine::{Machine, Position, snapshot};
 use crate::raft::{Entry, LogStore, SnapshotMeta, Snapshots, StoredMembership, write_snapshot};
-use crate::store::Lock;
+use crate::store::{self, Lock};
 
 /// What a stopped node had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Salvaged {
     /// Index of the last entry of its log.
     pub index: u64,
+    /// Term of that entry. Of two nodes the one with the higher term has the newer state, then the one with the higher index.
+    pub term: u64,
     /// How many entries at its end it did not know to be on a majority. Some may have been answered, and some not.
     pub unconfirmed: u64,
+    /// How many records of the audit log are nowhere on that node but in the entries of its log: it had not applied them, or
+    /// a power loss took them from its segments. A start of the node brings back those that it knew to be on a majority.
+    /// `None` when the segments cannot be read.
+    pub records_missing: Option<u64>,
     /// Bytes of the file.
     pub bytes: u64,
 }
@@ -105,9 +112,14 @@ pub fn salvage_snapshot(data_dir: &Path, file: &Path) -> Result<Salvaged, Salvag
         return Err(no_node());
     }
     let bytes = replay.write(file)?;
+    let last = replay.meta.last_log_id.as_ref();
+    let recorded = replay.machine.parts().audit().size();
+    let segments = SegmentReader::open(&state.join("audit")).ok();
     Ok(Salvaged {
-        index: replay.next() - 1,
+        index: last.map_or(0, |at| at.index),
+        term: last.map_or(0, |at| at.committed_leader_id().term),
         unconfirmed,
+        records_missing: segments.map(|segments| recorded.saturating_sub(segments.size())),
         bytes,
     })
 }
@@ -161,7 +173,7 @@ impl Replay {
                     let index = at.index;
                     SalvageError::Foreign { index, source }
                 })?;
-                // The records are in the node's own files.
+                // The records of what the node had applied are in its own files.
                 let _outcome = self.machine.apply(position, command, &mut Vec::new());
             }
         }
@@ -172,7 +184,7 @@ impl Replay {
     /// Writes the state to `file`. Returns its bytes.
     fn write(&self, file: &Path) -> Result<u64, SalvageError> {
         let mut draft = file.as_os_str().to_owned();
-        draft.push(".part");
+        draft.push(".salvage");
         let draft = PathBuf::from(draft);
         let failed = |what, path: &Path| {
             let path = path.to_owned();
@@ -187,6 +199,8 @@ impl Replay {
             // A link, unlike a renaming, takes nobody's place.
             let placed = written.and_then(|written| {
                 fs::hard_link(written.path(), file)?;
+                let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty());
+                store::sync_dir(dir.unwrap_or_else(|| Path::new(".")))?;
                 Ok(written.size())
             });
             placed.map_err(failed("write", file))

@@ -179,11 +179,16 @@ async fn a_stopped_node_has_all_that_it_was_told() {
         (summary.index, summary.bytes),
         (salvaged.index, salvaged.bytes)
     );
-    assert_eq!(summary.members.len(), members);
+    assert_eq!(
+        (summary.term, summary.members.len()),
+        (salvaged.term, members)
+    );
+    // It had applied all of it.
+    assert_eq!(salvaged.records_missing, Some(0));
     // Nobody's file is replaced, and nothing else is left.
     let again = salvage(&file).await.unwrap().unwrap_err();
     assert!(matches!(again, SalvageError::Io { .. }), "{again}");
-    assert!(!dir.path().join("salvaged.part").exists());
+    assert!(!dir.path().join("salvaged.salvage").exists());
 
     // As often as it is asked, and the node can still start.
     let old = Cluster::open(&data_dir, clock).unwrap();

@@ -214,7 +214,9 @@ pub(super) fn salvage(data_dir: &Path, file: &Path) -> anyhow::Result<Value> {
     let salvaged = salvage_snapshot(data_dir, file)?;
     Ok(json!({
         "index": salvaged.index,
+        "term": salvaged.term,
         "unconfirmed": salvaged.unconfirmed,
+        "records_missing": salvaged.records_missing,
         "bytes": salvaged.bytes,
     }))
 }

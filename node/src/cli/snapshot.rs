@@ -66,10 +66,20 @@ pub(super) fn salvage(
     let salvaged = starts.snapshot_salvage(data_dir, file)?;
     let unconfirmed = salvaged["unconfirmed"].as_u64().unwrap_or(0);
     let exit = report_saved(file, &salvaged, starts, out)?;
-    if !out.json && unconfirmed > 0 {
+    if out.json {
+        return Ok(exit);
+    }
+    if unconfirmed > 0 {
         out.note(&format!(
             "the node did not know whether the last {unconfirmed} entries were on a majority; they are in it"
         ));
+    }
+    match salvaged["records_missing"].as_u64() {
+        Some(0) => {}
+        Some(missing) => out.note(&format!(
+            "{missing} audit records are in no file of `cluster/audit`: start the node once more, and save again"
+        )),
+        None => out.note("the files of `cluster/audit` cannot be read: start the node once more, which mends them"),
     }
     Ok(exit)
 }
@@ -181,13 +191,16 @@ pub(super) fn report_saved(
     // Nobody notices a bad copy but who looks at it.
     let mut value = starts.snapshot_inspect(file)?;
     value["file"] = json!(file);
-    if let Some(unconfirmed) = saved.get("unconfirmed") {
-        value["unconfirmed"] = unconfirmed.clone();
+    for found in ["unconfirmed", "records_missing"] {
+        if let Some(found_there) = saved.get(found) {
+            value[found] = found_there.clone();
+        }
     }
     let line = format!(
-        "{} holds the state up to entry {}, {} bytes",
+        "{} holds the state up to entry {} of term {}, {} bytes",
         file.display(),
         text(&saved["index"]),
+        text(&value["term"]),
         text(&saved["bytes"])
     );
     out.done(&line, &value);
