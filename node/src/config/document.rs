@@ -278,7 +278,7 @@ mod tests {
     #[test]
     fn what_is_in_force_is_taken_as_an_earlier_version_took_it() {
         let written = json!({
-            "roles": {"r": {"allow": ["*"], "deny": ["tools:a", " b", "!c"]}, "s": {"allow": null}},
+            "roles": {"r": {"allow": ["*"], "deny": ["tools:a", " b", "!c"]}, "s": {"allow": null}, "t": {"deny": [" "]}},
             "quotas": [{"per": "tenant", "cost_usd": 0.000_000_7, "window": "1h"}],
             "tenants": {"t": {"servers": null}},
             "servers": {"a": {
@@ -306,15 +306,17 @@ mod tests {
                 "roles.r.deny[1]",
                 "roles.r.deny[2]",
                 "roles.s.allow",
+                "roles.t.deny[0]",
+                "roles.t.deny[0]",
                 "servers.a.headers.x-a",
                 "servers.a.prefix",
                 "servers.a.tools.x.cost_usd",
                 "tenants.t.servers",
             ]
         );
-        // Whoever writes it now hears of each; a server is left out for itself.
+        // Whoever writes it now hears of each, of blanks once; a server is left out for itself.
         let refused = parse(&written).unwrap_err().list;
-        assert_eq!(refused.len(), keys.len() - 3, "{refused:?}");
+        assert_eq!(refused.len(), keys.len() - 4, "{refused:?}");
         let settings = json!({"servers": {"a": written["servers"]["a"]}});
         assert_eq!(parse(&settings).unwrap().unusable.len(), 1);
         let mut broken = written;

@@ -55,14 +55,14 @@ fn pattern(text: &str, at: &KeyPath, found: &mut Findings) {
             format!("{text:?} matches nothing"),
             "write a glob, for example github_list_*",
         );
-    } else if let Some((what, remedy)) = slip(text, glob) {
-        found.slip(problem(at, format!("{text:?} {what}"), remedy));
     } else if let Err(error) = Glob::new(glob) {
         found.refuse(
             at,
             format!("{text:?} is not a glob: {}", super::reason(&error)),
             "put special characters in brackets, for example [*]",
         );
+    } else if let Some((what, remedy)) = slip(text, glob) {
+        found.slip(problem(at, format!("{text:?} {what}"), remedy));
     }
 }
 

@@ -55,12 +55,20 @@ impl Findings {
         }
     }
 
-    /// Something is wrong that an earlier version took.
-    pub(super) fn slip(&mut self, problem: Problem) {
-        match self.rigour {
-            Rigour::Written => self.problems.push(problem),
-            Rigour::InForce => self.tolerated.push(problem),
+    /// Something is wrong that an earlier version took. Whether it is taken here, too.
+    pub(super) fn slip(&mut self, problem: Problem) -> bool {
+        let is_taken = self.rigour == Rigour::InForce;
+        match is_taken {
+            true => self.tolerated.push(problem),
+            false => self.problems.push(problem),
         }
+        is_taken
+    }
+
+    /// Something is wrong. It is never taken.
+    pub(super) fn refuse_as(&mut self, problem: Problem) -> bool {
+        self.problems.push(problem);
+        false
     }
 
     fn refuse(&mut self, at: &KeyPath, what: impl Into<String>, remedy: impl Into<String>) {

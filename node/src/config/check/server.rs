@@ -285,12 +285,11 @@ fn url(text: &str, at: &KeyPath, context: &Context<'_>, found: &mut Findings) ->
         return None;
     }
     if !has_port_or_none(authority) {
-        found.refuse(
-            at,
-            format!("{text:?} has no port behind its colon"),
-            "write a number from 1 to 65535 there, or leave the colon out for that of the scheme",
-        );
-        return None;
+        let what = format!("{text:?} has no port behind its colon");
+        let remedy =
+            "write a number from 1 to 65535 there, or leave the colon out for that of the scheme";
+        let is_taken = found.slip(super::problem(at, what, remedy));
+        return is_taken.then_some(url);
     }
     Some(url)
 }

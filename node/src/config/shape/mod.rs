@@ -72,8 +72,14 @@ impl Here {
 }
 
 impl Shape {
-    fn report(&mut self, line: u32, at: &KeyPath, wrong: Wrong) {
-        self.found.problems.push(problem(line, at, wrong));
+    /// Whether the value is taken all the same.
+    fn report(&mut self, line: u32, at: &KeyPath, wrong: Wrong) -> bool {
+        let is_slip = wrong.is_slip;
+        let problem = problem(line, at, wrong);
+        match is_slip {
+            true => self.found.slip(problem),
+            false => self.found.refuse_as(problem),
+        }
     }
 
     /// An error is about `tree` itself; what is wrong below it has been reported and cut out.
@@ -118,8 +124,7 @@ impl Shape {
         for (index, item) in items.iter_mut().enumerate() {
             let here = here.index(index);
             if let Err(wrong) = self.value(item, of, &here) {
-                self.report(item.line, &here.path, wrong);
-                sound = false;
+                sound &= self.report(item.line, &here.path, wrong);
             }
         }
         if !sound {
@@ -220,16 +225,13 @@ impl Shape {
     fn keep(&mut self, found: Result<(), Wrong>, line: u32, here: &Here) -> bool {
         match found {
             Ok(()) => true,
-            Err(wrong) => {
-                self.report(line, &here.path, wrong);
-                false
-            }
+            Err(wrong) => self.report(line, &here.path, wrong),
         }
     }
 }
 
 fn problem(line: u32, at: &KeyPath, wrong: Wrong) -> Problem {
-    let Wrong { what, remedy } = wrong;
+    let Wrong { what, remedy, .. } = wrong;
     Problem {
         line: Some(line).filter(|line| *line > 0),
         key: at.as_str().to_owned(),

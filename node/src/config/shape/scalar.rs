@@ -20,6 +20,7 @@ pub(crate) fn is_name(name: &str) -> bool {
 }
 
 /// What to do about a name that is none.
+const EMPTY_REMEDY: &str = "write a value, or remove the key";
 pub(crate) const NAME_REMEDY: &str =
     "use letters, digits, `_`, `-` and `.`, at most 64, starting with a letter or digit";
 
@@ -112,10 +113,12 @@ fn text_of(text: &str, kind: Kind) -> Result<(), Wrong> {
         Kind::Name if !is_name(text) => {
             Err(Wrong::new(format!("{text:?} is not a name"), NAME_REMEDY))
         }
-        Kind::Text | Kind::Pattern | Kind::File if text.trim().is_empty() => Err(Wrong::new(
-            "the text is empty",
-            "write a value, or remove the key",
-        )),
+        Kind::Text | Kind::Pattern | Kind::File if text.is_empty() => {
+            Err(Wrong::new("the text is empty", EMPTY_REMEDY))
+        }
+        Kind::Text | Kind::Pattern | Kind::File if text.trim().is_empty() => {
+            Err(Wrong::slip("the text is empty", EMPTY_REMEDY))
+        }
         Kind::File if begins_like_a_shells(text) => Err(Wrong::new(SHELLS, SHELLS_REMEDY)),
         Kind::Time(min, max) => within(text, &TIME, min, max),
         Kind::Size(min, max) => within(text, &SIZE, min, max),

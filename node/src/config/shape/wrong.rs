@@ -8,6 +8,8 @@ use crate::config::tree::Value;
 pub(super) struct Wrong {
     pub what: String,
     pub remedy: String,
+    /// An earlier version took it.
+    pub is_slip: bool,
 }
 
 impl Wrong {
@@ -15,6 +17,15 @@ impl Wrong {
         Self {
             what: what.into(),
             remedy: remedy.into(),
+            is_slip: false,
+        }
+    }
+
+    /// Something that an earlier version took.
+    pub(super) fn slip(what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            is_slip: true,
+            ..Self::new(what, remedy)
         }
     }
 
