@@ -17,6 +17,9 @@ use super::template::MCP_METHOD;
 use crate::error::UpstreamError;
 use crate::upstream::link::{Outgoing, Reply, SessionInit};
 
+/// So much of an address is shown that a server named.
+const SHOWN_CHARS_MAX: usize = 200;
+
 /// What a probe found out (`MCP.md` A8).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
@@ -103,15 +106,29 @@ fn stranger(address: &str, refusal: Option<Refusal>) -> String {
     format!("{address} answers {status}; {hint}")
 }
 
-/// Without user, password and query, which may be secrets.
+/// Without user, password and query, which may be secrets, and not longer than one reads.
 fn bare(uri: &Uri) -> String {
-    match (uri.scheme_str(), uri.authority()) {
-        (Some(scheme), Some(authority)) => {
-            let host = authority.as_str();
-            let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
-            format!("{scheme}://{host}{}", uri.path())
-        }
-        _ => uri.path().to_owned(),
+    // Without a scheme (RFC 3986, section 4.2) what is a host is taken for a path here.
+    let (scheme, authority, path) = match (uri.scheme_str(), uri.authority()) {
+        (Some(scheme), Some(authority)) => (format!("{scheme}:"), authority.as_str(), uri.path()),
+        _ => match uri.path().strip_prefix("//") {
+            Some(rest) => {
+                let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+                (String::new(), host, path)
+            }
+            None => return shortened(uri.path()),
+        },
+    };
+    let host = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
+    shortened(&format!("{scheme}//{host}{path}"))
+}
+
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(SHOWN_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
     }
 }
 
@@ -232,4 +249,22 @@ fn is_stateless_error(status: u16, error_code: Option<i64>) -> bool {
     ];
     let is = |code: i32| error_code == Some(i64::from(code));
     (status == 400 && OWN.into_iter().any(is)) || (status == 404 && is(code::METHOD_NOT_FOUND))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_shown_without_what_may_be_secret() {
+        let check = |location: &str, shown: &str| {
+            assert_eq!(bare(&location.parse().unwrap()), shown, "{location}");
+        };
+        check("https://u:p@a.example:1/mcp?k=p", "https://a.example:1/mcp");
+        check("//u:p@a.example/mcp?k=p", "//a.example/mcp");
+        check("//u:p@a.example", "//a.example");
+        check("/mcp/?k=p", "/mcp/");
+        let long = format!("/{}", "x".repeat(1000));
+        check(&long, &format!("{}…", &long[..SHOWN_CHARS_MAX]));
+    }
 }
