@@ -104,6 +104,8 @@ pub(super) async fn add(acting: &Acting<'_>, body: &[u8]) -> Result<Answer, ApiE
     };
     parts.cluster.propose(command.into()).await?;
     acting.apply().await?;
+    // Whoever does not wait for what follows has added it.
+    acting.is_done();
     let mut added = json!({ "name": name });
     if let Some(server) = parts.upstreams.get(&name) {
         added["server"] = tried(parts, &server).await;
