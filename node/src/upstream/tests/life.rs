@@ -97,10 +97,16 @@ async fn a_server_that_is_down_at_the_end_is_looked_for_by_calls_alone() {
     let handle = spawn(server("jira", &[url(&dead)])).await;
     assert!(!handle.status().up);
     handle.shared.rest();
+    let mut others = Vec::new();
+    for name in ["a", "b", "c"] {
+        others.push(spawn(server(name, &[url(&dead)])).await);
+    }
     let world = World::new(true, false);
     let _back = Fake::start_at(dead, &world);
-    // Several times what it would wait.
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    // It began to wait before all of them.
+    for other in &others {
+        until(other, UpstreamHandle::is_up).await;
+    }
     assert!(!handle.is_up());
     handle.shared.cast(Message::Wanted);
     until(&handle, UpstreamHandle::is_up).await;
